@@ -1,0 +1,48 @@
+"""Everything ntkc raises on purpose: each message says what was given, the rule, and the remedy."""
+
+from collections.abc import Iterable
+
+
+class NtkcError(Exception):
+    """Base of all errors of ntkc."""
+
+
+class NoInfiniteLimit(NtkcError, ValueError):
+    """The network has no deterministic infinite-width kernel (say, an activation of something not Gaussian)."""
+
+
+class NoClosedForm(NtkcError, ValueError):
+    """E[f(u) f(v)] exists, but has no closed form that ntkc can derive."""
+
+
+class UnsupportedExpr(NtkcError, ValueError):
+    """An expression or text holds something outside the whitelist."""
+
+
+class ShapeMismatch(NtkcError, ValueError):
+    """Array or layer shapes that do not fit together."""
+
+
+class InvalidInput(NtkcError, ValueError):
+    """Data with NaN, infinities or no rows, or an argument out of its range."""
+
+
+class InvalidGraph(NtkcError, ValueError):
+    """A graph or document that is no network: unknown layers or fields, cycles, several outputs, missing edges."""
+
+
+class UnknownName(NtkcError, ValueError):
+    """A name outside a fixed list; the message lists the known ones."""
+
+
+class MissingExtra(NtkcError, ImportError):
+    """An optional dependency is not installed; the message names the extra that installs it."""
+
+
+class NotPositiveDefinite(UserWarning):
+    """A Gram matrix was not positive definite: the message names its smallest eigenvalue and the jitter added."""
+
+
+def unknown(kind: str, name: object, known: Iterable[object]) -> UnknownName:
+    """The error for a name outside a list:  `no layer 'Dens'; have Abs, Dense, Relu`."""
+    return UnknownName(f"no {kind} {name!r}; have {', '.join(sorted(map(str, known)))}")

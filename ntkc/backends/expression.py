@@ -1,0 +1,147 @@
+"""sympy expressions  ->  Python text that JAX runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import sympy as sp
+from sympy.printing.precedence import PRECEDENCE, precedence
+from sympy.printing.str import StrPrinter
+
+from ntkc.errors import UnsupportedExpr
+
+HEADS: dict[str, str] = {
+    "exp": "jnp.exp",
+    "sin": "jnp.sin",
+    "cos": "jnp.cos",
+    "tan": "jnp.tan",
+    "sinh": "jnp.sinh",
+    "cosh": "jnp.cosh",
+    "tanh": "jnp.tanh",
+    "log": "jnp.log",
+    "asin": "jnp.arcsin",
+    "atan": "jnp.arctan",
+    "erf": "lax.erf",
+    "erfc": "lax.erfc",
+    "sign": "jnp.sign",
+    "Abs": "jnp.abs",
+    "Root": "root",
+    "Angle": "angle",
+}
+"""Functions with one JAX or emitted counterpart; an expression with any other function is refused."""
+
+
+class _JaxPrinter(StrPrinter):
+    """Python text; a number is printed so that it reads back as the nearest float."""
+
+    def _print_Float(self, expr: sp.Expr) -> str:
+        return repr(float(expr))
+
+    def _print_Rational(self, expr: sp.Expr) -> str:
+        return number(expr)
+
+    _print_Half = _print_Rational
+
+    def _print_Integer(self, expr: sp.Expr) -> str:
+        return str(int(expr))
+
+    def _print_Pi(self, expr: sp.Expr) -> str:
+        return "pi"
+
+    def _print_Exp1(self, expr: sp.Expr) -> str:
+        return repr(float(sp.E))
+
+    def _print_Pow(self, expr: sp.Expr, rational: bool = False) -> str:
+        base, exponent = expr.args
+        if not base.free_symbols and not exponent.free_symbols:
+            return repr(float(expr))
+        if exponent == sp.Rational(1, 2):
+            return f"safe_sqrt({self._print(base)})"
+        if exponent == -sp.Rational(1, 2):
+            return f"1/safe_sqrt({self._print(base)})"
+        power = precedence(expr)
+        if exponent.is_Integer and exponent < 0:
+            return f"1/{self.parenthesize(base ** -exponent, power, strict=False)}"
+        return f"{self.parenthesize(base, power, strict=True)}**{self.parenthesize(exponent, power)}"
+
+    def _print_Mul(self, expr: sp.Expr) -> str:
+        constant, rest = expr.as_independent(*expr.free_symbols, as_Add=False) if expr.free_symbols else (expr, sp.S.One)
+        if _is_readable(constant):
+            return super()._print_Mul(expr)
+        value = repr(float(constant))
+        if rest == 1:
+            return value
+        numerator, denominator = rest.as_numer_denom()
+        if numerator == 1:
+            return f"{value}/{self.parenthesize(denominator, PRECEDENCE['Mul'], strict=False)}"
+        return f"{value}*{self.parenthesize(rest, PRECEDENCE['Mul'], strict=True)}"
+
+    def _print_Add(self, expr: sp.Expr, order: Any = None) -> str:
+        """Positive terms first: 1 - delta, not -delta + 1."""
+        terms = sorted(self._as_ordered_terms(expr, order=order), key=lambda t: t.could_extract_minus_sign())
+        text = self._print(terms[0])
+        for t in terms[1:]:
+            sign, positive = (" - ", -t) if t.could_extract_minus_sign() else (" + ", t)
+            text += sign + self.parenthesize(positive, precedence(sp.Add(t, 1, evaluate=False)), strict=bool(t == -t))
+        return text
+
+    def _print_Max(self, expr: sp.Expr) -> str:
+        return self._nested("jnp.maximum", expr)
+
+    def _print_Min(self, expr: sp.Expr) -> str:
+        return self._nested("jnp.minimum", expr)
+
+    def _nested(self, name: str, expr: sp.Expr) -> str:
+        first, *rest = (self._print(a) for a in sorted(expr.args, key=lambda a: a.is_number))
+        for other in rest:
+            first = f"{name}({first}, {other})"
+        return first
+
+    def _print_Function(self, expr: sp.Expr) -> str:
+        name = type(expr).__name__
+        if not expr.free_symbols:
+            return repr(float(expr))
+        if name not in HEADS:
+            raise UnsupportedExpr(f"{expr}: the JAX backend does not know {name}; it knows {', '.join(HEADS)}")
+        return f"{HEADS[name]}({', '.join(self._print(a) for a in expr.args)})"
+
+    _print_Abs = _print_Function
+    _print_sign = _print_Function
+    _print_exp = _print_Function
+    _print_erf = _print_Function
+    _print_log = _print_Function
+    _print_Root = _print_Function
+    _print_Angle = _print_Function
+
+    def emptyPrinter(self, expr: Any) -> str:
+        raise UnsupportedExpr(f"{expr}: the JAX backend cannot write {type(expr).__name__}")
+
+
+def _is_readable(constant: sp.Expr) -> bool:
+    """2, 1/4, 3/(2*pi): numbers that a reader takes in better than their decimals."""
+    factors = sp.Mul.make_args(constant)
+    return all(f in (sp.pi, 1 / sp.pi) or (f.is_Rational and f.q < 10_000 and abs(f.p) < 10_000) for f in factors)
+
+
+def number(value: sp.Expr) -> str:
+    """1/4 -> 0.25,  1/3 -> 1/3,  a long fraction -> its nearest float."""
+    if value.is_Integer:
+        return str(int(value))
+    short = repr(float(value))
+    if len(short) > 12 and len(str(value)) <= 9:
+        return f"{value.p}/{value.q}"
+    return short
+
+
+def jax_text(expr: sp.Expr, renamed: Mapping[sp.Expr, str] | None = None) -> str:
+    """The expression as Python text over jnp, lax, pi and the emitted helper functions.
+
+    `renamed` gives sub-expressions a variable name instead.
+
+    Raises:
+        UnsupportedExpr: for a function without a JAX counterpart.
+    """
+    if renamed:
+        expr = expr.xreplace({e: sp.Symbol(name, real=True) for e, name in renamed.items()})
+    return _JaxPrinter({"order": "lex"}).doprint(expr)

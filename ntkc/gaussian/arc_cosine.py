@@ -1,0 +1,96 @@
+"""The arc-cosine pair of |x| in the gap delta = 1 - rho, and its recognition in a dual activation.
+
+    gap(delta)   = 1 - E|u||v|              = 1 - (2/pi) (sqrt(1 - rho^2) + rho arcsin rho)
+    slope(delta) = E[sign(u) sign(v)]       = (2/pi) arcsin rho,         u, v of unit variance
+
+Every degree-one homogeneous activation a min(x, 0) + b max(x, 0) is a mixture of x and |x|, so this pair serves all.
+Source: Cho and Saul 2009, eq. 6 and 8; the form in delta loses no digits where rho is near 1.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import sympy as sp
+
+from ntkc.gaussian.functions import Angle, Root
+
+
+class _OfGap(sp.Function):
+    """A function of delta that printers show in elementary functions."""
+
+    nargs = 1
+
+    def explicit(self) -> sp.Expr:
+        raise NotImplementedError
+
+    def _eval_evalf(self, prec: int) -> sp.Expr:
+        return self.explicit()._eval_evalf(prec)
+
+    def _latex(self, printer: Any, exp: str | None = None) -> str:
+        text = printer._print(self.explicit())
+        return text if exp is None else rf"\left({text}\right)^{{{exp}}}"
+
+
+class ArcGap(_OfGap):
+    """1 - E|u||v| for unit variances and correlation 1 - delta."""
+
+    def explicit(self) -> sp.Expr:
+        rho = 1 - self.args[0]
+        return 1 - 2 / sp.pi * (sp.sqrt(1 - rho**2) + rho * sp.asin(rho))
+
+    def fdiff(self, argindex: int = 1) -> sp.Expr:
+        return ArcSlope(self.args[0])
+
+
+class ArcSlope(_OfGap):
+    """E[sign(u) sign(v)] for unit variances and correlation 1 - delta."""
+
+    def explicit(self) -> sp.Expr:
+        return 2 / sp.pi * sp.asin(1 - self.args[0])
+
+
+class Mixture(NamedTuple):
+    """V = linear k + bent s1 s2 E|u||v|, u and v normalised:  what a degree-one homogeneous activation has."""
+
+    linear: sp.Expr
+    bent: sp.Expr
+
+    @property
+    def total(self) -> sp.Expr:
+        """V(q, q, q) / q."""
+        return self.linear + self.bent
+
+    def gap(self, delta: sp.Expr) -> sp.Expr:
+        """1 - V / sqrt(V11 V22)."""
+        return (self.linear * delta + self.bent * ArcGap(delta)) / self.total
+
+
+def recognise(expr: sp.Expr, k: sp.Symbol, q1: sp.Symbol, q2: sp.Symbol) -> Mixture | None:
+    """linear k + c (Root(k, q1, q2) + k Angle(k, q1, q2))  ->  its Mixture; None for anything else."""
+    linear, root, angle = _coefficients(expr, k, q1, q2)
+    if angle is None or sp.expand(angle - root * k) != 0:
+        return None
+    slope = sp.expand(linear / k)
+    if {k, q1, q2} & (slope.free_symbols | root.free_symbols) or root == 0:
+        return None
+    return Mixture(slope, root * sp.pi / 2)
+
+
+def recognise_slope(expr: sp.Expr, k: sp.Symbol, q1: sp.Symbol, q2: sp.Symbol) -> Mixture | None:
+    """c0 + c1 Angle(k, q1, q2), the slope of a Mixture  ->  (c0, c1 pi / 2); None for anything else."""
+    constant, root, angle = _coefficients(expr, k, q1, q2)
+    if angle is None or root != 0 or {k, q1, q2} & (constant.free_symbols | angle.free_symbols):
+        return None
+    return Mixture(constant, angle * sp.pi / 2)
+
+
+def _coefficients(
+    expr: sp.Expr, k: sp.Symbol, q1: sp.Symbol, q2: sp.Symbol
+) -> tuple[sp.Expr, sp.Expr, sp.Expr | None]:
+    """expr = c0 + c1 Root + c2 Angle; the last is None if it is not of this form."""
+    r, a = sp.Dummy("r"), sp.Dummy("a")
+    plain = sp.expand(expr.xreplace({Root(k, q1, q2): r, Angle(k, q1, q2): a}))
+    if plain.has(Root, Angle) or not plain.is_polynomial(r, a) or sp.Poly(plain, r, a).total_degree() > 1:
+        return plain, sp.S.Zero, None
+    return plain.coeff(r, 0).coeff(a, 0), plain.coeff(r, 1), plain.coeff(a, 1)

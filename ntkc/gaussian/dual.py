@@ -1,0 +1,194 @@
+"""Dual activations, derived:  V(q1, q2, k) = E[f(u) h(v)],  (u, v) ~ N(0, [[q1, k], [k, q2]])."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import sympy as sp
+
+from ntkc.errors import NoClosedForm
+from ntkc.gaussian import moments
+from ntkc.gaussian.functions import Angle, Root
+from ntkc.gaussian.normal_form import Atom, Pieces, pieces
+
+Q1, Q2 = sp.symbols("q1 q2", positive=True)
+K12 = sp.Symbol("k", real=True)
+"""The variances and the covariance that every dual activation is a function of."""
+
+
+def dual(f: sp.Expr, h: sp.Expr | None = None) -> sp.Expr:
+    """V(q1, q2, k) = E[f(u) h(v)] as an expression of Q1, Q2, K12 (h = f unless given).
+
+    Derived from the atoms of f and h (Cho and Saul 2009 and Williams 1997 come out as special cases).
+
+    Raises:
+        NoClosedForm: no closed form is known; the message holds the expression.
+        NoInfiniteLimit: the expectation is infinite.
+    """
+    return _pair(pieces(f), pieces(f if h is None else h))
+
+
+def dual_of_derivatives(f: sp.Expr, h: sp.Expr | None = None) -> sp.Expr:
+    """E[f'(u) h'(v)], derivatives almost everywhere: dV/dk by Price's theorem wherever f and h do not jump."""
+    first, second = pieces(f), pieces(f if h is None else h)
+    return _pair_of_derivatives(first, second)
+
+
+def evaluate(expr: sp.Expr, q1: sp.Expr, q2: sp.Expr, k: sp.Expr) -> sp.Expr:
+    """A dual activation at given variances and covariance."""
+    return expr.xreplace({Q1: q1, Q2: q2, K12: k})
+
+
+Groups = dict[sp.Expr, sp.Expr]
+"""Coefficient of each of 1, Root, Angle, 1/Root, exp(...): the form that is printed and emitted."""
+
+
+def _pair(f: Pieces, h: Pieces) -> sp.Expr:
+    return _total(_pair_groups(f, h))
+
+
+@lru_cache(maxsize=4096)
+def _pair_of_derivatives(f: Pieces, h: Pieces) -> sp.Expr:
+    df, dh = f.derivative(), h.derivative()
+    atoms = [*df.atoms(), *dh.atoms()]
+    is_mixed = any(atom.a != 0 for atom in atoms) and any(atom.noise is not None for atom in atoms)
+    if not (is_mixed and f.is_continuous and h.is_continuous):
+        return _pair(df, dh)
+    return _price(_pair_groups(f, h))
+
+
+@lru_cache(maxsize=4096)
+def _pair_groups(f: Pieces, h: Pieces) -> Groups:
+    groups: Groups = {}
+    right = h.atoms()
+    for atom1, c1 in f.atoms().items():
+        for atom2, c2 in right.items():
+            for basis, c in _expectation(atom1, atom2).items():
+                _accumulate(groups, basis, c1 * c2 * c)
+    if any((basis * c).has(sp.I) for basis, c in groups.items()):
+        return _real_groups(groups)
+    return groups
+
+
+def _accumulate(groups: Groups, basis: sp.Expr, c: sp.Expr) -> None:
+    if basis not in groups:
+        groups[basis] = c if sp.denom(c).free_symbols else sp.expand(c)
+        return
+    total = groups[basis] + c
+    groups[basis] = sp.cancel(total) if sp.denom(sp.together(total)).free_symbols else sp.expand(total)
+
+
+def _total(groups: Groups) -> sp.Expr:
+    return sp.Add(*(c * basis for basis, c in groups.items()))
+
+
+def _price(groups: Groups) -> sp.Expr:
+    """dV/dk, group by group;  c1 / S + c3 / S^3  ->  ((c1 S^2 + c3) / S^2) / S, where the numerator divides."""
+    slopes: Groups = {}
+    for basis, c in groups.items():
+        _accumulate(slopes, basis, sp.diff(c, K12))
+        root = next(iter(basis.atoms(Root)), None)
+        if isinstance(basis, Angle):
+            _accumulate(slopes, 1 / Root(*basis.args), c)
+        elif root is not None:
+            power = sp.degree(basis, root) if basis == root else -1
+            _accumulate(slopes, root ** (power - 2), -power * K12 * c)
+        elif basis != 1:
+            raise NoClosedForm(f"the derivative of {basis} with respect to k is not implemented")
+    for root in {r for basis in slopes for r in basis.atoms(Root)}:
+        minor = root.explicit() ** 2
+        cubic = slopes.pop(root**-3, sp.S.Zero)
+        slopes[1 / root] = sp.cancel((slopes.get(1 / root, sp.S.Zero) * minor + cubic) / minor)
+    return _total(slopes)
+
+
+def _real_groups(groups: Groups) -> Groups:
+    expanded = sp.expand(_total(groups), power_exp=False, power_base=False)
+    real = sp.Add(*(_real_part(t) for t in sp.Add.make_args(expanded)))
+    basis = sorted(real.atoms(Root, Angle, sp.exp), key=sp.default_sort_key)
+    flat = sp.expand(real, power_exp=False, power_base=False)
+    return sp.collect(flat, basis, evaluate=False) if basis else {sp.S.One: flat}
+
+
+def _real_part(term: sp.Expr) -> sp.Expr:
+    """Re(P exp(E)) = exp(Re E) (Re P cos Im E - Im P sin Im E); the sum of all terms is real."""
+    exponent = sum((e.args[0] for e in sp.Mul.make_args(term) if isinstance(e, sp.exp)), sp.S.Zero)
+    factor = sp.Mul(*(e for e in sp.Mul.make_args(term) if not isinstance(e, sp.exp)))
+    growth, phase = _split(exponent)
+    real, imaginary = _split(factor)
+    return sp.exp(growth) * (real * sp.cos(phase) - imaginary * sp.sin(phase))
+
+
+def _split(expr: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
+    """Real and imaginary part of a polynomial in I with real coefficients."""
+    terms = sp.Add.make_args(sp.expand(expr))
+    imaginary = [t for t in terms if t.has(sp.I)]
+    return sp.Add(*(t for t in terms if not t.has(sp.I))), sp.expand(sp.Add(*imaginary) / sp.I)
+
+
+def _expectation(f: Atom, h: Atom) -> Groups:
+    """E[f(u) h(v)] of two atoms: tilt the Gaussian by the exponentials, then take moments."""
+    if (f.noise is not None or h.noise is not None) and (f.b != 0 or h.b != 0):
+        raise NoClosedForm(f"exp({f.b + h.b} x) times a kink or erf ({f}, {h}): no closed form is known")
+    factor, q1, q2, k = _tilt(f.a, h.a)
+    if f.noise is None and h.noise is None:
+        groups = _shifted_moment(f, h, q1, q2, k)
+    elif h.noise is None:
+        groups = _one_sign(f, h, q1, q2, k)
+    elif f.noise is None:
+        groups = _one_sign(h, f, q2, q1, k)
+    else:
+        groups = _two_signs(f, h, q1, q2, k)
+    return {basis: factor * c for basis, c in groups.items() if c != 0}
+
+
+def _tilt(a1: sp.Expr, a2: sp.Expr) -> tuple[sp.Expr, sp.Expr, sp.Expr, sp.Expr]:
+    """exp(a1 u^2 + a2 v^2) N(0, C) = det^(-1/2) N(0, (C^-1 - 2 diag(a))^-1)."""
+    if a1 == 0 and a2 == 0:
+        return sp.S.One, Q1, Q2, K12
+    minor = Q1 * Q2 - K12**2
+    det = sp.expand((1 - 2 * a1 * Q1) * (1 - 2 * a2 * Q2) - 4 * a1 * a2 * K12**2)
+    return 1 / sp.sqrt(det), (Q1 - 2 * a2 * minor) / det, (Q2 - 2 * a1 * minor) / det, K12 / det
+
+
+def _shifted_moment(f: Atom, h: Atom, q1: sp.Expr, q2: sp.Expr, k: sp.Expr) -> Groups:
+    """E[u^n v^m exp(b1 u + b2 v)] = exp(b'mu / 2) E[(u + mu1)^n (v + mu2)^m],  mu = C b."""
+    mu1, mu2 = q1 * f.b + k * h.b, k * f.b + q2 * h.b
+    total = sp.S.Zero
+    for i in range(f.n + 1):
+        for j in range(h.n + 1):
+            if (i + j) % 2 or (mu1 == 0 and i < f.n) or (mu2 == 0 and j < h.n):
+                continue
+            ways = sp.binomial(f.n, i) * sp.binomial(h.n, j)
+            centred = _substituted(moments.moment(i, j, moments.PLAIN), q1, q2, k)
+            total += ways * mu1 ** (f.n - i) * mu2 ** (h.n - j) * centred
+    return {sp.exp(sp.expand((f.b * mu1 + h.b * mu2) / 2)): total}
+
+
+def _one_sign(f: Atom, h: Atom, q1: sp.Expr, q2: sp.Expr, k: sp.Expr) -> Groups:
+    t = _noise(f, moments.t1)
+    value = _substituted(moments.one_sign_moment(f.n, h.n, moments.PLAIN, t), q1, q2, k)
+    return {sp.S.One: value * sp.sqrt(2 / sp.pi) / sp.sqrt(q1 + f.noise)}
+
+
+def _two_signs(f: Atom, h: Atom, q1: sp.Expr, q2: sp.Expr, k: sp.Expr) -> Groups:
+    t1, t2 = _noise(f, moments.t1), _noise(h, moments.t2)
+    angle, root = moments.two_sign_moment(f.n, h.n, moments.PLAIN, t1, t2)
+    args = (k, q1 + f.noise, q2 + h.noise)
+    whole = root / ((moments.q1 + t1) * (moments.q2 + t2) - moments.k**2)
+    over_root = {Root(*args): whole} if whole.denom == 1 else {1 / Root(*args): root}
+    groups = {Angle(*args): angle, **over_root}
+    symbols = {sp.Symbol("t1"): f.noise, sp.Symbol("t2"): h.noise}
+    return {b: 2 / sp.pi * _substituted(c, q1, q2, k).xreplace(symbols) for b, c in groups.items()}
+
+
+def _noise(atom: Atom, generator: Any) -> Any:
+    """The noise variance of an atom in the field: the number itself, so that fractions cancel, or a generator."""
+    assert atom.noise is not None
+    return moments.FIELD(sp.QQ.from_sympy(atom.noise)) if atom.noise.is_Rational else generator
+
+
+def _substituted(element: Any, q1: sp.Expr, q2: sp.Expr, k: sp.Expr) -> sp.Expr:
+    """A field element at the given variances and covariance."""
+    return element.as_expr().xreplace(dict(zip(sp.symbols("q1 q2 k"), (q1, q2, k), strict=True)))

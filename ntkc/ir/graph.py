@@ -1,0 +1,127 @@
+"""The network as a networkx.MultiDiGraph: node attribute `op`, edge key = operand slot, graph attributes input, output.
+
+x + x is two edges, of keys 0 and 1, from one node to the FanInSum. Graphs are frozen once built; a pass returns a
+new one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import networkx as nx
+
+from ntkc.errors import InvalidGraph, ShapeMismatch
+from ntkc.ir.op import Op, Shape
+
+Graph = nx.MultiDiGraph
+LARGEST_GRAPH = 100_000
+NODE_NAME = re.compile(r"[a-z]+[0-9]+")
+
+
+class GraphBuilder:
+    """Adds layers one by one; `finish` validates and freezes."""
+
+    def __init__(self) -> None:
+        self._graph: Graph = nx.MultiDiGraph()
+        self._counts: Counter[str] = Counter()
+
+    def add(self, op: Op, operands: Sequence[str] = (), name: str | None = None) -> str:
+        """Add a layer on top of the given nodes; the name it got."""
+        if len(self._graph) >= LARGEST_GRAPH:
+            raise InvalidGraph(f"more than {LARGEST_GRAPH} layers")
+        node = self._free_name(op, name)
+        self._graph.add_node(node, op=op)
+        for slot, operand in enumerate(operands):
+            self._graph.add_edge(operand, node, key=slot)
+        return node
+
+    def _free_name(self, op: Op, name: str | None) -> str:
+        """`dense1`, `dense2`, ...: nodes name variables of the source, so they are letters, then digits."""
+        if name is not None and NODE_NAME.fullmatch(name) and name not in self._graph:
+            return name
+        stem = type(op).__name__.lower()
+        self._counts[stem] += 1
+        node = f"{stem}{self._counts[stem]}"
+        return node if node not in self._graph else self._free_name(op, None)
+
+    def __contains__(self, node: str) -> bool:
+        return node in self._graph
+
+    def finish(self, output: str) -> Graph:
+        """The validated, frozen graph."""
+        graph = self._graph
+        sources = [n for n in graph if graph.in_degree(n) == 0]
+        if len(sources) != 1:
+            raise InvalidGraph(f"{len(sources)} nodes without operands, {sources}: a network has exactly one Input")
+        graph.graph.update(input=sources[0], output=output)
+        _check_structure(graph)
+        feature_shapes(graph)
+        return nx.freeze(graph)
+
+
+def op_of(graph: Graph, node: str) -> Op:
+    """The layer at a node."""
+    return graph.nodes[node]["op"]
+
+
+def operands(graph: Graph, node: str) -> tuple[str, ...]:
+    """The nodes that feed a node, in slot order."""
+    edges = sorted((slot, u) for u, _, slot in graph.in_edges(node, keys=True))
+    return tuple(u for _, u in edges)
+
+
+def ordered(graph: Graph) -> list[str]:
+    """Nodes, each after its operands; the order of insertion where the graph leaves a choice."""
+    position = {n: i for i, n in enumerate(graph)}
+    return list(nx.lexicographical_topological_sort(graph, key=lambda n: position[n]))
+
+
+def feature_shapes(graph: Graph) -> Mapping[str, Shape]:
+    """Feature shape of every node.
+
+    Raises:
+        ShapeMismatch: naming the layer where shapes do not fit.
+    """
+    shapes: dict[str, Shape] = {}
+    for node in ordered(graph):
+        try:
+            shapes[node] = op_of(graph, node).shape([shapes[u] for u in operands(graph, node)])
+        except ShapeMismatch as error:
+            raise ShapeMismatch(f"{node}: {error}") from error
+    return shapes
+
+
+def with_input_features(graph: Graph, features: int) -> Graph:
+    """The graph checked against data with this many features.
+
+    Raises:
+        ShapeMismatch: the Input states another number.
+    """
+    stated = feature_shapes(graph)[graph.graph["input"]][0]
+    if stated is not None and stated != features:
+        raise ShapeMismatch(f"data with {features} features given to a network whose Input has {stated}")
+    return graph
+
+
+def _check_structure(graph: Graph) -> None:
+    if not nx.is_directed_acyclic_graph(graph):
+        cycle = " -> ".join(str(u) for u, *_ in nx.find_cycle(graph))
+        raise InvalidGraph(f"the graph has a cycle through {cycle}; recurrence is not supported")
+    for node in graph:
+        _check_slots(graph, node)
+    sinks = [n for n in graph if graph.out_degree(n) == 0]
+    if sinks != [graph.graph["output"]]:
+        raise InvalidGraph(f"several outputs, {sinks}: join them with FanInSum, or compile each alone")
+
+
+def _check_slots(graph: Graph, node: str) -> None:
+    op = op_of(graph, node)
+    slots = sorted(slot for _, _, slot in graph.in_edges(node, keys=True))
+    if slots != list(range(len(slots))):
+        raise InvalidGraph(f"{node}: operand slots {slots} are not 0, 1, 2, ...")
+    if op.arity is not None and len(slots) != op.arity:
+        raise InvalidGraph(f"{node}: {type(op).__name__} takes {op.arity} operand(s), got {len(slots)}")
+
+

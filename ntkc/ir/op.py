@@ -1,0 +1,140 @@
+"""Op: everything ntkc knows about one kind of layer stands in one frozen dataclass."""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Protocol
+
+import sympy as sp
+
+from ntkc.errors import InvalidGraph, unknown
+from ntkc.ir.value import Value
+
+Shape = tuple[int | None, ...]
+"""Feature shape of one sample; None where only the data will tell."""
+
+Scalar = int | float | sp.Expr
+"""A hyper-parameter: a number folds into the code, a sympy symbol stays an argument of the program."""
+
+WeightSpec = tuple[tuple[int, ...], float]
+"""Shape and standard deviation of one weight array of the finite layer."""
+
+
+class Requests(Protocol):
+    """What a rule may ask for, by operand slot. The same rule serves pairs of samples and a sample with itself."""
+
+    arity: int
+    """Number of operands."""
+
+    def covariance(self, i: int, j: int) -> sp.Expr:
+        """K[a_i, a_j]: covariance of operand i on side 1 and operand j on side 2."""
+        ...
+
+    def variance(self, i: int, side: int) -> sp.Expr:
+        """q: variance of operand i on side 1 or 2."""
+        ...
+
+    def own(self) -> sp.Expr:
+        """K of this layer itself, for a tangent kernel that holds it."""
+        ...
+
+    def tangent(self, i: int, j: int) -> sp.Expr:
+        """T[a_i, a_j]: tangent kernel."""
+        ...
+
+    def width(self, i: int) -> sp.Expr:
+        """Number of features of operand i."""
+        ...
+
+
+OPS: dict[str, type[Op]] = {}
+"""Every layer, by the name it has in graphs and JSON documents."""
+
+
+@dataclass(frozen=True)
+class Op(ABC):
+    """One layer: its finite network, its law, its infinite-width rules, its shape, and examples of itself.
+
+    A concrete subclass registers under its own name.
+    """
+
+    arity: ClassVar[int | None] = 1
+    """Number of operands; None for any number from one."""
+    fresh: ClassVar[bool] = False
+    """Draws weights of its own, so that its output is a new Gaussian field."""
+    internal: ClassVar[bool] = False
+    """Made by passes only, never by a user."""
+    transparent: ClassVar[bool] = False
+    """y = x: the layer changes nothing."""
+    linear: ClassVar[bool] = False
+    """y = sum of the operands: covariances with other nodes distribute over them."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if not cls.__name__.startswith("_"):
+            OPS[cls.__name__] = cls
+
+    @classmethod
+    def examples(cls) -> tuple[Op, ...]:
+        """Instances for the tests that run over every layer; a public layer without any fails them."""
+        return ()
+
+    @abstractmethod
+    def shape(self, operands: Sequence[Shape]) -> Shape:
+        """Feature shape of the output."""
+
+    @abstractmethod
+    def value(self, node: str, operands: Sequence[Value]) -> Value:
+        """Law of the output in the infinite-width limit."""
+
+    @abstractmethod
+    def covariance(self, ask: Requests) -> sp.Expr:
+        """K of the output, and its variance when asked for one sample with itself."""
+
+    @abstractmethod
+    def tangent(self, ask: Requests) -> sp.Expr:
+        """T of the output."""
+
+    def weights(self, operands: Sequence[Shape]) -> tuple[WeightSpec | None, ...]:
+        """The weight arrays of the finite layer; None for one that is left out."""
+        return ()
+
+    @abstractmethod
+    def forward(self, weights: Sequence[Any], operands: Sequence[Any], pointwise: Any) -> Any:
+        """The finite layer on arrays [n, features]; `pointwise(expr, *arrays)` evaluates an expression on arrays."""
+
+    def kernel_identity(self, widths: Sequence[object]) -> object:
+        """Layers with equal identities have equal rules; `roll` compares them."""
+        return self
+
+    def latex_name(self) -> str:
+        """The name in formulas and drawings."""
+        return type(self).__name__
+
+    def label(self) -> str:
+        """`Dense(out_dim=512, W_std=1.5)`: the arguments that differ from their defaults."""
+        shown = [f"{f.name}={getattr(self, f.name)!r}" for f in fields(self) if getattr(self, f.name) != f.default]
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def public_ops() -> dict[str, type[Op]]:
+    """The layers a user may name."""
+    return {name: op for name, op in OPS.items() if not op.internal and not inspect.isabstract(op)}
+
+
+def make_op(name: object, parameters: Mapping[str, Any]) -> Op:
+    """OPS[name](**parameters), with errors that name the layer and its fields."""
+    known_ops = public_ops()
+    if not isinstance(name, str) or name not in known_ops:
+        raise unknown("layer", name, known_ops)
+    known = [f.name for f in fields(known_ops[name])]
+    for key in parameters:
+        if key not in known:
+            raise unknown(f"field of {name}", key, known or ["no fields"])
+    try:
+        return known_ops[name](**parameters)
+    except TypeError as error:
+        raise InvalidGraph(f"{name} with {dict(parameters)}: {error}; its fields are {', '.join(known)}") from error

@@ -1,0 +1,176 @@
+"""Program: the covariance recursions as an ordered list of statements, once per sample and once per pair.
+
+per sample    q_dense1 = 2 q_input + 1/100
+per pair      K_dense1 = 2 K_input + 1/100
+              T_dense1 = K_dense1
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+import sympy as sp
+
+from ntkc.errors import NtkcError
+
+SAMPLE = 0
+"""Side of a stream that belongs to one sample, as seen while it is computed; pairs read it on side 1 and 2."""
+
+
+LETTERS = {"K": "K", "T": "T", "S": "q", "N": "n", "G": "delta", "H": "tau", "C": "c"}
+"""How each stream is written in programs and source."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """What a symbol stands for: a stream of a pair of nodes.
+
+    Streams: K covariance, T tangent kernel, S variance; in normalised form N = sqrt(S), G = 1 - K / (N1 N2),
+    H = T / (N1 N2), and C, the share of an operand v (or of "bias") in the norm of u.
+    `side` is None for pairs, 0 for one sample, 1 and 2 for the samples of a pair.
+    """
+
+    stream: str
+    u: str
+    v: str
+    side: int | None = None
+
+    @property
+    def symbol(self) -> sp.Symbol:
+        """The one symbol of this key."""
+        return sp.Symbol(self.name, positive=True) if self.stream in "SN" else sp.Symbol(self.name, real=True)
+
+    @property
+    def name(self) -> str:
+        """`K_dense1`, `q1_relu2`, `T_sum1_dense1`."""
+        letter = LETTERS[self.stream]
+        place = self.u if self.u == self.v else f"{self.u}_{self.v}"
+        return f"{letter}{self.side or ''}_{place}"
+
+    def on(self, side: int) -> Key:
+        """The same per-sample stream, read on a side of the pair."""
+        return replace(self, side=side)
+
+
+@dataclass(frozen=True)
+class Let:
+    """dst = expr, made for `layer` (a node, with its description as a comment)."""
+
+    dst: Key
+    expr: sp.Expr
+    layer: str = ""
+
+
+@dataclass(frozen=True)
+class Carry:
+    """One stream of a loop: before it, at the start of a turn, at its end, and after the loop."""
+
+    before: Key
+    start: Key
+    end: Key
+    after: Key
+
+
+@dataclass(frozen=True)
+class Loop:
+    """Repeat `body` `count` times with the carried streams; per-sample keys in `stacked` are kept for every turn."""
+
+    body: tuple[Let, ...]
+    count: int
+    carry: tuple[Carry, ...]
+    stacked: tuple[Key, ...] = ()
+    layer: str = ""
+    name: str = ""
+
+
+Statement = Let | Loop
+
+
+@dataclass(frozen=True)
+class Program:
+    """Statements with their inputs and outputs; `comments` says in words what each layer is."""
+
+    per_sample: tuple[Statement, ...]
+    per_pair: tuple[Statement, ...]
+    inputs: tuple[Key, ...]
+    outputs: Mapping[str, Key | sp.Expr]
+    parameters: tuple[sp.Symbol, ...] = ()
+    comments: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def count_statements(self) -> int:
+        """Statements, those inside loops counted once."""
+        return len(list(lets(self.per_sample))) + len(list(lets(self.per_pair)))
+
+    def count_operations(self) -> int:
+        """Arithmetic operations of one turn of everything."""
+        return sum(int(sp.count_ops(s.expr)) for part in (self.per_sample, self.per_pair) for s in lets(part))
+
+    def text(self) -> str:
+        """The program as text, for people and golden files."""
+        return "\n".join(["per sample:", *_lines(self.per_sample), "per pair:", *_lines(self.per_pair)])
+
+
+def lets(statements: Iterable[Statement]) -> Iterator[Let]:
+    """Every Let, those inside loops included."""
+    for statement in statements:
+        if isinstance(statement, Loop):
+            yield from statement.body
+        else:
+            yield statement
+
+
+def _lines(statements: Iterable[Statement], indent: str = "    ") -> Iterator[str]:
+    for s in statements:
+        if isinstance(s, Let):
+            yield f"{indent}{s.dst.name} = {s.expr}"
+            continue
+        yield f"{indent}repeat {s.count} times: {', '.join(f'{c.start.name} = {c.before.name}' for c in s.carry)}"
+        yield from _lines(s.body, indent + "    ")
+        yield f"{indent}    next {', '.join(f'{c.start.name} = {c.end.name}' for c in s.carry)}"
+        yield f"{indent}then {', '.join(f'{c.after.name} = {c.end.name}' for c in s.carry)}"
+
+
+class BrokenProgram(NtkcError):
+    """A pass made a program that reads what it does not define, or defines something twice: a bug of ntkc."""
+
+
+def verify(program: Program) -> Program:
+    """The program itself, if every symbol is defined once, and before it is read."""
+    sample = _defined(program.per_sample, {k.name for k in program.inputs if k.side == SAMPLE}, program)
+    seen = {k.name for k in program.inputs if k.side is None}
+    for name in sample - {p.name for p in program.parameters}:
+        letter, _, rest = name.partition("_")
+        seen |= {f"{letter}1_{rest}", f"{letter}2_{rest}"}
+    pair = _defined(program.per_pair, seen, program)
+    for name, output in program.outputs.items():
+        read = {output.name} if isinstance(output, Key) else {s.name for s in output.free_symbols}
+        missing = read - sample - pair - {p.name for p in program.parameters}
+        if missing:
+            raise BrokenProgram(f"output {name} reads {missing}\n{program.text()}")
+    return program
+
+
+def _defined(statements: Iterable[Statement], seen: set[str], program: Program) -> set[str]:
+    known = set(seen) | {p.name for p in program.parameters}
+    for s in statements:
+        if isinstance(s, Let):
+            _define(s, known, program)
+            continue
+        inside = known | {c.start.name for c in s.carry}
+        for let in s.body:
+            _define(let, inside, program)
+        missing = {c.before.name for c in s.carry} - known | {c.end.name for c in s.carry} - inside
+        if missing:
+            raise BrokenProgram(f"loop {s.layer} carries undefined {missing}\n{program.text()}")
+        known |= {c.after.name for c in s.carry} | {k.name for k in s.stacked}
+    return known
+
+
+def _define(let: Let, known: set[str], program: Program) -> None:
+    missing = {s.name for s in let.expr.free_symbols} - known
+    if missing:
+        raise BrokenProgram(f"{let.dst.name} reads undefined {missing}\n{program.text()}")
+    if let.dst.name in known:
+        raise BrokenProgram(f"{let.dst.name} is defined twice\n{program.text()}")
+    known.add(let.dst.name)

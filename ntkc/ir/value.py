@@ -1,0 +1,39 @@
+"""Value: what a tensor of the network is in the infinite-width limit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+import sympy as sp
+
+
+class Law(Enum):
+    """The four kinds of limit; a dual activation needs GAUSSIAN or POINTWISE operands."""
+
+    GIVEN = "given"
+    GAUSSIAN = "Gaussian"
+    POINTWISE = "pointwise"
+    OTHER = "other"
+
+
+@dataclass(frozen=True)
+class Value:
+    """`expr` of Gaussian variables, one symbol a Gaussian node.
+
+    Attributes:
+        law: kind of limit.
+        expr: the entry as a sympy expression; a node that is its own variable holds `variable(node)`.
+        fields: fresh nodes (and inputs) it depends on linearly or pointwise. Disjoint fields mean independence.
+        trained: has weights below it, so that its tangent kernel is not zero.
+    """
+
+    law: Law
+    expr: sp.Expr
+    fields: frozenset[str]
+    trained: bool
+
+
+def variable(node: str) -> sp.Symbol:
+    """The symbol that stands for one entry of a node."""
+    return sp.Symbol(f"u_{node}", real=True)

@@ -1,0 +1,201 @@
+"""Nonlinearities: each is its sympy expression, and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sympy as sp
+
+from ntkc.errors import InvalidInput, UnsupportedExpr
+from ntkc.gaussian.normal_form import HIGHEST_POWER, X
+from ntkc.gaussian.parse import parse
+from ntkc.ir.exact import exact
+from ntkc.ir.op import Op, Scalar
+from ntkc.layers.pointwise import _Elementwise  # pyright: ignore[reportPrivateUsage]
+
+
+@dataclass(frozen=True)
+class ABRelu(_Elementwise):
+    """a min(x, 0) + b max(x, 0)."""
+
+    a: Scalar
+    b: Scalar
+
+    def of(self, x: sp.Expr) -> sp.Expr:
+        return exact(self.a, "a") * sp.Min(x, 0) + exact(self.b, "b") * sp.Max(x, 0)
+
+    @classmethod
+    def examples(cls) -> tuple[Op, ...]:
+        return (ABRelu(-0.5, 1.25),)
+
+
+@dataclass(frozen=True)
+class Relu(_Elementwise):
+    """max(x, 0)."""
+
+    def of(self, x: sp.Expr) -> sp.Expr:
+        return sp.Max(x, 0)
+
+    @classmethod
+    def examples(cls) -> tuple[Op, ...]:
+        return (Relu(),)
+
+
+@dataclass(frozen=True)
+class LeakyRelu(_Elementwise):
+    """alpha min(x, 0) + max(x, 0)."""
+
+    alpha: Scalar
+
+    def of(self, x: sp.Expr) -> sp.Expr:
+        return exact(self.alpha, "alpha") * sp.Min(x, 0) + sp.Max(x, 0)
+
+    @classmethod
+    def examples(cls) -> tuple[Op, ...]:
+        return (LeakyRelu(0.1),)
+
+
+@dataclass(frozen=True)
+class Abs(_Elementwise):
+    """|x|."""
+
+    def of(self, x: sp.Expr) -> sp.Expr:
+        return sp.Abs(x)
+
+    @classmethod
+    def examples(cls) -> tuple[Op, ...]:
+        return (Abs(),)
+
+
+@dataclass(frozen=True)
+class Erf(_Elementwise):
+    """a erf(b x) + c."""
+
+    a: Scalar = 1.0
+    b: Scalar = 1.0
+    c: Scalar = 0.0
+
+    def of(self, x: sp.Expr) -> sp.Expr:
+        return exact(self.a, "a") * sp.erf(exact(self.b, "b") * x) + exact(self.c, "c")
+
+    @classmethod
+    def examples(cls) -> tuple[Op, ...]:
+        return (Erf(), Erf(0.5, 1.5, 0.25))
+
+
+@dataclass(frozen=True)
+class Sin(_Elementwise):
+    """a sin(b x + c)."""
+
+    a: Scalar = 1.0
+    b: Scalar = 1.0
+    c: Scalar = 0.0
+
+    def of(self, x: sp.Expr) -> sp.Expr:
+        return exact(self.a, "a") * sp.sin(exact(self.b, "b") * x + exact(self.c, "c"))
+
+    @classmethod
+    def examples(cls) -> tuple[Op, ...]:
+        return (Sin(), Sin(1.25, 0.5, 0.75))
+
+
+@dataclass(frozen=True)
+class Cos(_Elementwise):
+    """a cos(b x + c)."""
+
+    a: Scalar = 1.0
+    b: Scalar = 1.0
+    c: Scalar = 0.0
+
+    def of(self, x: sp.Expr) -> sp.Expr:
+        return exact(self.a, "a") * sp.cos(exact(self.b, "b") * x + exact(self.c, "c"))
+
+    @classmethod
+    def examples(cls) -> tuple[Op, ...]:
+        return (Cos(), Cos(1.25, 0.5, 0.75))
+
+
+@dataclass(frozen=True)
+class Exp(_Elementwise):
+    """a exp(b x)."""
+
+    a: Scalar = 1.0
+    b: Scalar = 1.0
+
+    def of(self, x: sp.Expr) -> sp.Expr:
+        return exact(self.a, "a") * sp.exp(exact(self.b, "b") * x)
+
+    @classmethod
+    def examples(cls) -> tuple[Op, ...]:
+        return (Exp(0.5, 0.5),)
+
+
+@dataclass(frozen=True)
+class Monomial(_Elementwise):
+    """x^degree."""
+
+    degree: int
+
+    def __post_init__(self) -> None:
+        is_whole = isinstance(self.degree, int) and not isinstance(self.degree, bool)
+        if not is_whole or not 0 <= self.degree <= HIGHEST_POWER:
+            raise InvalidInput(f"Monomial(degree={self.degree!r}): a whole number from 0 to {HIGHEST_POWER}")
+
+    def of(self, x: sp.Expr) -> sp.Expr:
+        return x**self.degree
+
+    @classmethod
+    def examples(cls) -> tuple[Op, ...]:
+        return (Monomial(0), Monomial(1), Monomial(2), Monomial(3))
+
+
+@dataclass(frozen=True)
+class Polynomial(_Elementwise):
+    """coef[0] + coef[1] x + coef[2] x^2 + ..."""
+
+    coef: tuple[Scalar, ...]
+
+    def __post_init__(self) -> None:
+        coef = tuple(self.coef)
+        if not 1 <= len(coef) <= HIGHEST_POWER + 1:
+            raise InvalidInput(f"Polynomial(coef={coef}): from 1 to {HIGHEST_POWER + 1} coefficients")
+        object.__setattr__(self, "coef", tuple(c if isinstance(c, (int, sp.Expr)) else float(c) for c in coef))
+
+    def of(self, x: sp.Expr) -> sp.Expr:
+        return sp.Add(*(exact(c, f"coef[{i}]") * x**i for i, c in enumerate(self.coef)))
+
+    @classmethod
+    def examples(cls) -> tuple[Op, ...]:
+        return (Polynomial((0.5, -1.0, 0.25)), Polynomial((0.0, 1.0, 0.0, 0.5)))
+
+
+@dataclass(frozen=True)
+class Activation(_Elementwise):
+    """Any expression of x: text such as "x*erf(x)" (read by a whitelist parser), or a sympy expression."""
+
+    expr: str | sp.Expr
+
+    def __post_init__(self) -> None:
+        if isinstance(self.expr, str):
+            object.__setattr__(self, "expr", parse(self.expr))
+        elif isinstance(self.expr, sp.Expr):
+            object.__setattr__(self, "expr", _in_x(self.expr))
+        else:
+            raise UnsupportedExpr(f"Activation({self.expr!r}): text or a sympy expression is needed")
+
+    def of(self, x: sp.Expr) -> sp.Expr:
+        assert isinstance(self.expr, sp.Expr)
+        return self.expr.xreplace({X: x})
+
+    @classmethod
+    def examples(cls) -> tuple[Op, ...]:
+        return (Activation("x*erf(x)"), Activation("x + relu(x)/2"), Activation("relu(x)**2"))
+
+
+def _in_x(expr: sp.Expr) -> sp.Expr:
+    """The expression with its argument named X: the symbol called x, or the only symbol there is."""
+    symbols = sorted(expr.free_symbols, key=str)
+    named = [s for s in symbols if str(s) == "x"] or (symbols if len(symbols) == 1 else [])
+    if len(named) != 1:
+        raise UnsupportedExpr(f"Activation({expr}): which of {symbols} is the argument? Call it x")
+    return exact(expr.xreplace({named[0]: X}), "expr")

@@ -1,0 +1,123 @@
+"""Entry-by-entry functions of Gaussian fields, and the one covariance rule that all of them share."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, ClassVar
+
+import sympy as sp
+
+from ntkc.errors import NoClosedForm, NoInfiniteLimit
+from ntkc.gaussian.dual import dual, dual_of_derivatives, evaluate
+from ntkc.gaussian.normal_form import X
+from ntkc.ir.op import Op, Requests, Shape
+from ntkc.ir.value import Law, Value
+
+Term = tuple[sp.Expr, int]
+"""A function of X, and the slot of the operand it is applied to."""
+
+
+@dataclass(frozen=True)
+class _Pointwise(Op):
+    """y = sum_i f_i(a_i):  K = sum_ij E[f_i(a_i) f_j(a_j')],  T = sum_ij T[a_i, a_j] E[f_i'(a_i) f_j'(a_j')]."""
+
+    @abstractmethod
+    def terms(self) -> tuple[Term, ...]:
+        """The f_i with the slots of their operands."""
+
+    def shape(self, operands: Sequence[Shape]) -> Shape:
+        return operands[0]
+
+    def covariance(self, ask: Requests) -> sp.Expr:
+        return self._sum(ask, dual)
+
+    def tangent(self, ask: Requests) -> sp.Expr:
+        return self._sum(ask, dual_of_derivatives, ask.tangent)
+
+    def _sum(self, ask: Requests, dual_map: Any, factor: Any = lambda i, j: sp.S.One) -> sp.Expr:
+        total = sp.S.Zero
+        for f, i in self.terms():
+            for h, j in self.terms():
+                weight = factor(i, j)
+                if weight != 0:
+                    q1, q2, k = ask.variance(i, 1), ask.variance(j, 2), ask.covariance(i, j)
+                    total += weight * evaluate(dual_map(f, h), q1, q2, k)
+        return total
+
+
+@dataclass(frozen=True)
+class Pointwise(_Pointwise):
+    """Elementwise layers fused into one expression of Gaussian operands (made by `fuse`)."""
+
+    internal: ClassVar[bool] = True
+    arity: ClassVar[int | None] = None
+
+    expr: sp.Expr
+    variables: tuple[sp.Symbol, ...]
+    layers: tuple[str, ...] = ()
+
+    def terms(self) -> tuple[Term, ...]:
+        return split_terms(self.expr, self.variables)
+
+    def value(self, node: str, operands: Sequence[Value]) -> Value:
+        fields = frozenset[str]().union(*(v.fields for v in operands))
+        return Value(Law.POINTWISE, self.expr, fields, any(v.trained for v in operands))
+
+    def forward(self, weights: Sequence[Any], operands: Sequence[Any], pointwise: Any) -> Any:
+        return pointwise(self.expr, dict(zip(self.variables, operands, strict=True)))
+
+    def kernel_identity(self, widths: Sequence[object]) -> object:
+        places = {v: sp.Symbol(f"x{i}", real=True) for i, v in enumerate(self.variables)}
+        return Pointwise, self.expr.xreplace(places)
+
+    def label(self) -> str:
+        return " -> ".join(self.layers) or str(self.expr)
+
+
+@lru_cache(maxsize=1024)
+def split_terms(expr: sp.Expr, variables: tuple[sp.Symbol, ...]) -> tuple[Term, ...]:
+    """f(a, b) -> f_1(a) + f_2(b), each as a function of X.
+
+    Raises:
+        NoClosedForm: a term mixes two Gaussian fields.
+    """
+    by_slot: dict[int, sp.Expr] = {}
+    constant = sp.S.Zero
+    for term in sp.Add.make_args(expr if len(variables) == 1 else sp.expand(expr)):
+        slots = [i for i, v in enumerate(variables) if term.has(v)]
+        if len(slots) > 1:
+            raise NoClosedForm(f"{term} mixes {len(slots)} Gaussian fields; only sums of functions of one are derived")
+        if not slots:
+            constant += term
+            continue
+        by_slot[slots[0]] = by_slot.get(slots[0], sp.S.Zero) + term.xreplace({variables[slots[0]]: X})
+    first = min(by_slot, default=0)
+    by_slot[first] = by_slot.get(first, sp.S.Zero) + constant
+    return tuple((f, i) for i, f in sorted(by_slot.items()))
+
+
+@dataclass(frozen=True)
+class _Elementwise(_Pointwise):
+    """One nonlinearity; a subclass says what `of(x)` is."""
+
+    @abstractmethod
+    def of(self, x: sp.Expr) -> sp.Expr:
+        """The function as a sympy expression of x."""
+
+    def terms(self) -> tuple[Term, ...]:
+        return ((self.of(X), 0),)
+
+    def value(self, node: str, operands: Sequence[Value]) -> Value:
+        (x,) = operands
+        if x.law not in (Law.GAUSSIAN, Law.POINTWISE):
+            raise NoInfiniteLimit(
+                f"{node} ({type(self).__name__}) acts on a value that is {x.law.value}, not Gaussian: "
+                "put a Dense layer before it"
+            )
+        return Value(Law.POINTWISE, self.of(x.expr), x.fields, x.trained)
+
+    def forward(self, weights: Sequence[Any], operands: Sequence[Any], pointwise: Any) -> Any:
+        return pointwise(self.of(X), {X: operands[0]})

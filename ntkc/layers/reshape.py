@@ -1,0 +1,68 @@
+"""Layers that pass their operand on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import sympy as sp
+
+from ntkc.errors import InvalidInput
+from ntkc.ir.op import Op, Requests, Shape
+from ntkc.ir.value import Value
+
+
+@dataclass(frozen=True)
+class _Transparent(Op):
+    """y = x: nothing changes, and `fuse` removes the node."""
+
+    transparent: ClassVar[bool] = True
+
+    def shape(self, operands: Sequence[Shape]) -> Shape:
+        return operands[0]
+
+    def value(self, node: str, operands: Sequence[Value]) -> Value:
+        return operands[0]
+
+    def covariance(self, ask: Requests) -> sp.Expr:
+        return ask.covariance(0, 0)
+
+    def tangent(self, ask: Requests) -> sp.Expr:
+        return ask.tangent(0, 0)
+
+    def forward(self, weights: Sequence[Any], operands: Sequence[Any], pointwise: Any) -> Any:
+        return operands[0]
+
+
+@dataclass(frozen=True)
+class Identity(_Transparent):
+    """y = x."""
+
+    @classmethod
+    def examples(cls) -> tuple[Op, ...]:
+        return (Identity(),)
+
+
+@dataclass(frozen=True)
+class Flatten(_Transparent):
+    """y = x for inputs [n, features], which are flat already."""
+
+    @classmethod
+    def examples(cls) -> tuple[Op, ...]:
+        return (Flatten(),)
+
+
+@dataclass(frozen=True)
+class FanOut(_Transparent):
+    """x -> (x, ..., x), `num` times: in a graph, `num` edges leave this node."""
+
+    num: int = 2
+
+    def __post_init__(self) -> None:
+        if isinstance(self.num, bool) or not isinstance(self.num, int) or self.num < 1:
+            raise InvalidInput(f"FanOut(num={self.num!r}): the number of branches is a positive whole number")
+
+    @classmethod
+    def examples(cls) -> tuple[Op, ...]:
+        return (FanOut(2),)

@@ -1,0 +1,105 @@
+"""Graph and demand  ->  Program: each layer's rule, asked only for what is demanded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import sympy as sp
+
+from ntkc.ir.graph import Graph, feature_shapes, op_of, operands, ordered
+from ntkc.ir.program import SAMPLE, Carry, Key, Let, Loop, Program, Statement, verify
+from ntkc.layers.inputs import Input, Port
+from ntkc.passes.analyse import Values, analyse
+from ntkc.passes.ask import WIDTH, Streams, rule
+from ntkc.passes.demand import Demand, carried_streams, demand, in_order
+from ntkc.passes.roll import Block
+
+OUTPUTS = {"variance": "S", "nngp": "K", "ntk": "T"}
+"""Name and stream of what every program computes."""
+
+
+@dataclass
+class _Statements:
+    per_sample: list[Statement] = field(default_factory=list[Statement])
+    per_pair: list[Statement] = field(default_factory=list[Statement])
+    comments: dict[str, str] = field(default_factory=dict[str, str])
+
+
+def lower(graph: Graph, values: Values, demanded: Demand) -> Program:
+    """The program of a graph: K, T and the variance of its output from those of its source."""
+    statements = _Statements()
+    _lower_nodes(graph, values, demanded, statements)
+    source, output = graph.graph["input"], graph.graph["output"]
+    read = Streams.of(graph, values, feature_shapes(graph), lambda key: key.symbol)
+    outputs = {name: read.get(stream, output, output) for name, stream in OUTPUTS.items()}
+    inputs = tuple(in_order({Key("S", source, source, SAMPLE), *demanded[source]}))
+    return verify(
+        Program(
+            tuple(statements.per_sample),
+            tuple(statements.per_pair),
+            inputs,
+            outputs,
+            _parameters(statements, outputs.values(), inputs),
+            statements.comments,
+        )
+    )
+
+
+def _lower_nodes(graph: Graph, values: Values, demanded: Demand, out: _Statements) -> None:
+    access = Streams.of(graph, values, feature_shapes(graph), lambda key: key.symbol)
+    for node in ordered(graph):
+        op = op_of(graph, node)
+        if isinstance(op, (Input, Port)):
+            continue
+        out.comments[node] = op.label()
+        if isinstance(op, Block):
+            _lower_block(graph, node, op, demanded, out)
+            continue
+        for key in in_order(demanded[node]):
+            let = Let(key, sp.sympify(rule(access, key)), node)
+            (out.per_sample if key.side == SAMPLE else out.per_pair).append(let)
+
+
+def _lower_block(graph: Graph, node: str, block: Block, demanded: Demand, out: _Statements) -> None:
+    streams = carried_streams(block, demanded[node])
+    values = analyse(block.body)
+    inner = _Statements(comments=out.comments)
+    _lower_nodes(block.body, values, demand(block.body, values, streams), inner)
+    (below,) = operands(graph, node)
+    carries = {s: _carry(s, below, block.body, node) for s in streams}
+    sample = [c for s, c in carries.items() if s == "S"]
+    pair = [c for s, c in carries.items() if s != "S"]
+    if inner.per_sample:
+        body = tuple(s for s in inner.per_sample if isinstance(s, Let))
+        kept = (*(c.start for c in sample), *(s.dst for s in body))
+        out.per_sample.append(Loop(body, block.count, tuple(sample), kept, node))
+    if pair:
+        body = tuple(s for s in inner.per_pair if isinstance(s, Let))
+        out.per_pair.append(Loop(body, block.count, tuple(pair), (), node))
+
+
+def _carry(stream: str, below: str, body: Graph, node: str) -> Carry:
+    side = SAMPLE if stream == "S" else None
+    start, end = body.graph["input"], body.graph["output"]
+    return Carry(*(Key(stream, n, n, side) for n in (below, start, end, node)))
+
+
+def _parameters(
+    statements: _Statements, outputs: Iterable[sp.Expr], inputs: Iterable[Key]
+) -> tuple[sp.Symbol, ...]:
+    """Symbols that are no streams: the hyper-parameters left open, and the number of features of the data."""
+    defined: set[str] = set()
+    used: set[sp.Symbol] = set()
+    for part in (statements.per_sample, statements.per_pair):
+        for s in part:
+            for let in s.body if isinstance(s, Loop) else (s,):
+                defined.add(let.dst.name)
+                used |= let.expr.free_symbols
+            if isinstance(s, Loop):
+                defined |= {k.name for c in s.carry for k in (c.start, c.after)}
+    for expr in outputs:
+        used |= expr.free_symbols
+    names = defined | {k.name for k in inputs}
+    names |= {Key("S", n.removeprefix("q_"), n.removeprefix("q_"), i).name for n in names if n[:2] == "q_" for i in (1, 2)}
+    return tuple(sorted((s for s in used if s.name not in names), key=lambda s: (s != WIDTH, s.name)))

@@ -1,0 +1,270 @@
+"""K, T  ->  the gap delta = 1 - K / (n1 n2) and tau = T / (n1 n2), n = sqrt(q), wherever activations are homogeneous.
+
+    Relu           delta -> (delta + gap(delta)) / 2,              tau -> tau (1 + slope(delta)) / 2
+    Dense, sum     delta -> sum_i c1_i c2_i delta_i + sum_i (c1_i - c2_i)^2 / 2,   c_i the share of operand i in n
+
+Near-duplicate inputs have 1 - rho of 1e-8 and less, which float32 keeps in delta and loses in K. Shares are numbers
+where there are no biases: then delta is a function of delta alone, whatever the depth (see `collapse`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+import sympy as sp
+
+from ntkc.gaussian.arc_cosine import ArcSlope, Mixture, recognise, recognise_slope
+from ntkc.gaussian.functions import Angle
+from ntkc.ir.program import SAMPLE, Carry, Key, Let, Loop, Program, Statement, lets, verify
+
+BIAS = "bias"
+
+
+@dataclass(frozen=True)
+class _Form:
+    """Nodes whose K, whose T are normalised; the shares of each linear node; per-sample statements to add, by node."""
+
+    covariances: set[str] = field(default_factory=set[str])
+    tangents: set[str] = field(default_factory=set[str])
+    shares: dict[str, dict[str, sp.Expr]] = field(default_factory=dict[str, dict[str, sp.Expr]])
+    added: dict[str, list[Let]] = field(default_factory=dict[str, list[Let]])
+    linear: dict[str, dict[str, sp.Expr]] = field(default_factory=dict[str, dict[str, sp.Expr]])
+    ratios: Mapping[str, tuple[str, sp.Expr]] = field(default_factory=dict[str, tuple[str, sp.Expr]])
+
+
+def normalise(program: Program) -> Program:
+    """The program in delta and tau; unchanged if no activation is homogeneous of degree one."""
+    if not any(_mixture(let) for let in lets(program.per_pair) if let.dst.stream == "K"):
+        return program
+    form = _Form(ratios=_ratios(program))
+    sources = [k.u for k in program.inputs if k.stream == "K"]
+    for node in sources:
+        _make_normal(form, node)
+        form.tangents.add(node)
+    per_pair = tuple(_rewritten(s, form) for s in program.per_pair)
+    added = [let for node in sources for let in form.added[node]]
+    per_sample = (*added, *(s2 for s in program.per_sample for s2 in _with_norms(s, form)))
+    inputs = tuple(_normal_key(k) if k.stream in "KT" else k for k in program.inputs)
+    outputs = {name: _read(sp.sympify(expr), form) for name, expr in program.outputs.items()}
+    return verify(replace(program, per_sample=per_sample, per_pair=per_pair, inputs=inputs, outputs=outputs))
+
+
+def _normal_key(key: Key) -> Key:
+    return replace(key, stream={"K": "G", "T": "H"}[key.stream])
+
+
+def _norm(node: str, side: int = SAMPLE) -> sp.Symbol:
+    return Key("N", node, node, side).symbol
+
+
+def _make_normal(form: _Form, node: str) -> None:
+    form.covariances.add(node)
+    variance = Key("S", node, node, SAMPLE)
+    form.added.setdefault(node, []).insert(0, Let(Key("N", node, node, SAMPLE), sp.sqrt(variance.symbol), node))
+
+
+def _read(expr: sp.Expr, form: _Form) -> sp.Expr:
+    """An expression of K and T, with n1 n2 (1 - delta) and n1 n2 tau put in where nodes are normalised."""
+    values: dict[sp.Expr, sp.Expr] = {}
+    for node in form.covariances:
+        values[Key("K", node, node).symbol] = _norm(node, 1) * _norm(node, 2) * (1 - Key("G", node, node).symbol)
+    for node in form.tangents:
+        values[Key("T", node, node).symbol] = _norm(node, 1) * _norm(node, 2) * Key("H", node, node).symbol
+    return expr.xreplace(values)
+
+
+def _rewritten(statement: Statement, form: _Form) -> Statement:
+    if isinstance(statement, Loop):
+        return _rewritten_loop(statement, form)
+    if statement.dst.stream == "K":
+        return _rewritten_covariance(statement, form)
+    return _rewritten_tangent(statement, form)
+
+
+def _rewritten_covariance(let: Let, form: _Form) -> Let:
+    node, mixture = let.dst.u, _mixture(let)
+    if mixture:
+        operand = _operand(let)
+        _make_normal(form, node)
+        return Let(Key("G", node, node), mixture.gap(_gap(operand, form)), let.layer)
+    linear = _linear(let.expr)
+    if linear is None or not set(linear) - {BIAS} <= form.covariances:
+        return replace(let, expr=_read(let.expr, form))
+    _make_normal(form, node)
+    form.linear[node] = linear
+    form.shares[node] = _add_shares(node, linear, form)
+    total = sp.S.Zero
+    for name, share in form.shares[node].items():
+        c1, c2 = (share.xreplace({_share(node, name): _share(node, name, side)}) for side in (1, 2))
+        total += (c1 - c2) ** 2 / 2
+        total += c1 * c2 * Key("G", name, name).symbol if name != BIAS else 0
+    return Let(Key("G", node, node), total, let.layer)
+
+
+def _gap(node: str, form: _Form) -> sp.Expr:
+    """delta of a node; from K where the node is not normalised."""
+    if node in form.covariances:
+        return Key("G", node, node).symbol
+    if not any(let.dst.stream == "N" for let in form.added.get(node, [])):
+        norm = Let(Key("N", node, node, SAMPLE), sp.sqrt(Key("S", node, node, SAMPLE).symbol), node)
+        form.added.setdefault(node, []).append(norm)
+    return 1 - Key("K", node, node).symbol / (_norm(node, 1) * _norm(node, 2))
+
+
+def _share(node: str, operand: str, side: int = SAMPLE) -> sp.Symbol:
+    return Key("C", node, operand, side).symbol
+
+
+def _add_shares(node: str, linear: Mapping[str, sp.Expr], form: _Form) -> dict[str, sp.Expr]:
+    """Share of each operand in the norm: sqrt(c_i) n_i / n, a number where n_i / n is the same for all samples."""
+    shares: dict[str, sp.Expr] = {}
+    for operand, c in linear.items():
+        same_base = {form.ratios.get(n, ("", sp.S.Zero))[0] for n in (operand, node)}
+        if operand in form.ratios and len(same_base) == 1:
+            shares[operand] = sp.sqrt(c * form.ratios[operand][1] / form.ratios[node][1])
+            continue
+        part = sp.sqrt(c) * (1 if operand == BIAS else _norm(operand))
+        form.added[node].append(Let(Key("C", node, operand, SAMPLE), part / _norm(node), node))
+        shares[operand] = _share(node, operand)
+    return shares
+
+
+def _rewritten_tangent(let: Let, form: _Form) -> Let:
+    node = let.dst.u
+    normal = _normal_slope(let, form) if node not in form.linear else _normal_sum(let, form)
+    if node not in form.covariances or normal is None:
+        return replace(let, expr=_read(let.expr, form))
+    form.tangents.add(node)
+    return Let(Key("H", node, node), normal, let.layer)
+
+
+def _normal_slope(let: Let, form: _Form) -> sp.Expr | None:
+    """T_v (c0 + c1 Angle)  ->  tau_v (c0 + c1 pi/2 slope(delta_v)) / total."""
+    operand = _operand(let)
+    if operand not in form.tangents or let.dst.u not in form.covariances:
+        return None
+    factor = sp.expand(let.expr / Key("T", operand, operand).symbol)
+    mixture = recognise_slope(factor, *_stream_symbols(operand))
+    if mixture is None:
+        return None
+    slope = (mixture.linear + mixture.bent * ArcSlope(Key("G", operand, operand).symbol)) / mixture.total
+    return Key("H", operand, operand).symbol * slope
+
+
+def _normal_sum(let: Let, form: _Form) -> sp.Expr | None:
+    """sum_i t_i T_i + sum_i k_i K_i + K + c  ->  the same over n1 n2, in shares."""
+    node = let.dst.u
+    weights, shares = form.linear[node], form.shares[node]
+    total, rest = sp.S.Zero, sp.expand(let.expr)
+    symbols = {Key("K", node, node).symbol: 1 - Key("G", node, node).symbol}
+    for name in set(weights) - {BIAS}:
+        c1, c2 = (shares[name].xreplace({_share(node, name): _share(node, name, side)}) for side in (1, 2))
+        symbols[Key("K", name, name).symbol] = c1 * c2 / weights[name] * (1 - Key("G", name, name).symbol)
+        if name in form.tangents:
+            symbols[Key("T", name, name).symbol] = c1 * c2 / weights[name] * Key("H", name, name).symbol
+    for symbol in sorted(symbols, key=str):
+        total += rest.coeff(symbol, 1) * symbols[symbol]
+        rest = rest.coeff(symbol, 0)
+    if any(s.name[:2] in ("K_", "T_") for s in (rest.free_symbols | total.free_symbols)):
+        return None
+    return total + rest / (_norm(node, 1) * _norm(node, 2))
+
+
+def _rewritten_loop(loop: Loop, form: _Form) -> Loop:
+    """A loop carries delta and tau if its body, started with them, ends with them."""
+    starts = [c.start.u for c in loop.carry if c.start.stream == "K"]
+    if not any(_mixture(let) for let in loop.body if let.dst.stream == "K"):
+        return _loop_in_form(loop, form, ())
+    trial = _loop_in_form(loop, _copied(form), starts)
+    ends_normal = all(c.end.stream in "GH" for c in trial.carry)
+    return _loop_in_form(loop, form, starts if ends_normal else ())
+
+
+def _copied(form: _Form) -> _Form:
+    return _Form(set(form.covariances), set(form.tangents), dict(form.shares), {}, dict(form.linear), form.ratios)
+
+
+def _loop_in_form(loop: Loop, form: _Form, normal_starts: Iterable[str]) -> Loop:
+    for node in normal_starts:
+        _make_normal(form, node)
+        form.tangents.add(node)
+    body = tuple(s for s in (_rewritten(let, form) for let in loop.body) if isinstance(s, Let))
+    made = {let.dst for let in body}
+    carries: list[Carry] = []
+    for c in loop.carry:
+        if _normal_key(c.end) in made and c.start.u in form.covariances:
+            for node in (c.after.u,):
+                if c.after.stream == "K":
+                    _make_normal(form, node)
+                else:
+                    form.tangents.add(node)
+            carries.append(Carry(*(_normal_key(k) for k in (c.before, c.start, c.end, c.after))))
+        else:
+            carries.append(c)
+    return replace(loop, body=body, carry=tuple(carries))
+
+
+def _with_norms(statement: Statement, form: _Form) -> list[Statement]:
+    """A per-sample statement, followed by the norms and shares of its nodes."""
+    if isinstance(statement, Let):
+        return [statement, *form.added.get(statement.dst.u, [])]
+    body: list[Let] = []
+    for c in statement.carry:
+        body += form.added.get(c.start.u, [])
+    for let in statement.body:
+        body += [let, *form.added.get(let.dst.u, [])]
+    kept = (*statement.stacked, *(let.dst for let in body if let.dst not in statement.stacked))
+    after = [let for c in statement.carry for let in form.added.get(c.after.u, [])]
+    return [replace(statement, body=tuple(body), stacked=kept), *after]
+
+
+def _ratios(program: Program) -> dict[str, tuple[str, sp.Expr]]:
+    """Nodes whose variance is a number times that of another, the base:  q_u = ratio q_base."""
+    ratios = {k.u: (k.u, sp.S.One) for k in program.inputs if k.stream == "S"}
+    for statement in program.per_sample:
+        if isinstance(statement, Loop):
+            ratios.update({n: (n, sp.S.One) for c in statement.carry for n in (c.start.u, c.after.u)})
+        for let in lets((statement,)):
+            _add_ratio(let, ratios)
+    return ratios
+
+
+def _add_ratio(let: Let, ratios: dict[str, tuple[str, sp.Expr]]) -> None:
+    known = {s: ratios.get(s.name.removeprefix("q_")) for s in let.expr.free_symbols if s.name.startswith("q_")}
+    bases = {r[0] for r in known.values() if r} if None not in known.values() else set[str]()
+    if len(bases) != 1:
+        return
+    base = sp.Dummy("q", positive=True)
+    slope = sp.expand(let.expr.xreplace({s: r[1] * base for s, r in known.items() if r}) / base)
+    if base not in slope.free_symbols:
+        ratios[let.dst.u] = (bases.pop(), slope)
+
+
+def _stream_symbols(node: str) -> tuple[sp.Symbol, sp.Symbol, sp.Symbol]:
+    variance = Key("S", node, node, SAMPLE)
+    return Key("K", node, node).symbol, variance.on(1).symbol, variance.on(2).symbol
+
+
+def _operand(let: Let) -> str:
+    """The one node whose covariance an activation reads; empty if there are several."""
+    names = {a.args[0].name for a in let.expr.atoms(Angle) if isinstance(a.args[0], sp.Symbol)}
+    return names.pop().removeprefix("K_") if len(names) == 1 else ""
+
+
+def _mixture(let: Let) -> Mixture | None:
+    operand = _operand(let)
+    return recognise(let.expr, *_stream_symbols(operand)) if operand else None
+
+
+def _linear(expr: sp.Expr) -> dict[str, sp.Expr] | None:
+    """sum_i c_i K_i + b  ->  {operand i: c_i, "bias": b}; None for anything else, cross terms K[u, v] included."""
+    streams = [s for s in expr.free_symbols if s.name.startswith(("K_", "q1_", "q2_", "T_"))]
+    if not streams or any(not s.name.startswith("K_") or s.name.count("_") > 1 for s in streams):
+        return None
+    expanded = sp.expand(expr)
+    if not expanded.is_polynomial(*streams) or sp.Poly(expanded, *streams).total_degree() > 1:
+        return None
+    terms = {s.name.removeprefix("K_"): expanded.coeff(s, 1) for s in sorted(streams, key=str)}
+    bias = expanded.xreplace({s: sp.S.Zero for s in streams})
+    return terms if bias == 0 else {**terms, BIAS: bias}

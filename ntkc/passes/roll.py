@@ -1,0 +1,165 @@
+"""Repeated blocks  ->  one Block and a count, so that depth costs neither algebra nor pages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import networkx as nx
+import sympy as sp
+
+from ntkc.ir.graph import Graph, GraphBuilder, feature_shapes, op_of, operands, ordered
+from ntkc.ir.op import Op, Requests, Shape
+from ntkc.ir.value import Law, Value, variable
+from ntkc.layers.inputs import Port
+from ntkc.passes.analyse import Values
+
+LONGEST_PERIOD = 8
+FEWEST_TURNS = 3
+
+
+@dataclass(frozen=True)
+class Block(Op):
+    """`count` times the body, a graph from a Port to its output."""
+
+    internal: ClassVar[bool] = True
+
+    body: Graph
+    count: int
+    law: Law
+
+    def shape(self, operands: Sequence[Shape]) -> Shape:
+        return feature_shapes(self.body)[self.body.graph["output"]]
+
+    def value(self, node: str, operands: Sequence[Value]) -> Value:
+        return Value(self.law, variable(node), frozenset({node}), trained=True)
+
+    def covariance(self, ask: Requests) -> sp.Expr:
+        raise AssertionError("lower turns a Block into a Loop")
+
+    def tangent(self, ask: Requests) -> sp.Expr:
+        raise AssertionError("lower turns a Block into a Loop")
+
+    def forward(self, weights: Sequence[Any], operands: Sequence[Any], pointwise: Any) -> Any:
+        raise AssertionError("finite networks run before roll")
+
+    def label(self) -> str:
+        inner = " -> ".join(op_of(self.body, n).label() for n in ordered(self.body)[1:])
+        return f"{self.count} times [{inner}]"
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """Segments start ... start + period * count - 1 are `count` copies of the first `period`."""
+
+    start: int
+    period: int
+    count: int
+
+    @property
+    def saved(self) -> int:
+        """Segments that need not be written."""
+        return self.period * (self.count - 1)
+
+
+def roll(graph: Graph, values: Values) -> Graph:
+    """The graph with every run of three or more equal segments between cut nodes replaced by a Block."""
+    cuts = _cut_nodes(graph)
+    segments = [_segment(graph, a, b) for a, b in zip(cuts, cuts[1:], strict=False)]
+    widths = {n: s[0] for n, s in feature_shapes(graph).items()}
+    signatures = [_signature(graph, a, nodes, widths) for a, nodes in zip(cuts, segments, strict=False)]
+    laws = [values[n].law for n in cuts]
+    builder = GraphBuilder()
+    builder.add(op_of(graph, cuts[0]), (), cuts[0])
+    last, i = cuts[0], 0
+    repeats = {r.start: r for r in find_repeats(signatures, laws)}
+    while i < len(segments):
+        if i not in repeats:
+            last = _copy(graph, builder, segments[i], {cuts[i]: last})
+            i += 1
+            continue
+        r = repeats[i]
+        nodes = [n for segment in segments[i : i + r.period] for n in segment]
+        trained = values[cuts[i]].trained
+        last = builder.add(Block(_body(graph, cuts[i], nodes, laws[i], trained), r.count, laws[i]), [last])
+        i += r.period * r.count
+    return builder.finish(last)
+
+
+def find_repeats(signatures: Sequence[object], laws: Sequence[Law]) -> list[Repeat]:
+    """Runs of equal segments, the longest first; a run starts and ends on nodes of the same, random law."""
+    candidates = [
+        Repeat(start, period, count)
+        for period in range(1, LONGEST_PERIOD + 1)
+        for start, count in _runs(signatures, period)
+        if count >= FEWEST_TURNS and laws[start] == laws[start + period] and laws[start] in _RANDOM
+    ]
+    # Of equal gains, end on a Gaussian node: its streams are what people call a layer.
+    candidates.sort(key=lambda r: (-r.saved, r.period, laws[r.start] != Law.GAUSSIAN, r.start))
+    chosen: list[Repeat] = []
+    for r in candidates:
+        if all(r.start + r.period * r.count <= c.start or c.start + c.period * c.count <= r.start for c in chosen):
+            chosen.append(r)
+    return chosen
+
+
+_RANDOM = (Law.GAUSSIAN, Law.POINTWISE)
+
+
+def _runs(signatures: Sequence[object], period: int) -> list[tuple[int, int]]:
+    """(start, count) for every start from which the period repeats."""
+    found: list[tuple[int, int]] = []
+    equal = 0
+    for i in range(len(signatures) - period - 1, -1, -1):
+        equal = equal + 1 if signatures[i] == signatures[i + period] else 0
+        if equal >= period:
+            found.append((i, equal // period + 1))
+    return found
+
+
+def _cut_nodes(graph: Graph) -> list[str]:
+    """Nodes that every path from input to output passes, in order."""
+    dominator = nx.immediate_dominators(graph, graph.graph["input"])
+    chain = [graph.graph["output"]]
+    while chain[-1] != graph.graph["input"]:
+        chain.append(dominator[chain[-1]])
+    return chain[::-1]
+
+
+def _segment(graph: Graph, first: str, last: str) -> list[str]:
+    """Nodes after one cut node, up to and including the next."""
+    inside: set[str] = set()
+    pending = [last]
+    while pending:
+        node = pending.pop()
+        if node != first and node not in inside:
+            inside.add(node)
+            pending.extend(operands(graph, node))
+    return list(ordered(graph.subgraph(inside)))
+
+
+def _signature(graph: Graph, first: str, nodes: Sequence[str], widths: dict[str, object]) -> object:
+    """Equal for segments with equal rules and wiring."""
+    place = {n: i for i, n in enumerate([first, *nodes])}
+    return tuple(
+        (
+            op_of(graph, n).kernel_identity([widths[u] for u in operands(graph, n)]),
+            tuple(place[u] for u in operands(graph, n)),
+        )
+        for n in nodes
+    )
+
+
+def _copy(graph: Graph, builder: GraphBuilder, nodes: Sequence[str], renamed: dict[str, str]) -> str:
+    node = ""
+    for node in nodes:
+        renamed[node] = builder.add(op_of(graph, node), [renamed[u] for u in operands(graph, node)], node)
+    return renamed[node]
+
+
+def _body(graph: Graph, first: str, nodes: Sequence[str], law: Law, trained: bool) -> Graph:
+    builder = GraphBuilder()
+    features = feature_shapes(graph)[first][0]
+    port = builder.add(Port(law, trained, features), (), f"before{nodes[0]}")
+    return builder.finish(_copy(graph, builder, nodes, {first: port}))

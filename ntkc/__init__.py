@@ -1,0 +1,26 @@
+"""ntkc: a symbolic compiler from neural-network graphs to infinite-width kernel programs (NNGP and NTK).
+
+    program = ntkc.compile(stax.serial(stax.Dense(512), stax.Relu(), stax.Dense(1)))
+    program(x1, x2, "ntk");  program.latex();  program.source;  program.explain();  program.save("relu.py")
+"""
+
+from ntkc import errors, predict, stax
+from ntkc.frontends import compile, from_json, from_networkx, to_json
+from ntkc.kernel import Kernel
+from ntkc.layers.activations import Activation
+from ntkc.program import KernelProgram
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Activation",
+    "Kernel",
+    "KernelProgram",
+    "compile",
+    "errors",
+    "from_json",
+    "from_networkx",
+    "predict",
+    "stax",
+    "to_json",
+]

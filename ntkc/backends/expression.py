@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sympy as sp
 from sympy.printing.precedence import PRECEDENCE, precedence
 from sympy.printing.str import StrPrinter
 
+from ntkc.backends.prelude import HELPERS, helper_text
 from ntkc.errors import UnsupportedExpr
 
 HEADS: dict[str, str] = {
@@ -145,3 +146,10 @@ def jax_text(expr: sp.Expr, renamed: Mapping[sp.Expr, str] | None = None) -> str
     if renamed:
         expr = expr.xreplace({e: sp.Symbol(name, real=True) for e, name in renamed.items()})
     return _JaxPrinter({"order": "lex"}).doprint(expr)
+
+
+def function_text(name: str, expr: sp.Expr, arguments: Sequence[sp.Symbol]) -> str:
+    """A Python function of arrays, with the helpers it calls."""
+    places = {s: f"v{i}" for i, s in enumerate(arguments)}
+    body = f"def {name}({', '.join(places.values())}):\n    return {jax_text(expr, dict(places))}\n"
+    return helper_text(h for h in HELPERS if f"{h}(" in body) + "\n\n" + body

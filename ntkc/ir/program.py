@@ -97,6 +97,8 @@ class Program:
     outputs: Mapping[str, Key | sp.Expr]
     parameters: tuple[sp.Symbol, ...] = ()
     comments: Mapping[str, str] = field(default_factory=dict[str, str])
+    is_port: bool = False
+    """Starts from a kernel given by the caller instead of data."""
 
     def count_statements(self) -> int:
         """Statements, those inside loops counted once."""

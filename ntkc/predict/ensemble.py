@@ -50,7 +50,7 @@ def gradient_descent_mse_ensemble(
         nngp   mean K* (I - e^{-G tau}) G^{-1} y,  covariance K** - K* (I - e^{-2 G tau}) G^{-1} K*^T,    G = K + reg I
 
     T is the NTK (all layers train), K the NNGP kernel (the last layer trains), * a test index; reg = diag_reg, times
-    tr / m unless `diag_reg_absolute_scale` (Lee et al. 2019, arXiv:1902.06720, eqs. 10-11, 14-16).
+    tr / m unless `diag_reg_absolute_scale` (Lee et al. 2019, arXiv:1902.06720, secs. 2.2-2.3, Corollary 1).
 
     Shapes: y (n, ...); kernels zip(y.shape, y.shape) less `trace_axes`. Targets (n,) are one output, predictions then
     (n_test,); integers count as floats. `kernel_fn(x1, x2, get, **keywords)` gives an array for a name and an object

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ntkc.errors import InvalidInput
-from ntkc.predict.posterior import MODES, Blocks, Factors, Get, Times, predict_modes, read_get
+from ntkc.predict.posterior import MODES, Block, Blocks, Factors, Get, Times, predict_modes, read_get
 from ntkc.predict.targets import Shape, Targets, read_block, read_targets, require_finite, require_not_negative
 
 
@@ -32,7 +32,7 @@ def gp_inference(
         ntk    mean A y,          covariance A K A^T - (A K*^T + K* A^T) + K**,  A = T* (T + reg I)^{-1}
 
     K is the NNGP kernel, T the NTK, * a test index; reg = diag_reg, times tr / m unless `diag_reg_absolute_scale`
-    (Lee et al. 2019, arXiv:1902.06720, eqs. 13-16 and appendix; ntkgp: He et al. 2020, arXiv:2007.05864).
+    (Lee et al. 2019, arXiv:1902.06720, sec. 2.3; ntkgp: He et al. 2020, arXiv:2007.05864).
 
     Shapes: y (n, ...); kernels zip(y.shape, y.shape) less `trace_axes`, as arrays or as objects with fields `nngp` and
     `ntk`. Targets (n,) are one output, predictions then (n_test,); integers count as floats.
@@ -81,7 +81,7 @@ def pick_block(owner: str, kernel: Any, rows: Shape | None, columns: Shape, name
     return read_block(f"{owner}.{name}", block, rows, columns)
 
 
-def pick_prior(k_test_test: Any, cross: Any, name: str) -> jax.Array:
+def pick_prior(k_test_test: Any, cross: Block, name: str) -> jax.Array:
     test = cross(name).shape[::2]
     return pick_block("k_test_test", k_test_test, test, test, name)
 

@@ -1,0 +1,72 @@
+"""K' = W^2 K + b^2,  T' = K' + W^2 T;  relu: K' = (r + (pi - theta) K) / 2 pi,  T' = (pi - theta) / 2 pi T.
+
+r = sqrt(q1 q2 - K^2), theta = atan2(r, K) (Cho & Saul 2009; Jacot et al. 2018), with 40 digits. Written here in mpmath
+and used by no package, so that it can judge both. Errors are relative to sqrt(K_ii K_jj), the size of the entry if i
+and j were parallel: an entry itself may be near zero by cancellation.
+"""
+
+import numpy as np
+from cases import Case
+from mpmath import mp, mpf
+
+DIGITS = 40
+mp.dps = DIGITS
+
+
+def relu(K: mpf, q1: mpf, q2: mpf) -> tuple[mpf, mpf]:
+    """(E relu(u) relu(v), E relu'(u) relu'(v)) for Gaussian u, v with variances q1, q2 and covariance K."""
+    # Rounding to 40 digits can leave q1 q2 - K^2 = -1e-40 for parallel inputs.
+    r = mp.sqrt(max(q1 * q2 - K * K, mpf(0)))
+    derivative = (mp.pi - mp.atan2(r, K)) / (2 * mp.pi)
+    return r / (2 * mp.pi) + derivative * K, derivative
+
+
+def mlp(K: mpf, q1: mpf, q2: mpf, case: Case) -> dict[str, mpf]:
+    """{"nngp", "ntk"} of the network of `case` at inputs with K = x1.x2/d, q1 = |x1|^2/d, q2 = |x2|^2/d."""
+    W2, b2 = mpf(case.W_std) ** 2, mpf(case.b_std or 0) ** 2
+    K, q1, q2 = (W2 * value + b2 for value in (K, q1, q2))
+    T = K
+    for _ in range(case.depth):
+        K, derivative = relu(K, q1, q2)
+        K, q1, q2 = (W2 * value + b2 for value in (K, q1 / 2, q2 / 2))
+        T = K + W2 * derivative * T
+    return {"nngp": K, "ntk": T}
+
+
+def dot(x: np.ndarray, y: np.ndarray) -> mpf:
+    """x.y / d, exactly what float32 rows stand for."""
+    return mp.fsum(mpf(float(a)) * mpf(float(b)) for a, b in zip(x, y, strict=True)) / len(x)
+
+
+def entry_errors(case: Case, arrays: dict[str, np.ndarray], values: dict[str, np.ndarray]) -> dict[str, list[float]]:
+    """{quantity: |value - K_ij| / sqrt(K_ii K_jj) for every checked entry}, or the errors of the rows of a pullback."""
+    if case.is_vjp:
+        return {"vjp": [_vjp_error(case, arrays, row, values["vjp"][e]) for e, row in enumerate(arrays["rows"])]}
+    x1, x2 = arrays["x1"], arrays.get("x2", arrays["x1"])
+    entries = [_entry(case, x1[row], x2[col]) for row, col in zip(arrays["rows"], arrays["cols"], strict=True)]
+    return {
+        name: [
+            float(abs(mpf(float(value)) - exact[name]) / scale[name])
+            for value, (exact, scale) in zip(found, entries, strict=True)
+        ]
+        for name, found in values.items()
+    }
+
+
+def _entry(case: Case, x: np.ndarray, y: np.ndarray) -> tuple[dict[str, mpf], dict[str, mpf]]:
+    """(K_ij, sqrt(K_ii K_jj)) of each kernel."""
+    K, q1, q2 = dot(x, y), dot(x, x), dot(y, y)
+    exact, left, right = mlp(K, q1, q2, case), mlp(q1, q1, q1, case), mlp(q2, q2, q2, case)
+    return exact, {name: mp.sqrt(left[name] * right[name]) for name in exact}
+
+
+def _vjp_error(case: Case, arrays: dict[str, np.ndarray], row: int, found: np.ndarray) -> float:
+    """max |g - found| / max |g|  with  g = sum_j C_ij (dT_ij/dK x2_j + 2 dT_ij/dq1 x1_i) / d."""
+    x = arrays["x1"][row].astype(np.float64)
+    exact = np.zeros(len(x))
+    for y, weight in zip(arrays["x2"].astype(np.float64), arrays["cotangent"][row], strict=True):
+        K, q1, q2 = dot(x, y), dot(x, x), dot(y, y)
+        slope_K = mp.diff(lambda t, q1=q1, q2=q2: mlp(t, q1, q2, case)[case.get[0]], K)
+        slope_q1 = mp.diff(lambda t, K=K, q2=q2: mlp(K, t, q2, case)[case.get[0]], q1)
+        exact += float(weight) * (float(slope_K) * y + 2 * float(slope_q1) * x) / len(x)
+    return float(np.abs(exact - found).max() / np.abs(exact).max())

@@ -1,0 +1,152 @@
+"""The part of emitted modules that walks over samples and pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+DRIVER = '''
+ROWS = {rows}  # samples compared with all others at a time
+
+
+def inputs_of(x1, x2, q1, same):
+    """{inputs_doc}"""
+    {inputs_code}
+
+
+def columns(stats):
+    return jax.tree.map(lambda v: v[..., :, None], stats)
+
+
+def rows(stats):
+    return jax.tree.map(lambda v: v[..., None, :], stats)
+
+
+def block(take, same, samples1, samples2{parameters}):
+    """What `take` makes of (nngp, ntk) for all pairs of two sets of samples."""
+    (x1, q1, stats1), (x2, q2, stats2) = samples1, samples2
+    {features1}k, t = pair(*inputs_of(x1, x2, q1, same), columns(stats1), rows(stats2){arguments})
+    shape = len(x1), len(x2)
+    return take(*(jnp.broadcast_to(jnp.asarray(v, x1.dtype), shape) for v in (k, t)))
+
+
+def samples_of(x{parameters}):
+    """Rows of data with their mean squares and per-sample vectors."""
+    q = jnp.mean(x * x, -1)
+    {features}return x, q, per_sample(q{arguments})[1]
+
+
+def part(samples, index):
+    """The index-th ROWS samples."""
+    x, q, stats = samples
+    cut = lambda v, axis: lax.dynamic_slice_in_dim(v, index * ROWS, ROWS, axis)
+    return cut(x, 0), cut(q, 0), jax.tree.map(lambda v: cut(v, -1), stats)
+
+
+def padded(x):
+    """Rows added, copies of the last, up to a whole number of blocks."""
+    return jnp.pad(x, ((0, -len(x) % ROWS), (0, 0)), mode="edge")
+
+
+def gram(take, x1, x2{parameters}):
+    """`take` of all pairs, block of rows after block of rows; one triangle if x2 is None."""
+    if x2 is None:
+        return triangle(take, x1{parameters})
+    if len(x1) <= ROWS:
+        return block(take, jnp.zeros((), bool), samples_of(x1{parameters}), samples_of(x2{parameters}){parameters})
+    left, right = samples_of(padded(x1){parameters}), samples_of(x2{parameters})
+    step = jax.checkpoint(lambda i: block(take, jnp.zeros((), bool), part(left, i), right{parameters}))
+    return lax.map(step, jnp.arange(-(-len(x1) // ROWS))).reshape(-1, len(x2))[: len(x1)]
+
+
+def triangle(take, x{parameters}):
+    """`take` of all pairs of rows of x; what lies above the diagonal is copied from below."""
+    if len(x) <= ROWS:
+        samples = samples_of(x{parameters})
+        lower = jnp.tril(block(take, jnp.eye(len(x), dtype=bool), samples, samples{parameters}))
+        return lower + jnp.tril(lower, -1).T
+    samples = samples_of(padded(x){parameters})
+    count = -(-len(x) // ROWS)
+    i, j = jnp.tril_indices(count)
+    same = jnp.eye(ROWS, dtype=bool)
+    step = jax.checkpoint(
+        lambda ij: block(take, (ij[0] == ij[1]) & same, part(samples, ij[0]), part(samples, ij[1]){parameters})
+    )
+    tiles = lax.map(step, (i, j))
+    place = jnp.zeros((count, count), int).at[i, j].set(jnp.arange(len(i)))
+    below = jnp.arange(count)[:, None] >= jnp.arange(count)
+    whole = jnp.where(below[..., None, None], tiles[place], tiles[place.T].swapaxes(-1, -2))
+    whole = whole.swapaxes(1, 2).reshape(count * ROWS, count * ROWS)[: len(x), : len(x)]
+    lower = jnp.tril(whole)
+    return lower + jnp.tril(lower, -1).T
+
+
+def nngp(x1, x2=None{keywords}):
+    """K of every pair of rows of x1 and x2; of x1 with itself if x2 is None."""
+    return gram(lambda k, t: k, x1, x2{parameters})
+
+
+def ntk(x1, x2=None{keywords}):
+    """T of every pair of rows of x1 and x2; of x1 with itself if x2 is None."""
+    return gram(lambda k, t: t, x1, x2{parameters})
+
+
+def kernel(x1, x2=None{keywords}):
+    """(nngp, ntk). The two travel as one complex array: as two, XLA would compute their common part twice."""
+    both = gram(lax.complex, x1, x2{parameters})
+    return both.real, both.imag
+
+
+def variance(x{keywords}):
+    """nngp of every row of x with itself, without the pairs."""
+    {features}return jnp.broadcast_to(per_sample(jnp.mean(x * x, -1){arguments})[0], len(x))
+'''
+
+INPUTS = {
+    "G": ("The cosine gap of all pairs.", "return (cosine_gap(x1, x2, same),)"),
+    "K": (
+        "x1 . x2 / d of all pairs.",
+        "k = jnp.dot(x1, x2.T, precision=lax.Precision.HIGHEST) / x1.shape[-1]\n"
+        "    return (jnp.where(same, q1[:, None], k),)",
+    ),
+    "": ("Nothing: the network is a constant.", "return ()"),
+}
+"""For each stream that pairs start from: what it is, and how data make it."""
+
+PORT_DRIVER = '''
+def onward(nngp, ntk, variance1, variance2{keywords}):
+    """(nngp, ntk, variance1, variance2) after this network, from those before it."""
+    def vectors(q, axis):
+        out, stats = per_sample(q{parameters})
+        return jnp.broadcast_to(out, q.shape), jax.tree.map(lambda v: jnp.expand_dims(v, axis), stats)
+
+    (out1, stats1), (out2, stats2) = vectors(variance1, -1), vectors(variance2, -2)
+    {port_code}
+    k, t = pair({port_inputs}stats1, stats2{parameters})
+    return *(jnp.broadcast_to(jnp.asarray(v, nngp.dtype), nngp.shape) for v in (k, t)), out1, out2
+'''
+
+PORT_NORMAL = """norm = safe_sqrt(variance1)[:, None] * safe_sqrt(variance2)
+    scale = jnp.where(norm > 0, norm, 1)
+    delta = jnp.clip(1 - nngp / scale, 0, 2)"""
+
+
+def driver_text(streams: Sequence[str], parameters: Sequence[str], rows: int, is_port: bool) -> str:
+    """The driver for pairs that start from the given streams (K, T or G, H), with open hyper-parameters."""
+    own = [p for p in parameters if p != "features"]
+    names = {
+        "parameters": "".join(f", {p}" for p in own),
+        "arguments": "".join(f", {p}" for p in parameters),
+        "keywords": ", *, " + ", ".join(own) if own else "",
+    }
+    if is_port:
+        given = {"K": "nngp, ", "T": "ntk, ", "G": "delta, ", "H": "ntk / scale, "}
+        port_code = PORT_NORMAL if "G" in streams or "H" in streams else ""
+        text = PORT_DRIVER.format(port_code=port_code, port_inputs="".join(given[s] for s in streams), **names)
+        return text.replace("    \n", "")
+    doc, code = INPUTS["".join(streams)]
+    features = {"features": _features("x", parameters), "features1": _features("x1", parameters)}
+    return DRIVER.format(rows=rows, inputs_doc=doc, inputs_code=code, **features, **names)
+
+
+def _features(data: str, parameters: Sequence[str]) -> str:
+    return f"features = {data}.shape[-1]\n    " if "features" in parameters else ""

@@ -1,0 +1,170 @@
+"""Program  ->  the text of a JAX module with per_sample, pair, nngp, ntk and kernel."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import sympy as sp
+
+from ntkc.backends.driver import driver_text
+from ntkc.backends.expression import jax_text
+from ntkc.backends.prelude import HELPERS, helper_text
+from ntkc.gaussian.arc_cosine import ArcGap, ArcSlope
+from ntkc.ir.program import SAMPLE, Key, Let, Loop, Program, Statement
+from ntkc.passes.schedule import Schedule
+
+INDENT = "    "
+
+
+@dataclass(frozen=True)
+class _Sampled:
+    """What per_sample hands to pair: vectors, then one stacked array for each loop."""
+
+    vectors: tuple[str, ...]
+    stacks: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+
+    def names(self, side: int) -> list[str]:
+        return [_sided(v, side) for v in self.vectors] + [f"{loop}_{side}" for loop in self.stacks]
+
+
+def emit(program: Program, schedule: Schedule, title: str) -> str:
+    """The module as text: formulas first, then the loops over samples and pairs that `schedule` decided."""
+    sampled = _what_pairs_read(program)
+    functions = [_per_sample_text(program, sampled), _pair_text(program, sampled), _driver_text(program, schedule)]
+    body = "\n\n".join(functions)
+    helpers = helper_text(name for name in HELPERS if re.search(rf"\b{name}\(", body))
+    math = "from math import pi\n\n" if re.search(r"\bpi\b", helpers + body) else ""
+    return (
+        f'"""NNGP and NTK kernels of an infinitely wide network.\n\n{title}\n\n'
+        'Written by ntkc; needs jax only. Arrays of data are [samples, features].\n"""\n\n'
+        f"{math}import jax\nimport jax.numpy as jnp\nfrom jax import lax\n{helpers}\n\n{body}"
+    )
+
+
+def _sided(name: str, side: int) -> str:
+    """`q_dense1`  ->  `q1_dense1`."""
+    letter, _, rest = name.partition("_")
+    return f"{letter}{side}_{rest}"
+
+
+def _unsided(name: str) -> str | None:
+    match = re.fullmatch(r"([a-z]+)[12]_(.+)", name)
+    return f"{match[1]}_{match[2]}" if match else None
+
+
+def _what_pairs_read(program: Program) -> _Sampled:
+    """Per-sample vectors read by pairs and outputs, those made inside loops apart."""
+    in_loops = {k.name: s.layer for s in program.per_sample if isinstance(s, Loop) for k in s.stacked}
+    read: dict[str, None] = {}
+    for expr in [*(let.expr for s in program.per_pair for let in _lets(s)), *program.outputs.values()]:
+        for symbol in sorted(expr.free_symbols, key=str):
+            name = _unsided(symbol.name)
+            if name is not None:
+                read[name] = None
+    stacks: dict[str, tuple[str, ...]] = {}
+    for name in read:
+        if name in in_loops:
+            stacks[in_loops[name]] = (*stacks.get(in_loops[name], ()), name)
+    return _Sampled(tuple(n for n in read if n not in in_loops), stacks)
+
+
+def _lets(statement: Statement) -> Sequence[Let]:
+    return statement.body if isinstance(statement, Loop) else (statement,)
+
+
+def _arguments(program: Program, *first: str) -> str:
+    return ", ".join([*first, *(p.name for p in program.parameters)])
+
+
+def _per_sample_text(program: Program, sampled: _Sampled) -> str:
+    (source,) = (k.name for k in program.inputs if k.side == SAMPLE)
+    lines = [f"def per_sample({_arguments(program, source)}):", f'{INDENT}"""Variance of the output, and what pairs need of each sample."""']
+    for s, comment in _commented(program.per_sample, program.comments):
+        lines += comment
+        lines += _sample_loop(s, sampled) if isinstance(s, Loop) else [f"{s.dst.name} = {jax_text(s.expr)}"]
+    vectors = "".join(f"{n}, " for n in [*sampled.vectors, *sampled.stacks])
+    lines.append(f"return {jax_text(program.outputs['variance'])}, ({vectors.strip()})")
+    return _indented(lines)
+
+
+def _sample_loop(loop: Loop, sampled: _Sampled) -> Iterator[str]:
+    kept = sampled.stacks.get(loop.layer, ())
+    starts, ends, befores, afters = (
+        ", ".join(getattr(c, part).name for c in loop.carry) for part in ("start", "end", "before", "after")
+    )
+    yield f"def turn({starts}, _):"
+    for let in loop.body:
+        yield f"{INDENT}{let.dst.name} = {jax_text(let.expr)}"
+    stacked = f"jnp.stack([{', '.join(kept)}])" if kept else "None"
+    yield f"{INDENT}return {ends}, {stacked}"
+    yield ""
+    yield f"{afters}, {loop.layer if kept else '_'} = lax.scan(turn, {befores}, length={loop.count})"
+
+
+def _pair_text(program: Program, sampled: _Sampled) -> str:
+    inputs = [k.name for k in program.inputs if k.side is None]
+    lines = [
+        f"def pair({_arguments(program, *inputs, 'stats1', 'stats2')}):",
+        f'{INDENT}"""nngp and ntk of every pair of samples; stats1 stand in columns, stats2 in rows."""',
+    ]
+    for side in (1, 2):
+        if sampled.names(side):
+            lines.append(f"{''.join(f'{n}, ' for n in sampled.names(side)).strip()} = stats{side}")
+    for s, comment in _commented(program.per_pair, program.comments):
+        lines += comment
+        lines += _pair_loop(s, sampled) if isinstance(s, Loop) else _pair_let(s)
+    lines.append(f"return {jax_text(program.outputs['nngp'])}, {jax_text(program.outputs['ntk'])}")
+    return _indented(lines)
+
+
+def _pair_let(let: Let, made: dict[sp.Expr, str] | None = None) -> Iterator[str]:
+    """One statement; the arc-cosine pair of an argument is computed once, on a line of its own."""
+    renamed = {} if made is None else made
+    for call in sorted(let.expr.atoms(ArcGap, ArcSlope), key=str):
+        argument = call.args[0]
+        if ArcGap(argument) not in renamed:
+            renamed[ArcGap(argument)], renamed[ArcSlope(argument)] = f"gap_{let.dst.u}", f"slope_{let.dst.u}"
+            yield f"gap_{let.dst.u}, slope_{let.dst.u} = arc_cosine({jax_text(argument)})"
+    yield f"{let.dst.name} = {jax_text(let.expr, renamed)}"
+
+
+def _pair_loop(loop: Loop, sampled: _Sampled) -> Iterator[str]:
+    for c in loop.carry:
+        yield f"{c.start.name} = {c.before.name}"
+    kept = sampled.stacks.get(loop.layer, ())
+    if kept:
+        sides = [f"[{', '.join(_sided(n, side) for n in kept)}]" for side in (1, 2)]
+        yield f"for {sides[0]}, {sides[1]} in zip({loop.layer}_1, {loop.layer}_2):"
+    else:
+        yield f"for _ in range({loop.count}):"
+    made: dict[sp.Expr, str] = {}
+    for let in loop.body:
+        for line in _pair_let(let, made):
+            yield INDENT + line
+    starts, ends = (", ".join(getattr(c, part).name for c in loop.carry) for part in ("start", "end"))
+    yield f"{INDENT}{starts} = {ends}"
+    for c in loop.carry:
+        yield f"{c.after.name} = {c.start.name}"
+
+
+def _commented(
+    statements: Iterable[Statement], comments: Mapping[str, str]
+) -> Iterator[tuple[Statement, list[str]]]:
+    """Statements, with a comment line before the first of each layer."""
+    layer = None
+    for s in statements:
+        comment = [f"# {s.layer}: {comments[s.layer]}"] if s.layer != layer and s.layer in comments else []
+        layer = s.layer
+        yield s, comment
+
+
+def _indented(lines: Sequence[str]) -> str:
+    first, *rest = lines
+    return "\n".join([first, *(line if not line or line.startswith(f'{INDENT}"""') else INDENT + line for line in rest)]) + "\n"
+
+
+def _driver_text(program: Program, schedule: Schedule) -> str:
+    streams = [k.stream for k in program.inputs if k.side is None]
+    return driver_text(streams, [p.name for p in program.parameters], schedule.rows, program.is_port).strip("\n") + "\n"

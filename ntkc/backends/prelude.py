@@ -1,0 +1,182 @@
+"""The hand-written helpers that emitted source may call, each with the helpers it needs itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from ntkc.gaussian.tables import TABLES
+
+
+class Helper(NamedTuple):
+    """Text of a function, the helpers it calls, and the coefficient tables it reads."""
+
+    text: str
+    needs: tuple[str, ...] = ()
+    tables: tuple[str, ...] = ()
+
+
+HELPERS: dict[str, Helper] = {
+    "polynomial": Helper('''
+def polynomial(table, t):
+    """c[0] + c[1] t + c[2] t^2 + ... by pairs (Estrin), coefficients for the precision of t."""
+    c = list(table[t.dtype.name])
+    while len(c) > 1:
+        c = [c[i] + c[i + 1] * t if i + 1 < len(c) else c[i] for i in range(0, len(c), 2)]
+        t = t * t
+    return c[0]
+'''),
+    "safe_sqrt": Helper('''
+def safe_sqrt(x):
+    """sqrt(x) with derivative 0, not infinity, at 0."""
+    return jnp.where(x > 0, jnp.sqrt(jnp.where(x > 0, x, 1)), 0)
+'''),
+    "arccos_over_pi": Helper(
+        '''
+@jax.custom_jvp
+def arccos_over_pi(t):
+    """arccos(1 - t) / pi for t in [0, 1]."""
+    return jnp.sqrt(t) * polynomial(ARCCOS, t)
+
+
+@arccos_over_pi.defjvp
+def _(primals, tangents):
+    (t,), (dt,) = primals, tangents
+    variance = t * (2 - t)
+    slope = jnp.where(variance > 0, lax.rsqrt(jnp.where(variance > 0, variance, 1)) / pi, 0)
+    return arccos_over_pi(t), slope * dt
+''',
+        ("polynomial",),
+        ("ARCCOS",),
+    ),
+    "arc_cosine": Helper(
+        '''
+def arc_cosine(delta):
+    """1 - E|u||v| and E[sign(u) sign(v)] of unit Gaussians of correlation 1 - delta (Cho and Saul 2009)."""
+    near = delta <= 1
+    t = jnp.where(near, delta, 2 - delta)
+    p = arccos_over_pi(t)
+    return t - 2 * p * (t * polynomial(GAP, t)), jnp.where(near, 1 - 2 * p, 2 * p - 1)
+''',
+        ("arccos_over_pi", "polynomial"),
+        ("GAP",),
+    ),
+    "angle_over_pi": Helper(
+        '''
+def angle_over_pi(delta):
+    """arccos(1 - delta) / pi for delta in [0, 2]."""
+    near = delta <= 1
+    p = arccos_over_pi(jnp.where(near, delta, 2 - delta))
+    return jnp.where(near, p, 1 - p)
+''',
+        ("arccos_over_pi",),
+    ),
+    "root": Helper('''
+@jax.custom_jvp
+def root(k, q1, q2):
+    """sqrt(q1 q2 - k^2), zero where rounding alone decides its sign."""
+    d = q1 * q2 - k * k
+    return jnp.sqrt(jnp.where(d > 4 * jnp.finfo(d.dtype).eps * q1 * q2, d, 0))
+
+
+@root.defjvp
+def _(primals, tangents):
+    (k, q1, q2), (dk, dq1, dq2) = primals, tangents
+    r = root(k, q1, q2)
+    slope = (q2 * dq1 + q1 * dq2) / 2 - k * dk
+    return r, jnp.where(r > 0, slope / jnp.where(r > 0, r, 1), 0)
+'''),
+    "angle": Helper(
+        '''
+@jax.custom_jvp
+def angle(k, q1, q2):
+    """arcsin(k / sqrt(q1 q2)) by half the angle: no branch, no cancellation."""
+    scale = jnp.sqrt(q1 * q2) + root(k, q1, q2)
+    z = k / jnp.where(scale > 0, scale, 1)
+    return 2 * z * polynomial(ARCTAN, z * z)
+
+
+@angle.defjvp
+def _(primals, tangents):
+    (k, q1, q2), (dk, dq1, dq2) = primals, tangents
+    r = root(k, q1, q2)
+    inverse = jnp.where(r > 0, 1 / jnp.where(r > 0, r, 1), 0)
+    relative = dq1 / jnp.where(q1 > 0, q1, 1) + dq2 / jnp.where(q2 > 0, q2, 1)
+    return angle(k, q1, q2), inverse * (dk - k / 2 * relative)
+''',
+        ("root", "polynomial"),
+        ("ARCTAN",),
+    ),
+    "cosine_gap": Helper('''
+NEAR = 0.02  # closer pairs than this (or nearly opposite ones) need more digits than a float32 product has
+
+
+def unit(x):
+    """Rows of norm 1; a zero row stays zero."""
+    norm = jnp.sqrt(jnp.sum(x * x, -1, keepdims=True))
+    return x / jnp.where(norm > 0, norm, 1)
+
+
+def gap_of_products(x1, x2):
+    return 1 - jnp.dot(unit(x1), unit(x2).T, precision=lax.Precision.HIGHEST)
+
+
+def gap_in_float64(x1, x2):
+    """The gap from float64 products, also where jax_enable_x64 is off; one part in 1e15 is a duplicate."""
+    with jax.enable_x64(True):
+        delta = gap_of_products(x1.astype("float64"), x2.astype("float64"))
+        delta = jnp.where(delta < 2e-15, 0, jnp.where(delta > 2 - 2e-15, 2, delta))
+        return delta.astype(x1.dtype)
+
+
+@jax.custom_jvp
+def cosine_gap(x1, x2, same):
+    """1 - cos(x1, x2) of all pairs of rows; exactly 0 where `same`."""
+    if x1.dtype == jnp.float64:
+        delta = gap_in_float64(x1, x2)
+    else:
+        delta = gap_of_products(x1, x2)
+        is_extreme = (jnp.abs(1 - delta) > 1 - NEAR) & ~same
+        delta = lax.cond(jnp.any(is_extreme), gap_in_float64, lambda x1, x2: delta, x1, x2)
+    return jnp.where(same, 0, delta)
+
+
+@cosine_gap.defjvp
+def _(primals, tangents):
+    x1, x2, same = primals
+    slope = jax.jvp(gap_of_products, (x1, x2), tangents[:2])[1]
+    return cosine_gap(x1, x2, same), jnp.where(same, 0, slope)
+'''),
+}
+"""By name; the order is the order in the source."""
+
+
+def helper_text(names: Iterable[str]) -> str:
+    """Tables and functions that these helpers need, each once."""
+    wanted: set[str] = set()
+    pending = list(names)
+    while pending:
+        name = pending.pop()
+        if name not in wanted:
+            wanted.add(name)
+            pending.extend(HELPERS[name].needs)
+    chosen = [h for name, h in HELPERS.items() if name in wanted]
+    tables = dict.fromkeys(t for h in chosen for t in h.tables)
+    return "".join(_table_text(t) for t in tables) + "".join("\n" + h.text for h in chosen)
+
+
+TABLE_MEANINGS = {
+    "ARCCOS": "arccos(1 - t) / (pi sqrt(t)) on [0, 1]",
+    "GAP": "(sin a - a cos a) / (a t), a = arccos(1 - t), on [0, 1]",
+    "ARCTAN": "arctan(z) / z as a polynomial of z^2 on [0, 1]",
+}
+
+
+def _table_text(name: str) -> str:
+    lines = [f"\n# {TABLE_MEANINGS[name]}\n{name} = {{\n"]
+    for dtype in ("float32", "float64"):
+        coefficients, error = TABLES[name, dtype]
+        lines.append(f'    "{dtype}": (  # relative error {error:.0e}\n')
+        lines += [f"        {c!r},\n" for c in coefficients]
+        lines.append("    ),\n")
+    return "".join([*lines, "}\n"])

@@ -1,0 +1,106 @@
+"""The pipeline: graph -> law -> fused graph -> blocks -> demand -> program -> passes -> schedule -> source."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from ntkc.backends.jax import emit
+from ntkc.errors import unknown
+from ntkc.ir.graph import Graph, op_of, ordered
+from ntkc.ir.program import Program
+from ntkc.passes.analyse import analyse
+from ntkc.passes.collapse import collapse
+from ntkc.passes.demand import demand
+from ntkc.passes.fuse import fuse
+from ntkc.passes.lower import lower
+from ntkc.passes.normalise import normalise
+from ntkc.passes.prune import prune
+from ntkc.passes.roll import roll
+from ntkc.passes.schedule import schedule
+
+STAGES = ("analyse", "fuse", "roll", "demand", "lower", "normalise", "collapse", "prune", "schedule", "emit")
+"""In order; `until=` takes any of them."""
+
+
+@dataclass(frozen=True)
+class StageReport:
+    """One row of `explain()`."""
+
+    stage: str
+    statements: int | None
+    operations: int | None
+    milliseconds: float
+    what: str
+
+
+@dataclass
+class Compilation:
+    """What the stages made, by name, and what each cost."""
+
+    graph: Graph
+    made: dict[str, Any] = field(default_factory=dict[str, Any])
+    reports: list[StageReport] = field(default_factory=list[StageReport])
+    clock: float = field(default_factory=time.perf_counter)
+
+    def add(self, stage: str, result: Any, what: str) -> Any:
+        """Keep a stage's result and report it."""
+        now = time.perf_counter()
+        sizes = (result.count_statements(), result.count_operations()) if isinstance(result, Program) else (None, None)
+        self.made[stage] = result
+        self.reports.append(StageReport(stage, *sizes, (now - self.clock) * 1e3, what))
+        self.clock = time.perf_counter()
+        return result
+
+
+def compile_graph(graph: Graph, until: str = "emit") -> Compilation:
+    """Run the stages up to and including `until`.
+
+    Raises:
+        UnknownName: no such stage.
+        NoInfiniteLimit, NoClosedForm: the network has no kernel, or none in closed form.
+    """
+    if until not in STAGES:
+        raise unknown("stage", until, STAGES)
+    done = Compilation(graph)
+    for stage, result, what in _stages(graph):
+        done.add(stage, result, what)
+        if stage == until:
+            break
+    return done
+
+
+def _stages(graph: Graph) -> Any:
+    values = analyse(graph)
+    yield "analyse", values, f"law of {len(graph)} layers: {_laws(values)}"
+    fused = fuse(graph, values)
+    yield "fuse", fused, f"{len(graph)} layers -> {len(fused)} nodes"
+    rolled = roll(fused, analyse(fused))
+    yield "roll", rolled, f"{len(fused)} nodes -> {len(rolled)}"
+    rolled_values = analyse(rolled)
+    demanded = demand(rolled, rolled_values)
+    yield "demand", demanded, f"{sum(map(len, demanded.values()))} streams asked for"
+    derivation = lower(rolled, rolled_values, demanded)
+    yield "lower", derivation, "each layer's rule"
+    normal = normalise(derivation)
+    yield "normalise", normal, "unchanged" if normal is derivation else "gap and tau instead of K and T"
+    collapsed = collapse(normal)
+    yield "collapse", collapsed, "unchanged" if collapsed is normal else "all layers in one function of the angle"
+    pruned = prune(collapsed)
+    yield "prune", pruned, "statements that no output reads are gone"
+    plan = schedule(pruned)
+    yield "schedule", plan, plan.text()
+    yield "emit", emit(pruned, plan, describe(graph)), "JAX source"
+
+
+def _laws(values: Any) -> str:
+    names = [v.law.value for v in values.values()]
+    return ", ".join(f"{names.count(n)} {n}" for n in dict.fromkeys(names))
+
+
+def describe(graph: Graph) -> str:
+    """The layers in words, those of a long chain shortened."""
+    labels = [op_of(graph, n).label() for n in ordered(graph)]
+    shown = labels if len(labels) <= 12 else [*labels[:5], f"... {len(labels) - 8} more ...", *labels[-3:]]
+    return " -> ".join(shown)

@@ -1,0 +1,44 @@
+"""Any description of a network  ->  a graph, or a compiled program."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import networkx as nx
+
+from ntkc.errors import InvalidGraph
+from ntkc.frontends.documents import from_json
+from ntkc.frontends.graphs import from_networkx
+from ntkc.ir.graph import Graph
+from ntkc.layers.inputs import Input
+from ntkc.program import build
+from ntkc.stax import KernelFn, Layer, graph_of, tree_of
+
+
+def to_graph(net: Any) -> Graph:
+    """The graph of stax layers, a networkx graph, or a JSON document (a dict, or the path of a file)."""
+    if isinstance(net, (Layer, KernelFn, tuple, list)):
+        return graph_of(tree_of(net), Input())
+    if isinstance(net, (nx.Graph, nx.DiGraph)):
+        return from_networkx(net)
+    if isinstance(net, (dict, str, Path)):
+        return from_json(net)
+    raise InvalidGraph(
+        f"{type(net).__name__} is no network: stax layers, a networkx graph whose nodes carry `op`, "
+        "or a JSON document are needed"
+    )
+
+
+def compile(net: Any, *, until: str | None = None) -> Any:
+    """Network -> KernelProgram.
+
+    Args:
+        net: stax layers, a networkx graph whose nodes carry `op` and parameters, or a JSON document (dict or path).
+        until: the name of a stage (compile.STAGES) to stop after; what it made is returned instead of a program.
+
+    Raises:
+        InvalidGraph, ShapeMismatch: the description is no network.
+        NoInfiniteLimit, NoClosedForm: the network has no infinite-width kernel, or none in closed form.
+    """
+    return build(to_graph(net), until)

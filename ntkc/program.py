@@ -1,0 +1,275 @@
+"""KernelProgram: a compiled network, to call, to read and to save."""
+
+from __future__ import annotations
+
+import keyword
+import linecache
+import re
+from collections import namedtuple
+from collections.abc import Callable, Mapping
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import sympy as sp
+from rich.console import Console
+from rich.table import Table
+
+from ntkc.backends.formula import formula_of
+from ntkc.backends.latex import latex_of
+from ntkc.backends.module import module_text
+from ntkc.compile import Compilation, compile_graph
+from ntkc.errors import InvalidInput, ShapeMismatch, unknown
+from ntkc.ir.graph import Graph, feature_shapes, op_of
+from ntkc.ir.value import Law
+from ntkc.kernel import Kernel
+
+GETS = ("nngp", "ntk")
+
+
+class KernelProgram:
+    """The NNGP and NTK kernels of a network: jitted functions, formulas, and the source that runs."""
+
+    def __init__(self, compilation: Compilation) -> None:
+        self._compilation = compilation
+        self._functions: dict[str, Callable[..., Any]] = {}
+
+    @property
+    def graph(self) -> Graph:
+        """The network: a networkx.MultiDiGraph whose nodes carry their layer as `op`."""
+        return self._compilation.graph
+
+    @property
+    def source(self) -> str:
+        """The JAX module, as text; this very text is what runs."""
+        return self._compilation.made["emit"]
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Hyper-parameters left open, by name: keyword arguments of a call."""
+        return tuple(p.name for p in self._compilation.made["prune"].parameters if p.name != "features")
+
+    def __call__(
+        self,
+        x1: Any,
+        x2: Any = None,
+        get: str | tuple[str, ...] | None = None,
+        **parameters: Any,
+    ) -> Any:
+        """K(x1, x2) and T(x1, x2).
+
+        Args:
+            x1: [n1, features] data; x2: [n2, features], or None for x1 with itself (one triangle is computed).
+            get: "nngp" or "ntk" for an array [n1, n2], a tuple of both for a named tuple, None for a Kernel.
+            parameters: a value for each open hyper-parameter.
+
+        Raises:
+            ShapeMismatch, InvalidInput: data of other shapes, empty, or with NaN or infinities.
+        """
+        x1, x2 = self._checked_pair(x1, x2)
+        values = self._checked_parameters(parameters)
+        if get is None:
+            return self._kernel(x1, x2, values)
+        if isinstance(get, str):
+            return self._run(_checked_get(get), x1, x2, values)
+        names = tuple(_checked_get(g) for g in get)
+        if len(set(names)) == 1:
+            return _result(names)(*(self._run(n, x1, x2, values) for n in names))
+        both = dict(zip(GETS, self._run("kernel", x1, x2, values), strict=True))
+        return _result(names)(*(both[n] for n in names))
+
+    def _kernel(self, x1: Any, x2: Any, values: Mapping[str, Any]) -> Kernel:
+        nngp, ntk = self._run("kernel", x1, x2, values)
+        variance = self._function("variance")
+        width = feature_shapes(self.graph)[self.graph.graph["output"]][0] or x1.shape[-1]
+        output = self._compilation.made["analyse"][self.graph.graph["output"]]
+        return Kernel(
+            nngp,
+            ntk,
+            variance(x1, **values),
+            None if x2 is None else variance(x2, **values),
+            x1_is_x2=x2 is None,
+            is_gaussian=output.law is Law.GAUSSIAN,
+            is_input=output.law is Law.GIVEN,
+            shape1=(len(x1), width),
+            shape2=(len(x1 if x2 is None else x2), width),
+        )
+
+    def onward(self, kernel: Kernel, parameters: Mapping[str, Any]) -> Kernel:
+        """The Kernel after this network, from the Kernel before it."""
+        values = self._checked_parameters(parameters)
+        second = kernel.cov1 if kernel.cov2 is None else kernel.cov2
+        ntk = jnp.zeros_like(kernel.nngp) if kernel.ntk is None else kernel.ntk
+        nngp, ntk, cov1, cov2 = self._function("onward")(kernel.nngp, ntk, kernel.cov1, second, **values)
+        width = feature_shapes(self.graph)[self.graph.graph["output"]][0]
+        shapes = (None if s is None else (*s[:-1], width or s[-1]) for s in (kernel.shape1, kernel.shape2))
+        shape1, shape2 = shapes
+        law = self._compilation.made["analyse"][self.graph.graph["output"]].law
+        return kernel.replace(
+            nngp=nngp,
+            ntk=ntk,
+            cov1=cov1,
+            cov2=None if kernel.cov2 is None else cov2,
+            is_gaussian=law is Law.GAUSSIAN,
+            is_input=law is Law.GIVEN,
+            shape1=shape1,
+            shape2=shape2,
+        )
+
+    @staticmethod
+    def named_result(names: tuple[str, ...]) -> Any:
+        """The named tuple that a tuple of `get` returns."""
+        return _result(names)
+
+    def _run(self, name: str, x1: Any, x2: Any, values: Mapping[str, Any]) -> Any:
+        return self._function(name)(x1, x2, **values)
+
+    def _function(self, name: str) -> Callable[..., Any]:
+        if name not in self._functions:
+            self._functions[name] = jax.jit(self.module[name])
+        return self._functions[name]
+
+    @cached_property
+    def module(self) -> dict[str, Any]:
+        """The names that the source defines, after running it once."""
+        filename = f"<ntkc {id(self):x}>"
+        linecache.cache[filename] = (len(self.source), None, self.source.splitlines(keepends=True), filename)
+        names: dict[str, Any] = {"__name__": "ntkc_kernel"}
+        exec(compile(self.source, filename, "exec"), names)
+        return names
+
+    def _checked_pair(self, x1: Any, x2: Any) -> tuple[Any, Any]:
+        first = checked_data("x1", x1)
+        second = None if x2 is None else checked_data("x2", x2)
+        expected = getattr(op_of(self.graph, self.graph.graph["input"]), "features", None) or first.shape[1]
+        for name, x in (("x1", first), ("x2", second)):
+            if x is not None and x.shape[1] != expected:
+                raise ShapeMismatch(
+                    f"{name} has {x.shape[1]} features, {expected} expected "
+                    f"(by the network's Input, or to match x1); shapes are [samples, features]"
+                )
+        if second is None:
+            return first, None
+        dtype = jnp.promote_types(first.dtype, second.dtype)
+        return first.astype(dtype), second.astype(dtype)
+
+    def _checked_parameters(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        for name in given:
+            if name not in self.parameters:
+                raise unknown("hyper-parameter", name, self.parameters or ["none: all are numbers"])
+        missing = [name for name in self.parameters if name not in given]
+        if missing:
+            raise InvalidInput(f"the hyper-parameters {missing} are symbols: give their values, {missing[0]}=1.0")
+        return {name: jnp.asarray(value, float) for name, value in given.items()}
+
+    def formula(self, get: str = "ntk") -> sp.Expr:
+        """The kernel as one sympy expression of k = x . x' / d, q1 = x . x / d, q2 = x' . x' / d."""
+        return formula_of(self._compilation.made["lower"], _checked_get(get))
+
+    def latex(self, get: str = "ntk") -> str:
+        """The derivation as an `aligned` LaTeX environment, repeated layers written once."""
+        return latex_of(self._compilation.made["roll"], self._compilation.made["lower"], _checked_get(get))
+
+    def _repr_latex_(self) -> str:
+        return f"$\\displaystyle {self.latex()}$"
+
+    def explain(self) -> Table:
+        """One row per stage: statements, operations, milliseconds and what it did; print it with rich."""
+        table = Table(title="stages")
+        for column in ("stage", "statements", "operations", "ms", "what it did"):
+            table.add_column(column, justify="right" if column in ("statements", "operations", "ms") else "left")
+        for r in self._compilation.reports:
+            counts = ("" if v is None else str(v) for v in (r.statements, r.operations))
+            table.add_row(r.stage, *counts, f"{r.milliseconds:.1f}", r.what)
+        return table
+
+    @property
+    def stages(self) -> Any:
+        """The rows of `explain()`, as data."""
+        return tuple(self._compilation.reports)
+
+    def save(self, path: str | Path) -> Path:
+        """Write a stand-alone module (needs jax only): nngp, ntk, kernel, variance, fit(x, y, ridge, t) -> predict."""
+        target = Path(path)
+        target.write_text(module_text(self.source, self.parameters), encoding="utf-8")
+        return target
+
+    def __repr__(self) -> str:
+        open_names = f", open hyper-parameters {', '.join(self.parameters)}" if self.parameters else ""
+        return f"<KernelProgram of {len(self.graph)} layers{open_names}; .latex(), .source, .explain()>"
+
+
+def show(table: Table) -> str:
+    """A rich table as plain text."""
+    console = Console(width=110, record=False, force_terminal=False)
+    with console.capture() as capture:
+        console.print(table)
+    return capture.get()
+
+
+@lru_cache(maxsize=64)
+def _result(names: tuple[str, ...]) -> Any:
+    return namedtuple("Kernels", names)  # noqa: PYI024
+
+
+def _checked_get(get: object) -> str:
+    name = get.lower() if isinstance(get, str) else get
+    if name not in GETS:
+        raise unknown("kernel", get, GETS)
+    return str(name)
+
+
+def checked_data(name: str, x: Any) -> Any:
+    """Data as a float array [samples, features], or an error that says what is wrong with it."""
+    try:
+        array = x if isinstance(x, jax.Array) else np.asarray(x)
+        kind = jnp.dtype(array.dtype).kind
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(f"{name} is a {type(x).__name__}, not an array [samples, features]: {error}") from error
+    if kind == "c" or (kind not in "fiub" and not jnp.issubdtype(array.dtype, jnp.floating)):
+        raise InvalidInput(f"{name} has dtype {array.dtype}: real numbers are needed")
+    if array.ndim != 2:
+        advice = "x[:, None] or x[None, :] makes it two-dimensional" if array.ndim == 1 else "flatten each sample first"
+        raise ShapeMismatch(f"{name} has shape {tuple(array.shape)}, [samples, features] is needed; {advice}")
+    if 0 in array.shape:
+        raise InvalidInput(f"{name} has shape {tuple(array.shape)}: it holds no samples or no features")
+    if not isinstance(array, jax.core.Tracer) and not bool(np.isfinite(np.asarray(array, float)).all()):
+        bad = np.argwhere(~np.isfinite(np.asarray(array, float)))[0]
+        raise InvalidInput(f"{name} holds NaN or infinity, first at {tuple(int(i) for i in bad)}: remove or impute it")
+    wide = jnp.issubdtype(array.dtype, jnp.floating) and jnp.dtype(array.dtype).itemsize >= 4
+    return jnp.asarray(array, array.dtype if wide and isinstance(array, jax.Array) else _float_type(array))
+
+
+def _float_type(array: Any) -> Any:
+    if jnp.dtype(array.dtype) == np.float32 or jnp.dtype(array.dtype).itemsize == 2 and array.dtype.kind == "f":
+        return jnp.float32
+    return jax.dtypes.canonicalize_dtype(float)
+
+
+def build(graph: Graph, until: str | None = None) -> Any:
+    """A KernelProgram, or what the stage `until` made."""
+    _check_parameter_names(graph)
+    done = compile_graph(graph, until or "emit")
+    return KernelProgram(done) if until is None else done.made[until]
+
+
+RESERVED = frozenset(
+    "x x1 x2 get pi jax jnp lax features take same stats1 stats2 nngp ntk kernel variance k t q fit predict y ridge "
+    "per_sample pair gram triangle block part padded columns rows samples_of inputs_of onward turn".split()
+)
+
+
+def _check_parameter_names(graph: Graph) -> None:
+    for node in graph:
+        op = op_of(graph, node)
+        for value in vars(op).values():
+            for symbol in getattr(value, "free_symbols", ()):
+                name = symbol.name
+                is_stream = re.match(r"(K|T|q|n|c|delta|tau|gap|slope|block)[12]?(_|\d)", name)
+                if not name.isidentifier() or not name.isascii() or keyword.iskeyword(name) or is_stream or name in RESERVED:
+                    raise InvalidInput(
+                        f"{node}: the symbol {name!r} cannot name a hyper-parameter; use a plain name such as w or sigma"
+                    )

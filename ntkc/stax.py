@@ -1,0 +1,418 @@
+"""Layers with the names, arguments and results of `neural_tangents.stax`.
+
+    init_fn, apply_fn, kernel_fn = stax.serial(stax.Dense(512), stax.Relu(), stax.Dense(10))
+
+A layer is also what `ntkc.compile` takes. Finite networks draw the same weights as the peer for the same key.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import sympy as sp
+from jax import lax, random
+
+from ntkc.backends.expression import function_text
+from ntkc.errors import InvalidGraph, InvalidInput, ShapeMismatch, unknown
+from ntkc.ir.graph import Graph, GraphBuilder
+from ntkc.ir.op import Op, Scalar
+from ntkc.ir.value import Law
+from ntkc.kernel import Kernel
+from ntkc.layers import activations, branching, dense, reshape
+from ntkc.layers.inputs import Input, Port
+from ntkc.program import KernelProgram, build
+
+Wires = Any
+"""A node of the graph, or a list with one for each branch."""
+
+
+@dataclass(frozen=True)
+class Tree(ABC):
+    """How layers were combined: what serial, parallel and repeat made."""
+
+    name: str
+
+    @abstractmethod
+    def attach(self, builder: GraphBuilder, wires: Wires) -> Wires:
+        """Add the layers to a graph, on top of the given nodes."""
+
+    @abstractmethod
+    def init(self, rng: Any, input_shape: Any) -> tuple[Any, Any]:
+        """init_fn(rng, input_shape) -> (output_shape, params): shapes are (-1, features)."""
+
+    @abstractmethod
+    def apply(self, params: Any, inputs: Any, **kwargs: Any) -> Any:
+        """apply_fn(params, inputs) -> outputs [n, features]."""
+
+    @abstractmethod
+    def text(self) -> str:
+        """Python text that makes the layer."""
+
+
+@dataclass(frozen=True)
+class Leaf(Tree):
+    """One layer."""
+
+    op: Op
+
+    def attach(self, builder: GraphBuilder, wires: Wires) -> Wires:
+        if self.op.arity == 1 and not isinstance(wires, str):
+            raise InvalidGraph(f"{self.text()} takes one input, got {len(wires)} branches; join them with FanInSum")
+        node = builder.add(self.op, [wires] if isinstance(wires, str) else list(wires))
+        return [node] * self.op.num if isinstance(self.op, reshape.FanOut) else node
+
+    def init(self, rng: Any, input_shape: Any) -> tuple[Any, Any]:
+        shapes = _branch_shapes(input_shape, self)
+        features = [tuple(s[1:]) for s in shapes]
+        specs = self.op.weights(features)
+        keys = random.split(rng, len(specs)) if specs else ()
+        params = tuple(
+            None if spec is None else spec[1] * random.normal(key, spec[0]) for spec, key in zip(specs, keys, strict=True)
+        )
+        output = (*shapes[0][:1], *self.op.shape(features))
+        return [output] * self.op.num if isinstance(self.op, reshape.FanOut) else output, params
+
+    def apply(self, params: Any, inputs: Any, **kwargs: Any) -> Any:
+        branches = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
+        output = self.op.forward(params, branches, _pointwise)
+        return [output] * self.op.num if isinstance(self.op, reshape.FanOut) else output
+
+    def text(self) -> str:
+        return self.op.label()
+
+
+@dataclass(frozen=True)
+class Serial(Tree):
+    """One after another."""
+
+    parts: tuple[Tree, ...]
+
+    def attach(self, builder: GraphBuilder, wires: Wires) -> Wires:
+        for part in self.parts:
+            wires = part.attach(builder, wires)
+        return wires
+
+    def init(self, rng: Any, input_shape: Any) -> tuple[Any, Any]:
+        params: list[Any] = []
+        for part in self.parts:
+            rng, key = random.split(rng)
+            input_shape, param = part.init(key, input_shape)
+            params.append(param)
+        return input_shape, params
+
+    def apply(self, params: Any, inputs: Any, **kwargs: Any) -> Any:
+        for part, param in zip(self.parts, params, strict=True):
+            inputs = part.apply(param, inputs, **kwargs)
+        return inputs
+
+    def text(self) -> str:
+        return f"serial({', '.join(p.text() for p in self.parts)})"
+
+
+@dataclass(frozen=True)
+class Parallel(Tree):
+    """Side by side, one branch each."""
+
+    parts: tuple[Tree, ...]
+
+    def _matched(self, branches: Any) -> list[tuple[Tree, Any]]:
+        if isinstance(branches, str) or len(branches) != len(self.parts):
+            got = 1 if isinstance(branches, str) else len(branches)
+            raise InvalidGraph(f"parallel of {len(self.parts)} layers got {got} branches; FanOut({len(self.parts)}) first")
+        return list(zip(self.parts, branches, strict=True))
+
+    def attach(self, builder: GraphBuilder, wires: Wires) -> Wires:
+        return [part.attach(builder, wire) for part, wire in self._matched(wires)]
+
+    def init(self, rng: Any, input_shape: Any) -> tuple[Any, Any]:
+        matched = self._matched(input_shape)
+        keys = random.split(rng, len(matched))
+        made = [part.init(key, shape) for key, (part, shape) in zip(keys, matched, strict=True)]
+        return [shape for shape, _ in made], [param for _, param in made]
+
+    def apply(self, params: Any, inputs: Any, **kwargs: Any) -> Any:
+        matched = self._matched(inputs)
+        return [part.apply(p, x, **kwargs) for p, (part, x) in zip(params, matched, strict=True)]
+
+    def text(self) -> str:
+        return f"parallel({', '.join(p.text() for p in self.parts)})"
+
+
+@dataclass(frozen=True)
+class Repeat(Tree):
+    """One layer n times; its weights are stacked along a first axis."""
+
+    part: Tree
+    count: int
+
+    def attach(self, builder: GraphBuilder, wires: Wires) -> Wires:
+        for _ in range(self.count):
+            wires = self.part.attach(builder, wires)
+        return wires
+
+    def init(self, rng: Any, input_shape: Any) -> tuple[Any, Any]:
+        params: list[Any] = []
+        for _ in range(self.count):
+            rng, key = random.split(rng)
+            shape, param = self.part.init(key, input_shape)
+            if shape != input_shape:
+                raise ShapeMismatch(f"repeat: {self.part.text()} turns {input_shape} into {shape}; use serial instead")
+            params.append(param)
+        return input_shape, jax.tree.map(lambda *v: jnp.stack(v), *params) if params else ()
+
+    def apply(self, params: Any, inputs: Any, **kwargs: Any) -> Any:
+        if self.count == 0:
+            return inputs
+        return lax.scan(lambda x, p: (self.part.apply(p, x, **kwargs), None), inputs, params, self.count)[0]
+
+    def text(self) -> str:
+        return f"repeat({self.part.text()}, {self.count})"
+
+
+class Layer(tuple[Any, Any, "KernelFn"]):
+    """(init_fn, apply_fn, kernel_fn), made from a Tree."""
+
+    tree: Tree
+
+    def __new__(cls, tree: Tree) -> Layer:
+        init_fn, apply_fn = _named(tree.init, tree.name), _named(tree.apply, tree.name)
+        layer = super().__new__(cls, (init_fn, apply_fn, KernelFn(tree)))
+        layer.tree = tree
+        return layer
+
+    def __repr__(self) -> str:
+        return f"stax.{self.tree.text()}"
+
+    def __getnewargs__(self) -> tuple[Tree]:
+        return (self.tree,)
+
+
+def _named(function: Callable[..., Any], name: str) -> Callable[..., Any]:
+    def named(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    named.__name__ = named.__qualname__ = name
+    named.__doc__ = function.__doc__
+    return named
+
+
+class KernelFn:
+    """kernel_fn(x1, x2=None, get=None): the kernel of a layer, on data or on the Kernel of the layers before it."""
+
+    def __init__(self, tree: Tree) -> None:
+        self.tree = tree
+        self.__name__ = self.__qualname__ = tree.name
+
+    @cached_property
+    def program(self) -> KernelProgram:
+        """The compiled network."""
+        return build(graph_of(self.tree, Input()))
+
+    def __call__(
+        self,
+        x1_or_kernel: Any,
+        x2: Any = None,
+        get: str | Iterable[str] | None = None,
+        *,
+        pattern: Any = None,
+        mask_constant: float | None = None,
+        diagonal_batch: bool | None = None,
+        diagonal_spatial: bool | None = None,
+        **parameters: Any,
+    ) -> Any:
+        """K and T of data [n1, features] and [n2, features], or of a Kernel.
+
+        `get` is None for a Kernel, the name of one of its fields, or a tuple of names for a named tuple.
+        """
+        if pattern is not None or mask_constant is not None or diagonal_batch is False:
+            raise InvalidInput("pattern, mask_constant and diagonal_batch=False are not supported for [n, features] data")
+        if isinstance(x1_or_kernel, Kernel):
+            return _selected(self._onward(x1_or_kernel, parameters), get)
+        if isinstance(x1_or_kernel, (list, tuple)) and any(isinstance(x, (Kernel, jax.Array)) for x in x1_or_kernel):
+            raise InvalidGraph(f"{self.__name__} got {len(x1_or_kernel)} inputs; networks of one input are supported")
+        names = (get,) if isinstance(get, str) else get
+        if names is not None and {str(n).lower() for n in names} <= {"nngp", "ntk"}:
+            return self.program(x1_or_kernel, x2, get if isinstance(get, str) else tuple(names), **parameters)
+        return _selected(self.program(x1_or_kernel, x2, None, **parameters), get)
+
+    def _onward(self, kernel: Kernel, parameters: dict[str, Any]) -> Kernel:
+        law = Law.GAUSSIAN if kernel.is_gaussian else Law.GIVEN if kernel.is_input else Law.POINTWISE
+        width = None if kernel.shape1 is None else kernel.shape1[kernel.channel_axis]
+        program = _port_program(self.tree, law, kernel.ntk is not None, width)
+        return program.onward(kernel, parameters)
+
+
+@lru_cache(maxsize=256)
+def _port_program(tree: Tree, law: Law, has_ntk: bool, width: int | None) -> KernelProgram:
+    return build(graph_of(tree, Port(law, has_ntk, width)))
+
+
+def _selected(kernel: Kernel, get: str | Iterable[str] | None) -> Any:
+    if get is None:
+        return kernel
+    names = tuple(n.lower() for n in ((get,) if isinstance(get, str) else get))
+    for name in names:
+        if name not in kernel.asdict():
+            raise unknown("kernel field", name, kernel.asdict())
+    if isinstance(get, str):
+        return getattr(kernel, names[0])
+    return KernelProgram.named_result(names)(*(getattr(kernel, n) for n in names))
+
+
+def graph_of(tree: Tree, source: Op) -> Graph:
+    """The network of a tree on top of data (Input) or of a given kernel (Port)."""
+    builder = GraphBuilder()
+    output = tree.attach(builder, builder.add(source))
+    if not isinstance(output, str):
+        raise InvalidGraph(f"{tree.text()} has several outputs ({len(output)}): join them with FanInSum")
+    return builder.finish(output)
+
+
+def tree_of(layer: Any) -> Tree:
+    """The tree of a Layer, of its kernel_fn, or of the triple taken apart and put together again."""
+    if isinstance(layer, (Layer, KernelFn)):
+        return layer.tree
+    if isinstance(layer, (tuple, list)) and len(layer) == 3 and isinstance(layer[2], KernelFn):
+        return layer[2].tree
+    raise InvalidGraph(f"{layer!r} is no layer: layers are made by ntkc.stax, as stax.Dense(512)")
+
+
+def _branch_shapes(input_shape: Any, leaf: Leaf) -> list[tuple[Any, ...]]:
+    is_one = not input_shape or not isinstance(input_shape[0], (tuple, list))
+    shapes = [tuple(input_shape)] if is_one else [tuple(s) for s in input_shape]
+    for shape in shapes:
+        if len(shape) != 2:
+            raise ShapeMismatch(f"{leaf.text()}: input shape {shape}; (-1, features) is needed, data are [samples, features]")
+    return shapes
+
+
+def _pointwise(expr: sp.Expr, arrays: dict[sp.Symbol, Any]) -> Any:
+    function = _array_function(expr, tuple(arrays))
+    first = next(iter(arrays.values()))
+    return jnp.broadcast_to(jnp.asarray(function(*arrays.values()), first.dtype), first.shape)
+
+
+@lru_cache(maxsize=1024)
+def _array_function(expr: sp.Expr, symbols: tuple[sp.Symbol, ...]) -> Callable[..., Any]:
+    names: dict[str, Any] = {"jax": jax, "jnp": jnp, "lax": lax}
+    exec(compile(function_text("elementwise", expr, symbols), "<ntkc elementwise>", "exec"), names)
+    return names["elementwise"]
+
+
+def serial(*layers: Any) -> Layer:
+    """Layers one after another."""
+    return Layer(Serial("serial", tuple(tree_of(layer) for layer in layers)))
+
+
+def parallel(*layers: Any) -> Layer:
+    """Layers side by side, each on one branch of a FanOut."""
+    return Layer(Parallel("parallel", tuple(tree_of(layer) for layer in layers)))
+
+
+def repeat(layer: Any, n: int) -> Layer:
+    """One layer n times, each with weights of its own; outputs need the shape of inputs."""
+    if isinstance(n, bool) or not isinstance(n, int) or n < 0:
+        raise InvalidInput(f"repeat(layer, {n!r}): the number of times is a whole number of at least 0")
+    return Layer(Repeat("repeat", tree_of(layer), n))
+
+
+def _layer(op: Op) -> Layer:
+    return Layer(Leaf(type(op).__name__, op))
+
+
+def Dense(
+    out_dim: int,
+    W_std: Scalar = 1.0,
+    b_std: Scalar | None = None,
+    batch_axis: int = 0,
+    channel_axis: int = -1,
+    parameterization: str = "ntk",
+    s: tuple[int, int] = (1, 1),
+) -> Layer:
+    """K -> W_std^2 K + b_std^2,  T -> K' + W_std^2 T:  a fully connected layer."""
+    if batch_axis != 0 or channel_axis not in (-1, 1):
+        raise InvalidInput(f"Dense(batch_axis={batch_axis}, channel_axis={channel_axis}): data are [samples, features]")
+    return _layer(dense.Dense(out_dim, W_std, b_std, parameterization, s))
+
+
+def Identity() -> Layer:
+    """y = x."""
+    return _layer(reshape.Identity())
+
+
+def Flatten(batch_axis: int = 0, batch_axis_out: int = 0) -> Layer:
+    """y = x on [samples, features]."""
+    if batch_axis != 0 or batch_axis_out != 0:
+        raise InvalidInput(f"Flatten(batch_axis={batch_axis}, batch_axis_out={batch_axis_out}): data are [samples, features]")
+    return _layer(reshape.Flatten())
+
+
+def FanOut(num: int) -> Layer:
+    """x -> [x, ..., x]."""
+    return _layer(reshape.FanOut(num))
+
+
+def FanInSum() -> Layer:
+    """[x_1, ..., x_m] -> x_1 + ... + x_m; correlated branches are exact."""
+    return _layer(branching.FanInSum())
+
+
+def Relu(do_stabilize: bool = False) -> Layer:
+    """max(x, 0). Kernels are stable for all norms; `do_stabilize` is accepted for compatibility."""
+    return _layer(activations.Relu())
+
+
+def LeakyRelu(alpha: Scalar, do_stabilize: bool = False) -> Layer:
+    """alpha min(x, 0) + max(x, 0)."""
+    return _layer(activations.LeakyRelu(alpha))
+
+
+def ABRelu(a: Scalar, b: Scalar, do_stabilize: bool = False) -> Layer:
+    """a min(x, 0) + b max(x, 0)."""
+    return _layer(activations.ABRelu(a, b))
+
+
+def Abs(do_stabilize: bool = False) -> Layer:
+    """|x|."""
+    return _layer(activations.Abs())
+
+
+def Erf(a: Scalar = 1.0, b: Scalar = 1.0, c: Scalar = 0.0) -> Layer:
+    """a erf(b x) + c."""
+    return _layer(activations.Erf(a, b, c))
+
+
+def Sin(a: Scalar = 1.0, b: Scalar = 1.0, c: Scalar = 0.0) -> Layer:
+    """a sin(b x + c)."""
+    return _layer(activations.Sin(a, b, c))
+
+
+def Cos(a: Scalar = 1.0, b: Scalar = 1.0, c: Scalar = 0.0) -> Layer:
+    """a cos(b x + c)."""
+    return _layer(activations.Cos(a, b, c))
+
+
+def Exp(a: Scalar = 1.0, b: Scalar = 1.0) -> Layer:
+    """a exp(b x)."""
+    return _layer(activations.Exp(a, b))
+
+
+def Monomial(degree: int) -> Layer:
+    """x^degree."""
+    return _layer(activations.Monomial(degree))
+
+
+def Polynomial(coef: Sequence[Scalar]) -> Layer:
+    """coef[0] + coef[1] x + coef[2] x^2 + ..."""
+    return _layer(activations.Polynomial(tuple(coef)))
+
+
+def Activation(expr: str | sp.Expr) -> Layer:
+    """Any function of x: text such as "x*erf(x)", read by a whitelist parser, or a sympy expression."""
+    return _layer(activations.Activation(expr))

@@ -20,7 +20,7 @@ from ntkc.passes.prune import prune
 from ntkc.passes.roll import roll
 from ntkc.passes.schedule import schedule
 
-STAGES = ("analyse", "fuse", "roll", "demand", "lower", "normalise", "collapse", "prune", "schedule", "emit")
+STAGES = ("analyse", "fuse", "roll", "demand", "lower", "peel", "normalise", "collapse", "prune", "schedule", "emit")
 """In order; `until=` takes any of them."""
 
 
@@ -83,8 +83,10 @@ def _stages(graph: Graph) -> Any:
     yield "demand", demanded, f"{sum(map(len, demanded.values()))} streams asked for"
     derivation = lower(rolled, rolled_values, demanded)
     yield "lower", derivation, "each layer's rule"
-    normal = normalise(derivation)
-    yield "normalise", normal, "unchanged" if normal is derivation else "gap and tau instead of K and T"
+    peeled = _lowered(roll(fused, analyse(fused), keep_first=True))
+    yield "peel", peeled, "the first nonlinearity apart from the blocks"
+    normal = normalise(peeled)
+    yield "normalise", normal, "unchanged" if normal is peeled else "gap and tau instead of K and T"
     collapsed = collapse(normal)
     yield "collapse", collapsed, "unchanged" if collapsed is normal else "all layers in one function of the angle"
     pruned = prune(collapsed)
@@ -92,6 +94,11 @@ def _stages(graph: Graph) -> Any:
     plan = schedule(pruned)
     yield "schedule", plan, plan.text()
     yield "emit", emit(pruned, plan, describe(graph)), "JAX source"
+
+
+def _lowered(graph: Graph) -> Program:
+    values = analyse(graph)
+    return lower(graph, values, demand(graph, values))
 
 
 def _laws(values: Any) -> str:

@@ -13,18 +13,11 @@ def inputs_of(x1, x2, q1, same):
     {inputs_code}
 
 
-def columns(stats):
-    return jax.tree.map(lambda v: v[..., :, None], stats)
-
-
-def rows(stats):
-    return jax.tree.map(lambda v: v[..., None, :], stats)
-
-
 def block(take, same, samples1, samples2{parameters}):
     """What `take` makes of (nngp, ntk) for all pairs of two sets of samples."""
-    (x1, q1, stats1), (x2, q2, stats2) = samples1, samples2
-    {features1}k, t = pair(*inputs_of(x1, x2, q1, same), columns(stats1), rows(stats2){arguments})
+    # The barrier keeps the loop's slices out of the elementwise chain, which XLA then vectorises.
+    (x1, q1, stats1), (x2, q2, stats2) = lax.optimization_barrier((samples1, samples2))
+    {features1}k, t = pair(*inputs_of(x1, x2, q1, same), stats1, stats2{arguments})
     shape = len(x1), len(x2)
     return take(*(jnp.broadcast_to(jnp.asarray(v, x1.dtype), shape) for v in (k, t)))
 
@@ -35,11 +28,14 @@ def samples_of(x{parameters}):
     {features}return x, q, per_sample(q{arguments})[1]
 
 
-def part(samples, index):
-    """The index-th ROWS samples."""
+def in_blocks(samples, size):
+    """Samples with a first axis of blocks of `size`."""
     x, q, stats = samples
-    cut = lambda v, axis: lax.dynamic_slice_in_dim(v, index * ROWS, ROWS, axis)
-    return cut(x, 0), cut(q, 0), jax.tree.map(lambda v: cut(v, -1), stats)
+
+    def cut(v):
+        return jnp.moveaxis(v.reshape(*v.shape[:-1], -1, size), -2, 0)
+
+    return x.reshape(-1, size, x.shape[-1]), cut(q), jax.tree.map(cut, stats)
 
 
 def padded(x):
@@ -51,33 +47,41 @@ def gram(take, x1, x2{parameters}):
     """`take` of all pairs, block of rows after block of rows; one triangle if x2 is None."""
     if x2 is None:
         return triangle(take, x1{parameters})
+    apart = jnp.zeros((), bool)
     if len(x1) <= ROWS:
-        return block(take, jnp.zeros((), bool), samples_of(x1{parameters}), samples_of(x2{parameters}){parameters})
-    left, right = samples_of(padded(x1){parameters}), samples_of(x2{parameters})
-    step = jax.checkpoint(lambda i: block(take, jnp.zeros((), bool), part(left, i), right{parameters}))
-    return lax.map(step, jnp.arange(-(-len(x1) // ROWS))).reshape(-1, len(x2))[: len(x1)]
+        return block(take, apart, samples_of(x1{parameters}), samples_of(x2{parameters}){parameters})
+    left, right = in_blocks(samples_of(padded(x1){parameters}), ROWS), samples_of(x2{parameters})
+    step = jax.checkpoint(lambda some: block(take, apart, some, right{parameters}))
+    return lax.map(step, left).reshape(-1, len(x2))[: len(x1)]
 
 
 def triangle(take, x{parameters}):
-    """`take` of all pairs of rows of x; what lies above the diagonal is copied from below."""
-    if len(x) <= ROWS:
-        samples = samples_of(x{parameters})
-        lower = jnp.tril(block(take, jnp.eye(len(x), dtype=bool), samples, samples{parameters}))
-        return lower + jnp.tril(lower, -1).T
-    samples = samples_of(padded(x){parameters})
-    count = -(-len(x) // ROWS)
-    i, j = jnp.tril_indices(count)
-    same = jnp.eye(ROWS, dtype=bool)
-    step = jax.checkpoint(
-        lambda ij: block(take, (ij[0] == ij[1]) & same, part(samples, ij[0]), part(samples, ij[1]){parameters})
-    )
-    tiles = lax.map(step, (i, j))
-    place = jnp.zeros((count, count), int).at[i, j].set(jnp.arange(len(i)))
-    below = jnp.arange(count)[:, None] >= jnp.arange(count)
-    whole = jnp.where(below[..., None, None], tiles[place], tiles[place.T].swapaxes(-1, -2))
-    whole = whole.swapaxes(1, 2).reshape(count * ROWS, count * ROWS)[: len(x), : len(x)]
-    lower = jnp.tril(whole)
-    return lower + jnp.tril(lower, -1).T
+    """`take` of all pairs of rows of x: tiles on and below the diagonal, then their mirror images."""
+    size = min(ROWS, len(x))
+    samples = in_blocks(samples_of(padded(x) if len(x) > ROWS else x{parameters}), size)
+    same, below = jnp.eye(size, dtype=bool), jnp.tri(size, dtype=bool)
+
+    @jax.checkpoint
+    def tile(i, j):
+        left, right = (jax.tree.map(lambda v: v[n], samples) for n in (i, j))
+        return block(take, (i == j) & same, left, right{parameters})
+
+    def compute(whole, place):
+        i, j = place
+        return lax.dynamic_update_slice(whole, tile(i, j), (i * size, j * size)), None
+
+    def mirror(whole, place):
+        i, j = place
+        lower = lax.dynamic_slice(whole, (i * size, j * size), (size, size))
+        lower = jnp.where((i == j) & below, lower, lower.T)
+        return lax.dynamic_update_slice(whole, lower, (j * size, i * size)), None
+
+    count = len(samples[0])
+    places = jnp.tril_indices(count)
+    kind = jax.eval_shape(tile, 0, 0).dtype
+    whole, _ = lax.scan(compute, jnp.zeros((count * size, count * size), kind), places)
+    whole, _ = lax.scan(mirror, whole, places)  # apart from `compute`, where XLA would compute each tile twice
+    return whole[: len(x), : len(x)]
 
 
 def nngp(x1, x2=None{keywords}):
@@ -115,11 +119,8 @@ INPUTS = {
 PORT_DRIVER = '''
 def onward(nngp, ntk, variance1, variance2{keywords}):
     """(nngp, ntk, variance1, variance2) after this network, from those before it."""
-    def vectors(q, axis):
-        out, stats = per_sample(q{parameters})
-        return jnp.broadcast_to(out, q.shape), jax.tree.map(lambda v: jnp.expand_dims(v, axis), stats)
-
-    (out1, stats1), (out2, stats2) = vectors(variance1, -1), vectors(variance2, -2)
+    (out1, stats1), (out2, stats2) = per_sample(variance1{parameters}), per_sample(variance2{parameters})
+    out1, out2 = jnp.broadcast_to(out1, len(variance1)), jnp.broadcast_to(out2, len(variance2))
     {port_code}
     k, t = pair({port_inputs}stats1, stats2{parameters})
     return *(jnp.broadcast_to(jnp.asarray(v, nngp.dtype), nngp.shape) for v in (k, t)), out1, out2

@@ -11,11 +11,18 @@ import sympy as sp
 from ntkc.backends.driver import driver_text
 from ntkc.backends.expression import jax_text
 from ntkc.backends.prelude import HELPERS, helper_text
-from ntkc.gaussian.arc_cosine import ArcGap, ArcSlope
+from ntkc.gaussian.arc_cosine import ArcGap, ArcSlope, EvenGap, EvenSlope, NearGap, NearSlope
 from ntkc.ir.program import SAMPLE, Key, Let, Loop, Program, Statement
 from ntkc.passes.schedule import Schedule
 
 INDENT = "    "
+_PAIRS = (
+    (ArcGap, ArcSlope, "arc_cosine"),
+    (NearGap, NearSlope, "arc_cosine_near"),
+    (EvenGap, EvenSlope, "arc_cosine_even"),
+)
+ARC_COSINES = {function: pair for pair in _PAIRS for function in pair[:2]}
+"""The two functions of one gap that a single call gives, and the name of that call."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +32,16 @@ class _Sampled:
     vectors: tuple[str, ...]
     stacks: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
 
-    def names(self, side: int) -> list[str]:
-        return [_sided(v, side) for v in self.vectors] + [f"{loop}_{side}" for loop in self.stacks]
+    def unpacking(self) -> list[str]:
+        """Lines of pair that name what it was handed, along one axis for each side."""
+        lines: list[str] = []
+        for side, spread in ((1, "columns"), (2, "rows")):
+            names = "".join(f", {loop}_{side}" for loop in self.stacks)
+            if self.vectors or self.stacks:
+                lines.append(f"vectors{side}{names or ','} = stats{side}")
+            if self.vectors:
+                lines.append(f"{_list([_sided(v, side) for v in self.vectors])} = {spread}(vectors{side})")
+        return lines
 
 
 def emit(program: Program, schedule: Schedule, title: str) -> str:
@@ -41,6 +56,10 @@ def emit(program: Program, schedule: Schedule, title: str) -> str:
         'Written by ntkc; needs jax only. Arrays of data are [samples, features].\n"""\n\n'
         f"{math}import jax\nimport jax.numpy as jnp\nfrom jax import lax\n{helpers}\n\n{body}"
     )
+
+
+def _list(names: Sequence[str]) -> str:
+    return f"[{', '.join(names)}]"
 
 
 def _sided(name: str, side: int) -> str:
@@ -84,8 +103,8 @@ def _per_sample_text(program: Program, sampled: _Sampled) -> str:
     for s, comment in _commented(program.per_sample, program.comments):
         lines += comment
         lines += _sample_loop(s, sampled) if isinstance(s, Loop) else [f"{s.dst.name} = {jax_text(s.expr)}"]
-    vectors = "".join(f"{n}, " for n in [*sampled.vectors, *sampled.stacks])
-    lines.append(f"return {jax_text(program.outputs['variance'])}, ({vectors.strip()})")
+    handed = "".join(f", {loop}" for loop in sampled.stacks) or ","
+    lines.append(f"return {jax_text(program.outputs['variance'])}, ({_list(sampled.vectors)}{handed})")
     return _indented(lines)
 
 
@@ -97,7 +116,7 @@ def _sample_loop(loop: Loop, sampled: _Sampled) -> Iterator[str]:
     yield f"def turn({starts}, _):"
     for let in loop.body:
         yield f"{INDENT}{let.dst.name} = {jax_text(let.expr)}"
-    stacked = f"jnp.stack([{', '.join(kept)}])" if kept else "None"
+    stacked = f"jnp.stack({_list(kept)})" if kept else "None"
     yield f"{INDENT}return {ends}, {stacked}"
     yield ""
     yield f"{afters}, {loop.layer if kept else '_'} = lax.scan(turn, {befores}, length={loop.count})"
@@ -107,27 +126,26 @@ def _pair_text(program: Program, sampled: _Sampled) -> str:
     inputs = [k.name for k in program.inputs if k.side is None]
     lines = [
         f"def pair({_arguments(program, *inputs, 'stats1', 'stats2')}):",
-        f'{INDENT}"""nngp and ntk of every pair of samples; stats1 stand in columns, stats2 in rows."""',
+        f'{INDENT}"""nngp and ntk of every pair of two sets of samples."""',
     ]
-    for side in (1, 2):
-        if sampled.names(side):
-            lines.append(f"{''.join(f'{n}, ' for n in sampled.names(side)).strip()} = stats{side}")
+    lines += sampled.unpacking()
+    made: dict[sp.Expr, str] = {}
     for s, comment in _commented(program.per_pair, program.comments):
         lines += comment
-        lines += _pair_loop(s, sampled) if isinstance(s, Loop) else _pair_let(s)
+        lines += _pair_loop(s, sampled) if isinstance(s, Loop) else _pair_let(s, made)
     lines.append(f"return {jax_text(program.outputs['nngp'])}, {jax_text(program.outputs['ntk'])}")
     return _indented(lines)
 
 
-def _pair_let(let: Let, made: dict[sp.Expr, str] | None = None) -> Iterator[str]:
+def _pair_let(let: Let, made: dict[sp.Expr, str]) -> Iterator[str]:
     """One statement; the arc-cosine pair of an argument is computed once, on a line of its own."""
-    renamed = {} if made is None else made
-    for call in sorted(let.expr.atoms(ArcGap, ArcSlope), key=str):
+    for call in sorted(let.expr.atoms(*ARC_COSINES), key=str):
         argument = call.args[0]
-        if ArcGap(argument) not in renamed:
-            renamed[ArcGap(argument)], renamed[ArcSlope(argument)] = f"gap_{let.dst.u}", f"slope_{let.dst.u}"
-            yield f"gap_{let.dst.u}, slope_{let.dst.u} = arc_cosine({jax_text(argument)})"
-    yield f"{let.dst.name} = {jax_text(let.expr, renamed)}"
+        gap, slope, name = ARC_COSINES[type(call)]
+        if gap(argument) not in made:
+            made[gap(argument)], made[slope(argument)] = f"gap_{let.dst.u}", f"slope_{let.dst.u}"
+            yield f"gap_{let.dst.u}, slope_{let.dst.u} = {name}({jax_text(argument)})"
+    yield f"{let.dst.name} = {jax_text(let.expr, made)}"
 
 
 def _pair_loop(loop: Loop, sampled: _Sampled) -> Iterator[str]:
@@ -135,8 +153,9 @@ def _pair_loop(loop: Loop, sampled: _Sampled) -> Iterator[str]:
         yield f"{c.start.name} = {c.before.name}"
     kept = sampled.stacks.get(loop.layer, ())
     if kept:
-        sides = [f"[{', '.join(_sided(n, side) for n in kept)}]" for side in (1, 2)]
-        yield f"for {sides[0]}, {sides[1]} in zip({loop.layer}_1, {loop.layer}_2):"
+        yield f"for turn1, turn2 in zip({loop.layer}_1, {loop.layer}_2):"
+        yield f"{INDENT}{_list([_sided(n, 1) for n in kept])} = columns(turn1)"
+        yield f"{INDENT}{_list([_sided(n, 2) for n in kept])} = rows(turn2)"
     else:
         yield f"for _ in range({loop.count}):"
     made: dict[sp.Expr, str] = {}

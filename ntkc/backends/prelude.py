@@ -26,6 +26,16 @@ def polynomial(table, t):
         t = t * t
     return c[0]
 '''),
+    "columns": Helper('''
+def columns(vectors):
+    """Vectors of the first samples, one value for each row of a matrix of pairs."""
+    return [v[:, None] for v in vectors]
+'''),
+    "rows": Helper('''
+def rows(vectors):
+    """Vectors of the second samples, one value for each column of a matrix of pairs."""
+    return [v[None, :] for v in vectors]
+'''),
     "safe_sqrt": Helper('''
 def safe_sqrt(x):
     """sqrt(x) with derivative 0, not infinity, at 0."""
@@ -52,7 +62,29 @@ def _(primals, tangents):
     "arc_cosine": Helper(
         '''
 def arc_cosine(delta):
-    """1 - E|u||v| and E[sign(u) sign(v)] of unit Gaussians of correlation 1 - delta (Cho and Saul 2009)."""
+    """1 - kappa1 and kappa0 of the correlation 1 - delta: the arc-cosine kernels of Cho and Saul 2009."""
+    near = delta <= 1
+    t = jnp.where(near, delta, 2 - delta)
+    p = arccos_over_pi(t)
+    return jnp.where(near, delta, 1) - p * (t * polynomial(GAP, t)), jnp.where(near, 1 - p, p)
+''',
+        ("arccos_over_pi", "polynomial"),
+        ("GAP",),
+    ),
+    "arc_cosine_near": Helper(
+        '''
+def arc_cosine_near(delta):
+    """1 - kappa1 and kappa0 of a correlation 1 - delta that is known to be at least 0."""
+    p = arccos_over_pi(delta)
+    return delta - p * (delta * polynomial(GAP, delta)), 1 - p
+''',
+        ("arccos_over_pi", "polynomial"),
+        ("GAP",),
+    ),
+    "arc_cosine_even": Helper(
+        '''
+def arc_cosine_even(delta):
+    """1 - E|u||v| and E[sign(u) sign(v)] of unit Gaussians of correlation 1 - delta."""
     near = delta <= 1
     t = jnp.where(near, delta, 2 - delta)
     p = arccos_over_pi(t)
@@ -118,9 +150,10 @@ def unit(x):
 
 
 def gap_of_products(x1, x2):
-    return 1 - jnp.dot(unit(x1), unit(x2).T, precision=lax.Precision.HIGHEST)
+    return 1 - jnp.matmul(unit(x1), unit(x2).mT, precision=lax.Precision.HIGHEST)
 
 
+@jax.custom_batching.custom_vmap
 def gap_in_float64(x1, x2):
     """The gap from float64 products, also where jax_enable_x64 is off; one part in 1e15 is a duplicate."""
     with jax.enable_x64(True):
@@ -129,16 +162,22 @@ def gap_in_float64(x1, x2):
         return delta.astype(x1.dtype)
 
 
+@gap_in_float64.def_vmap
+def _(size, batched, *data):
+    # Batched by JAX itself, the product would leave the float64 context.
+    data = (x if b else jnp.broadcast_to(x, (size, *x.shape)) for x, b in zip(data, batched, strict=True))
+    return gap_in_float64(*data), True
+
+
 @jax.custom_jvp
 def cosine_gap(x1, x2, same):
     """1 - cos(x1, x2) of all pairs of rows; exactly 0 where `same`."""
     if x1.dtype == jnp.float64:
-        delta = gap_in_float64(x1, x2)
-    else:
-        delta = gap_of_products(x1, x2)
-        is_extreme = (jnp.abs(1 - delta) > 1 - NEAR) & ~same
-        delta = lax.cond(jnp.any(is_extreme), gap_in_float64, lambda x1, x2: delta, x1, x2)
-    return jnp.where(same, 0, delta)
+        return jnp.where(same, 0, gap_in_float64(x1, x2))
+    delta = jnp.where(same, 0, gap_of_products(x1, x2))
+    is_extreme = (jnp.abs(1 - delta) > 1 - NEAR) & ~same
+    exact = lax.cond(jnp.any(is_extreme), gap_in_float64, lambda x1, x2: delta, x1, x2)
+    return jnp.where(same, 0, exact)
 
 
 @cosine_gap.defjvp

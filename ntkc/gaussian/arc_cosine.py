@@ -1,7 +1,7 @@
-"""The arc-cosine pair of |x| in the gap delta = 1 - rho, and its recognition in a dual activation.
+"""The arc-cosine kernels in the gap delta = 1 - rho, and their recognition in a dual activation.
 
-    gap(delta)   = 1 - E|u||v|              = 1 - (2/pi) (sqrt(1 - rho^2) + rho arcsin rho)
-    slope(delta) = E[sign(u) sign(v)]       = (2/pi) arcsin rho,         u, v of unit variance
+    gap(delta)   = 1 - kappa1(rho),   kappa1 = (sqrt(1 - rho^2) + (pi - arccos rho) rho) / pi
+    slope(delta) = kappa0(rho)      = 1 - arccos(rho) / pi
 
 Every degree-one homogeneous activation a min(x, 0) + b max(x, 0) is a mixture of x and |x|, so this pair serves all.
 Source: Cho and Saul 2009, eq. 6 and 8; the form in delta loses no digits where rho is near 1.
@@ -33,21 +33,43 @@ class _OfGap(sp.Function):
 
 
 class ArcGap(_OfGap):
-    """1 - E|u||v| for unit variances and correlation 1 - delta."""
+    """1 - kappa1(1 - delta)."""
 
     def explicit(self) -> sp.Expr:
         rho = 1 - self.args[0]
-        return 1 - 2 / sp.pi * (sp.sqrt(1 - rho**2) + rho * sp.asin(rho))
+        return 1 - (sp.sqrt(1 - rho**2) + (sp.pi - sp.acos(rho)) * rho) / sp.pi
 
     def fdiff(self, argindex: int = 1) -> sp.Expr:
         return ArcSlope(self.args[0])
 
 
 class ArcSlope(_OfGap):
-    """E[sign(u) sign(v)] for unit variances and correlation 1 - delta."""
+    """kappa0(1 - delta)."""
 
     def explicit(self) -> sp.Expr:
-        return 2 / sp.pi * sp.asin(1 - self.args[0])
+        return 1 - sp.acos(1 - self.args[0]) / sp.pi
+
+
+class NearGap(ArcGap):
+    """ArcGap of a correlation known to be at least 0."""
+
+
+class NearSlope(ArcSlope):
+    """ArcSlope of a correlation known to be at least 0."""
+
+
+class EvenGap(_OfGap):
+    """1 - E|u||v| of unit Gaussians: small near rho = 1 and near rho = -1, and exact in both places."""
+
+    def explicit(self) -> sp.Expr:
+        return 2 * ArcGap(self.args[0]).explicit() - self.args[0]
+
+
+class EvenSlope(_OfGap):
+    """E[sign(u) sign(v)] of unit Gaussians."""
+
+    def explicit(self) -> sp.Expr:
+        return 2 * ArcSlope(self.args[0]).explicit() - 1
 
 
 class Mixture(NamedTuple):
@@ -61,9 +83,23 @@ class Mixture(NamedTuple):
         """V(q, q, q) / q."""
         return self.linear + self.bent
 
-    def gap(self, delta: sp.Expr) -> sp.Expr:
+    @property
+    def is_nonnegative(self) -> bool:
+        """V >= 0 for every correlation: V(rho = -1) = bent - linear is the least value."""
+        return bool((self.bent - self.linear).is_nonnegative)
+
+    def gap(self, delta: sp.Expr, near: bool = False) -> sp.Expr:
         """1 - V / sqrt(V11 V22)."""
-        return (self.linear * delta + self.bent * ArcGap(delta)) / self.total
+        if self.linear == 0:
+            return EvenGap(delta)
+        gap = (NearGap if near else ArcGap)(delta)
+        return ((self.linear - self.bent) * delta + 2 * self.bent * gap) / self.total
+
+    def slope(self, delta: sp.Expr, near: bool = False) -> sp.Expr:
+        """The dual of the derivatives: linear + bent E[sign(u) sign(v)]."""
+        if self.linear == 0:
+            return self.bent * EvenSlope(delta)
+        return self.linear - self.bent + 2 * self.bent * (NearSlope if near else ArcSlope)(delta)
 
 
 def recognise(expr: sp.Expr, k: sp.Symbol, q1: sp.Symbol, q2: sp.Symbol) -> Mixture | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import sympy as sp
 
@@ -13,9 +13,16 @@ from ntkc.gaussian.normal_form import HIGHEST_POWER, X
 
 LONGEST_TEXT = 500
 DEEPEST = 40
-LARGEST_CONSTANT = 1e9
+LARGEST_CONSTANT = 1e50
+LARGEST_EXPRESSION = 1000
+"""Parts of the argument of a function: gelu doubles them."""
+
+LONGEST_FRACTION = 4000
+"""Bits of a numerator or denominator."""
+
 CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-*/().,^ \t")
-NAMES: dict[str, sp.Expr] = {"x": X, "pi": sp.pi}
+CONSTANTS: dict[str, sp.Expr] = {"pi": sp.pi, "E": sp.E}
+NAMES: dict[str, sp.Expr] = {"x": X, **CONSTANTS}
 
 
 def _relu(x: sp.Expr) -> sp.Expr:
@@ -30,19 +37,18 @@ def _sigmoid(x: sp.Expr) -> sp.Expr:
     return 1 / (1 + sp.exp(-x))
 
 
-FUNCTIONS: dict[str, tuple[Callable[..., sp.Expr], int]] = {
-    "relu": (_relu, 1),
-    "gelu": (_gelu, 1),
-    "sigmoid": (_sigmoid, 1),
-    "max": (sp.Max, 2),
-    "Max": (sp.Max, 2),
-    "min": (sp.Min, 2),
-    "Min": (sp.Min, 2),
-    **{name: (getattr(sp, name), 1) for name in ("Abs", "erf", "erfc", "exp", "sin", "cos", "sinh", "cosh", "tanh")},
-    **{name: (getattr(sp, name), 1) for name in ("sign", "sqrt", "log", "atan")},
-    "abs": (sp.Abs, 1),
+EXTREMES: dict[str, Callable[..., sp.Expr]] = {"max": sp.Max, "Max": sp.Max, "min": sp.Min, "Min": sp.Min}
+"""Functions of two or more arguments."""
+
+FUNCTIONS: dict[str, Callable[..., sp.Expr]] = {
+    "relu": _relu,
+    "gelu": _gelu,
+    "sigmoid": _sigmoid,
+    "abs": sp.Abs,
+    **{name: getattr(sp, name) for name in ("Abs", "erf", "erfc", "exp", "sin", "cos", "sinh", "cosh", "tanh")},
+    **{name: getattr(sp, name) for name in ("sign", "Heaviside", "sqrt", "log", "atan")},
+    **EXTREMES,
 }
-"""Each name with its function and number of arguments."""
 
 OPERATORS: dict[type[ast.operator], Callable[[sp.Expr, sp.Expr], sp.Expr]] = {
     ast.Add: lambda a, b: a + b,  # type: ignore[operator]
@@ -52,30 +58,42 @@ OPERATORS: dict[type[ast.operator], Callable[[sp.Expr, sp.Expr], sp.Expr]] = {
 }
 
 
-def parse(text: str) -> sp.Expr:
+def parse(text: str, names: Mapping[str, sp.Expr] = NAMES) -> sp.Expr:
     """ "x*erf(x)"  ->  x*erf(x).
 
-    Numbers become exact decimals; names are x, pi and the functions of FUNCTIONS; exponents are at most 24.
+    Numbers become exact decimals; names are those given and the functions of FUNCTIONS; exponents are at most 24.
 
     Raises:
         UnsupportedExpr: anything outside the whitelist, with the text in the message.
     """
     if len(text) > LONGEST_TEXT:
-        raise UnsupportedExpr(f"activation text of {len(text)} characters, {text[:40]!r}...: at most {LONGEST_TEXT}")
+        raise UnsupportedExpr(f"expression of {len(text)} characters, {text[:40]!r}...: at most {LONGEST_TEXT}")
+    try:
+        return _finite_real(_build(_tree(text), names, 0))
+    except UnsupportedExpr as error:
+        raise UnsupportedExpr(f"expression {text!r}: {error}") from error
+    except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
+        # sympy refuses in several ways, say to compare what it cannot compare.
+        raise UnsupportedExpr(f"expression {text!r} has no value: {error}") from error
+
+
+def _tree(text: str) -> ast.expr:
     foreign = sorted(set(text) - CHARACTERS)
     if foreign:
-        raise UnsupportedExpr(f"activation {text!r}: the characters {foreign} are not allowed")
+        raise UnsupportedExpr(f"the characters {foreign} are not allowed")
     if "__" in text:
-        raise UnsupportedExpr(f"activation {text!r}: names with double underscores are not allowed")
+        raise UnsupportedExpr("names with double underscores are not allowed")
     try:
-        tree = ast.parse(text.strip().replace("^", "**"), mode="eval")
+        return ast.parse(text.strip().replace("^", "**"), mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
-        raise UnsupportedExpr(f"activation {text!r} is not an expression: {error}") from error
-    expr = sp.sympify(_build(tree.body, text, 0))
+        raise UnsupportedExpr(f"not an expression ({error})") from error
+
+
+def _finite_real(expr: sp.Expr) -> sp.Expr:
     if expr.is_real is False or expr.has(sp.nan, sp.oo, -sp.oo, sp.zoo, sp.I):
-        raise UnsupportedExpr(f"activation {text!r} = {expr} is not a finite real function of x")
+        raise UnsupportedExpr(f"{expr} is not finite and real")
     if _degree(expr) > HIGHEST_POWER:
-        raise UnsupportedExpr(f"activation {text!r}: powers of x beyond {HIGHEST_POWER} are not supported")
+        raise UnsupportedExpr(f"powers of x beyond {HIGHEST_POWER} are not supported")
     return expr
 
 
@@ -91,60 +109,80 @@ def _degree(expr: sp.Expr) -> sp.Expr:
     return max(inner)
 
 
-def _build(node: ast.expr, text: str, depth: int) -> sp.Expr:
+def _build(node: ast.expr, names: Mapping[str, sp.Expr], depth: int) -> sp.Expr:
     if depth > DEEPEST:
-        raise UnsupportedExpr(f"activation {text[:60]!r}: nested deeper than {DEEPEST}")
+        raise UnsupportedExpr(f"nested deeper than {DEEPEST}")
     if isinstance(node, ast.Constant):
-        return _constant(node, text)
+        return _constant(node)
     if isinstance(node, ast.Name):
-        return _name(node, text)
+        return _name(node, names)
+    return _bounded(_compound(node, names, depth + 1))
+
+
+def _compound(node: ast.expr, names: Mapping[str, sp.Expr], depth: int) -> sp.Expr:
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.UAdd)):
-        operand = _build(node.operand, text, depth + 1)
+        operand = _build(node.operand, names, depth)
         return -operand if isinstance(node.op, ast.USub) else operand
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow):
-        return _power(node, text, depth)
-    if isinstance(node, ast.BinOp) and type(node.op) in OPERATORS:
-        left, right = _build(node.left, text, depth + 1), _build(node.right, text, depth + 1)
-        if isinstance(node.op, ast.Div) and right.is_zero:
-            raise UnsupportedExpr(f"activation {text!r} divides by zero")
-        return OPERATORS[type(node.op)](left, right)
+    if isinstance(node, ast.BinOp):
+        return _operation(node.op, _build(node.left, names, depth), _build(node.right, names, depth))
     if isinstance(node, ast.Call):
-        return _call(node, text, depth)
-    raise UnsupportedExpr(f"activation {text!r}: {type(node).__name__} is not allowed; write arithmetic of x")
+        return _call(node, names, depth)
+    raise UnsupportedExpr(f"{type(node).__name__} is not allowed; write arithmetic of {', '.join(names)}")
 
 
-def _constant(node: ast.Constant, text: str) -> sp.Expr:
+def _bounded(expr: sp.Expr) -> sp.Expr:
+    """The expression, if its constants are small enough to be computed in no time."""
+    number = expr if not expr.free_symbols else expr.as_coeff_Mul()[0]
+    if number.is_Rational and max(number.p.bit_length(), number.q.bit_length()) > LONGEST_FRACTION:
+        raise UnsupportedExpr(f"a fraction of more than {LONGEST_FRACTION} bits")
+    if abs(sp.N(number)) > LARGEST_CONSTANT:
+        raise UnsupportedExpr(f"constants are at most {LARGEST_CONSTANT:g}")
+    return expr
+
+
+def _constant(node: ast.Constant) -> sp.Expr:
     value = node.value
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise UnsupportedExpr(f"activation {text!r}: the constant {value!r} is not a real number")
-    if not math.isfinite(value) or abs(value) > LARGEST_CONSTANT:
-        raise UnsupportedExpr(f"activation {text!r}: constants are finite and at most {LARGEST_CONSTANT:g}")
+        raise UnsupportedExpr(f"the constant {value!r} is not a real number")
+    if abs(value) > LARGEST_CONSTANT or not math.isfinite(value):
+        raise UnsupportedExpr(f"constants are at most {LARGEST_CONSTANT:g}")
     return sp.Rational(repr(value))
 
 
-def _name(node: ast.Name, text: str) -> sp.Expr:
-    if node.id not in NAMES:
-        known = ", ".join([*NAMES, *FUNCTIONS])
-        raise UnsupportedExpr(f"activation {text!r}: unknown name {node.id!r}; have {known}")
-    return NAMES[node.id]
+def _name(node: ast.Name, names: Mapping[str, sp.Expr]) -> sp.Expr:
+    if node.id not in names:
+        raise UnsupportedExpr(f"unknown name {node.id!r}; have {', '.join([*names, *FUNCTIONS])}")
+    return names[node.id]
 
 
-def _power(node: ast.BinOp, text: str, depth: int) -> sp.Expr:
-    base, exponent = _build(node.left, text, depth + 1), _build(node.right, text, depth + 1)
+def _operation(op: ast.operator, left: sp.Expr, right: sp.Expr) -> sp.Expr:
+    if isinstance(op, ast.Pow):
+        return _power(left, right)
+    if type(op) not in OPERATORS:
+        raise UnsupportedExpr(f"the operator {type(op).__name__} is not allowed")
+    if isinstance(op, ast.Div) and right.is_zero:
+        raise UnsupportedExpr("division by zero")
+    return OPERATORS[type(op)](left, right)
+
+
+def _power(base: sp.Expr, exponent: sp.Expr) -> sp.Expr:
     if not exponent.is_Rational or abs(exponent) > HIGHEST_POWER:
-        raise UnsupportedExpr(f"activation {text!r}: exponents are numbers of at most {HIGHEST_POWER}")
+        raise UnsupportedExpr(f"exponents are numbers of at most {HIGHEST_POWER}")
     if base.is_zero and exponent <= 0:
-        raise UnsupportedExpr(f"activation {text!r} divides by zero")
-    if base.is_Number and exponent.is_Integer and abs(base) > 1e4:
-        raise UnsupportedExpr(f"activation {text!r}: the power {base}**{exponent} is too large")
+        raise UnsupportedExpr("division by zero")
+    if base.is_negative and not exponent.is_Integer:
+        raise UnsupportedExpr("a root of a negative number is not real")
     return base**exponent
 
 
-def _call(node: ast.Call, text: str, depth: int) -> sp.Expr:
+def _call(node: ast.Call, names: Mapping[str, sp.Expr], depth: int) -> sp.Expr:
     if not isinstance(node.func, ast.Name) or node.func.id not in FUNCTIONS:
         name = node.func.id if isinstance(node.func, ast.Name) else type(node.func).__name__
-        raise UnsupportedExpr(f"activation {text!r}: unknown function {name!r}; have {', '.join(FUNCTIONS)}")
-    function, arity = FUNCTIONS[node.func.id]
-    if node.keywords or len(node.args) != arity:
-        raise UnsupportedExpr(f"activation {text!r}: {node.func.id} takes {arity} argument(s)")
-    return sp.sympify(function(*(_build(a, text, depth + 1) for a in node.args)))
+        raise UnsupportedExpr(f"unknown function {name!r}; have {', '.join(FUNCTIONS)}")
+    name = node.func.id
+    if node.keywords or (len(node.args) < 2 if name in EXTREMES else len(node.args) != 1):
+        raise UnsupportedExpr(f"{name} takes {'two or more arguments' if name in EXTREMES else 'one argument'}")
+    arguments = [_build(a, names, depth) for a in node.args]
+    if sum(1 for a in arguments for _ in sp.preorder_traversal(a)) > LARGEST_EXPRESSION:
+        raise UnsupportedExpr(f"the argument of {name} has more than {LARGEST_EXPRESSION} parts")
+    return sp.sympify(FUNCTIONS[name](*arguments))

@@ -18,7 +18,7 @@ SAMPLE = 0
 """Side of a stream that belongs to one sample, as seen while it is computed; pairs read it on side 1 and 2."""
 
 
-LETTERS = {"K": "K", "T": "T", "S": "q", "N": "n", "G": "delta", "H": "tau", "C": "c"}
+LETTERS = {"K": "K", "T": "T", "S": "q", "N": "n", "G": "delta", "H": "tau", "C": "c", "A": "a", "B": "b"}
 """How each stream is written in programs and source."""
 
 
@@ -27,7 +27,8 @@ class Key:
     """What a symbol stands for: a stream of a pair of nodes.
 
     Streams: K covariance, T tangent kernel, S variance; in normalised form N = sqrt(S), G = 1 - K / (N1 N2),
-    H = T / (N1 N2), and C, the share of an operand v (or of "bias") in the norm of u.
+    H = T / (N1 N2), C the share of an operand v (or of "bias") in the norm of u, A and B sine and cosine of half the
+    angle between two shares.
     `side` is None for pairs, 0 for one sample, 1 and 2 for the samples of a pair.
     """
 

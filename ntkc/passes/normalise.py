@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 import sympy as sp
 
-from ntkc.gaussian.arc_cosine import ArcSlope, Mixture, recognise, recognise_slope
+from ntkc.gaussian.arc_cosine import Mixture, recognise, recognise_slope
 from ntkc.gaussian.functions import Angle
 from ntkc.ir.program import SAMPLE, Carry, Key, Let, Loop, Program, Statement, lets, verify
 
@@ -30,6 +30,7 @@ class _Form:
     shares: dict[str, dict[str, sp.Expr]] = field(default_factory=dict[str, dict[str, sp.Expr]])
     added: dict[str, list[Let]] = field(default_factory=dict[str, list[Let]])
     linear: dict[str, dict[str, sp.Expr]] = field(default_factory=dict[str, dict[str, sp.Expr]])
+    nonnegative: set[str] = field(default_factory=set[str])
     ratios: Mapping[str, tuple[str, sp.Expr]] = field(default_factory=dict[str, tuple[str, sp.Expr]])
 
 
@@ -87,19 +88,48 @@ def _rewritten_covariance(let: Let, form: _Form) -> Let:
     if mixture:
         operand = _operand(let)
         _make_normal(form, node)
-        return Let(Key("G", node, node), mixture.gap(_gap(operand, form)), let.layer)
+        near = operand in form.nonnegative
+        if near or mixture.is_nonnegative:
+            form.nonnegative.add(node)
+        return Let(Key("G", node, node), mixture.gap(_gap(operand, form), near), let.layer)
     linear = _linear(let.expr)
     if linear is None or not set(linear) - {BIAS} <= form.covariances:
         return replace(let, expr=_read(let.expr, form))
     _make_normal(form, node)
     form.linear[node] = linear
+    if set(linear) - {BIAS} <= form.nonnegative and all(c.is_nonnegative for c in linear.values()):
+        form.nonnegative.add(node)
     form.shares[node] = _add_shares(node, linear, form)
+    return Let(Key("G", node, node), _merged(node, form), let.layer)
+
+
+def _merged(node: str, form: _Form) -> sp.Expr:
+    """The gap of a sum: that of each operand by its shares, and that between the two vectors of shares.
+
+    The latter is sum_i (c1_i - c2_i)^2 / 2; for two shares, cos a and sin a, it is 2 sin((a1 - a2) / 2)^2.
+    """
+    shares = form.shares[node]
     total = sp.S.Zero
-    for name, share in form.shares[node].items():
-        c1, c2 = (share.xreplace({_share(node, name): _share(node, name, side)}) for side in (1, 2))
-        total += (c1 - c2) ** 2 / 2
+    for name, share in shares.items():
+        c1, c2 = _both_sides(share, node, name)
         total += c1 * c2 * Key("G", name, name).symbol if name != BIAS else 0
-    return Let(Key("G", node, node), total, let.layer)
+    open_shares = [name for name, share in shares.items() if share.free_symbols]
+    if len(open_shares) != 2:
+        pairs = [_both_sides(shares[name], node, name) for name in open_shares]
+        return total + sp.Add(*((c1 - c2) ** 2 / 2 for c1, c2 in pairs))
+    cosine, sine = (shares[name] for name in sorted(open_shares, key=lambda name: name == BIAS))
+    half_cosine, half_sine = Key("B", node, node, SAMPLE), Key("A", node, node, SAMPLE)
+    # Scaled by the fourth root of 2, so that the square of the sine of the difference comes doubled.
+    form.added[node].append(Let(half_cosine, sp.sqrt((1 + cosine) / sp.sqrt(2)), node))
+    form.added[node].append(Let(half_sine, sine / (sp.sqrt(2) * half_cosine.symbol), node))
+    a1, a2, b1, b2 = (k.on(side).symbol for k in (half_sine, half_cosine) for side in (1, 2))
+    return total + (a1 * b2 - a2 * b1) ** 2
+
+
+def _both_sides(share: sp.Expr, node: str, operand: str) -> tuple[sp.Expr, sp.Expr]:
+    """A share as read on side 1 and on side 2."""
+    own = _share(node, operand)
+    return share.xreplace({own: _share(node, operand, 1)}), share.xreplace({own: _share(node, operand, 2)})
 
 
 def _gap(node: str, form: _Form) -> sp.Expr:
@@ -148,8 +178,8 @@ def _normal_slope(let: Let, form: _Form) -> sp.Expr | None:
     mixture = recognise_slope(factor, *_stream_symbols(operand))
     if mixture is None:
         return None
-    slope = (mixture.linear + mixture.bent * ArcSlope(Key("G", operand, operand).symbol)) / mixture.total
-    return Key("H", operand, operand).symbol * slope
+    slope = mixture.slope(Key("G", operand, operand).symbol, operand in form.nonnegative)
+    return Key("H", operand, operand).symbol * slope / mixture.total
 
 
 def _normal_sum(let: Let, form: _Form) -> sp.Expr | None:
@@ -159,7 +189,7 @@ def _normal_sum(let: Let, form: _Form) -> sp.Expr | None:
     total, rest = sp.S.Zero, sp.expand(let.expr)
     symbols = {Key("K", node, node).symbol: 1 - Key("G", node, node).symbol}
     for name in set(weights) - {BIAS}:
-        c1, c2 = (shares[name].xreplace({_share(node, name): _share(node, name, side)}) for side in (1, 2))
+        c1, c2 = _both_sides(shares[name], node, name)
         symbols[Key("K", name, name).symbol] = c1 * c2 / weights[name] * (1 - Key("G", name, name).symbol)
         if name in form.tangents:
             symbols[Key("T", name, name).symbol] = c1 * c2 / weights[name] * Key("H", name, name).symbol
@@ -174,15 +204,21 @@ def _normal_sum(let: Let, form: _Form) -> sp.Expr | None:
 def _rewritten_loop(loop: Loop, form: _Form) -> Loop:
     """A loop carries delta and tau if its body, started with them, ends with them."""
     starts = [c.start.u for c in loop.carry if c.start.stream == "K"]
+    if all(c.before.u in form.nonnegative for c in loop.carry if c.start.stream == "K"):
+        form.nonnegative.update(starts)
     if not any(_mixture(let) for let in loop.body if let.dst.stream == "K"):
         return _loop_in_form(loop, form, ())
-    trial = _loop_in_form(loop, _copied(form), starts)
+    trial_form = _copied(form)
+    trial = _loop_in_form(loop, trial_form, starts)
     ends_normal = all(c.end.stream in "GH" for c in trial.carry)
+    form.nonnegative.update(c.after.u for c in loop.carry if c.end.u in trial_form.nonnegative)
+    if not all(c.end.u in trial_form.nonnegative for c in loop.carry):
+        form.nonnegative.difference_update(starts)
     return _loop_in_form(loop, form, starts if ends_normal else ())
 
 
 def _copied(form: _Form) -> _Form:
-    return _Form(set(form.covariances), set(form.tangents), dict(form.shares), {}, dict(form.linear), form.ratios)
+    return _Form(set(form.covariances), set(form.tangents), dict(form.shares), {}, dict(form.linear), set(form.nonnegative), form.ratios)
 
 
 def _loop_in_form(loop: Loop, form: _Form, normal_starts: Iterable[str]) -> Loop:

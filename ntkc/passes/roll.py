@@ -63,8 +63,12 @@ class Repeat:
         return self.period * (self.count - 1)
 
 
-def roll(graph: Graph, values: Values) -> Graph:
-    """The graph with every run of three or more equal segments between cut nodes replaced by a Block."""
+def roll(graph: Graph, values: Values, keep_first: bool = False) -> Graph:
+    """The graph with every run of three or more equal segments between cut nodes replaced by a Block.
+
+    With `keep_first`, no block starts before the first nonlinearity: covariances after it are often known to be
+    non-negative, and the block's code need not tell the signs apart.
+    """
     cuts = _cut_nodes(graph)
     segments = [_segment(graph, a, b) for a, b in zip(cuts, cuts[1:], strict=False)]
     widths = {n: s[0] for n, s in feature_shapes(graph).items()}
@@ -73,7 +77,8 @@ def roll(graph: Graph, values: Values) -> Graph:
     builder = GraphBuilder()
     builder.add(op_of(graph, cuts[0]), (), cuts[0])
     last, i = cuts[0], 0
-    repeats = {r.start: r for r in find_repeats(signatures, laws)}
+    first = laws.index(Law.POINTWISE) if keep_first and Law.POINTWISE in laws else 0
+    repeats = {r.start: r for r in find_repeats(signatures, laws, first)}
     while i < len(segments):
         if i not in repeats:
             last = _copy(graph, builder, segments[i], {cuts[i]: last})
@@ -87,13 +92,13 @@ def roll(graph: Graph, values: Values) -> Graph:
     return builder.finish(last)
 
 
-def find_repeats(signatures: Sequence[object], laws: Sequence[Law]) -> list[Repeat]:
-    """Runs of equal segments, the longest first; a run starts and ends on nodes of the same, random law."""
+def find_repeats(signatures: Sequence[object], laws: Sequence[Law], first: int = 0) -> list[Repeat]:
+    """Runs of equal segments from `first` on, the longest first; a run starts and ends on nodes of the same, random law."""
     candidates = [
         Repeat(start, period, count)
         for period in range(1, LONGEST_PERIOD + 1)
         for start, count in _runs(signatures, period)
-        if count >= FEWEST_TURNS and laws[start] == laws[start + period] and laws[start] in _RANDOM
+        if start >= first and count >= FEWEST_TURNS and laws[start] == laws[start + period] and laws[start] in _RANDOM
     ]
     # Of equal gains, end on a Gaussian node: its streams are what people call a layer.
     candidates.sort(key=lambda r: (-r.saved, r.period, laws[r.start] != Law.GAUSSIAN, r.start))

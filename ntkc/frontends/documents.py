@@ -1,0 +1,294 @@
+"""Graph <-> JSON document:  {"format": "ntkc-network", "version": 1, "nodes": [...], "output": "dense2"}.
+
+A node is {"name": "dense1", "op": "Dense", "inputs": ["input1"], "out_dim": 512, "W_std": 1.5}. A hyper-parameter is a
+number, null, a list, {"symbol": "w"}, or {"expr": "sqrt(2)"}; the formula of an Activation is text. Documents are data:
+nothing in them is executed.
+"""
+
+from __future__ import annotations
+
+import json
+import numbers
+import re
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from types import UnionType
+from typing import Any, get_args
+
+import sympy as sp
+from sympy.printing.str import StrPrinter
+
+from ntkc.errors import InvalidGraph, NtkcError, UnsupportedExpr, unknown
+from ntkc.frontends.graphs import Node, assemble, describe, field_types, layer, shown
+from ntkc.gaussian.normal_form import X
+from ntkc.gaussian.parse import CONSTANTS, FUNCTIONS, NAMES, parse
+from ntkc.ir.exact import exact
+from ntkc.ir.graph import LARGEST_GRAPH, Graph, op_of, operands, ordered
+from ntkc.ir.op import Op, public_ops
+
+FORMAT = "ntkc-network"
+VERSION = 1
+KEYS = ("format", "version", "nodes", "output")
+NODE_KEYS = ("name", "op", "inputs")
+LARGEST_FILE = 10_000_000
+DEEPEST = 10
+LONGEST_NAME = 200
+SYMBOL_NAME = re.compile(r"[A-Za-z](_?[A-Za-z0-9])*_?")
+ASSUMPTIONS = ("real", "positive", "nonnegative", "nonzero", "negative", "integer")
+
+
+def to_json(net: Any) -> dict[str, Any]:
+    """Whatever `compile` takes  ->  a document for `json.dump`; `from_json` reads the same network back.
+
+    Raises:
+        UnsupportedExpr: a hyper-parameter or activation that text cannot hold.
+    """
+    from ntkc.frontends.networks import to_graph  # networks imports this module
+
+    graph = to_graph(net)
+    nodes = [_node_document(graph, n) for n in ordered(graph)]
+    return {"format": FORMAT, "version": VERSION, "nodes": nodes, "output": graph.graph["output"]}
+
+
+def _node_document(graph: Graph, name: str) -> dict[str, Any]:
+    op = op_of(graph, name)
+    if type(op).__name__ not in public_ops():
+        raise InvalidGraph(f"{name}: {op.label()} was made by a pass; write the network that was compiled")
+    return {"name": name, "op": type(op).__name__, "inputs": list(operands(graph, name)), **_fields(name, op)}
+
+
+def _fields(name: str, op: Op) -> dict[str, Any]:
+    try:
+        return {f.name: _encoded(getattr(op, f.name), _takes_text(op, f.name)) for f in fields(op)}
+    except UnsupportedExpr as error:
+        raise UnsupportedExpr(f"{name}: {error}") from error
+
+
+def _takes_text(op: Op | str, field: str) -> bool:
+    """The field is a formula of x, not a number."""
+    hint = field_types(op if isinstance(op, str) else type(op).__name__).get(field)
+    return isinstance(hint, UnionType) and str in get_args(hint)
+
+
+def _encoded(value: Any, is_formula: bool = False) -> Any:
+    if value is None or isinstance(value, (str, bool)):
+        return value
+    if isinstance(value, (tuple, list)):
+        return [_encoded(v) for v in value]
+    if isinstance(value, sp.Float):
+        return float(value)
+    if isinstance(value, sp.Symbol) and not is_formula:
+        return _symbol_document(value)
+    if isinstance(value, sp.Expr):
+        return _expression_document(value, is_formula)
+    return int(value) if isinstance(value, numbers.Integral) else float(value)
+
+
+def _symbol_document(symbol: sp.Symbol) -> dict[str, str]:
+    """Symbol("w", positive=True)  ->  {"symbol": "w", "assume": "positive"}."""
+    _check_symbol_name(symbol.name)
+    if symbol == sp.Symbol(symbol.name):
+        return {"symbol": symbol.name}
+    for assumption in ASSUMPTIONS:
+        if symbol == sp.Symbol(symbol.name, **{assumption: True}):
+            return {"symbol": symbol.name, "assume": assumption}
+    raise UnsupportedExpr(f"symbol {symbol}: a document holds one assumption of a symbol, of {', '.join(ASSUMPTIONS)}")
+
+
+def _expression_document(expr: sp.Expr, is_formula: bool) -> Any:
+    expr = exact(expr, "expr")
+    symbols = sorted(expr.free_symbols - ({X} if is_formula else set()), key=str)
+    documents = [_symbol_document(s) for s in symbols]
+    text = _text(expr, _names(symbols, is_formula))
+    if is_formula and not symbols:
+        return text
+    return {"expr": text, "symbols": documents} if symbols else {"expr": text}
+
+
+def _text(expr: sp.Expr, names: Mapping[str, sp.Expr]) -> str:
+    """Text that `parse` reads back to the very expression."""
+    rebuilt = _rebuilt(expr)
+    for text in (str(expr), CarefulPrinter().doprint(expr)):
+        try:
+            if parse(text, names) == rebuilt:
+                return text
+        except UnsupportedExpr:
+            continue
+    raise UnsupportedExpr(f"{shown(str(expr))} cannot be written: a document holds what activation text may hold")
+
+
+def _rebuilt(expr: sp.Expr) -> sp.Expr:
+    """sympy keeps 2*(x + 1) after factor, but makes it 2*x + 2 when it builds it anew."""
+    return expr.func(*(_rebuilt(a) for a in expr.args)) if expr.args else expr
+
+
+class CarefulPrinter(StrPrinter):
+    """2*(x + 1)*y  ->  (x + 1)*y*2,  since sympy turns the text 2*(x + 1) into 2*x + 2."""
+
+    def _print_Mul(self, expr: sp.Mul) -> str:
+        number, rest = expr.as_coeff_Mul()
+        factors = [f"({self._print(f)})" for f in sp.Mul.make_args(rest)]
+        return "*".join([*factors, f"({number})"] if number != 1 else factors)
+
+
+def from_json(document: Any) -> Graph:
+    """A dict, JSON text (it starts with a brace), or the path of a file  ->  Graph.
+
+    Raises:
+        NtkcError: the document is no network; the message names the node and field.
+    """
+    if isinstance(document, Path) or (isinstance(document, str) and not document.lstrip().startswith("{")):
+        document = _read_text(Path(document))
+    if isinstance(document, str):
+        document = _loaded(document)
+    if not isinstance(document, dict):
+        raise InvalidGraph(f"{shown(document)} is no document: a JSON object, its text, or the path of a file is needed")
+    nodes = _checked_nodes(document)
+    output = document.get("output")
+    if output is not None and output not in [n.name for n in nodes]:
+        raise InvalidGraph(f"output {shown(output)} is no node")
+    return assemble(nodes, output)
+
+
+def _read_text(path: Path) -> str:
+    try:
+        if not path.is_file():
+            raise InvalidGraph(f"no file {str(path)!r}: a path is needed, or JSON text that starts with a brace")
+        with path.open("rb") as file:
+            data = file.read(LARGEST_FILE + 1)
+        if len(data) > LARGEST_FILE:
+            raise InvalidGraph(f"{path}: documents have at most {LARGEST_FILE} bytes")
+        return data.decode("utf-8-sig")
+    except NtkcError:
+        raise
+    except UnicodeDecodeError as error:
+        raise InvalidGraph(f"{path} is not UTF-8 text: {error}") from error
+    except (OSError, ValueError) as error:
+        raise InvalidGraph(f"cannot read {shown(str(path))}: {error}") from error
+
+
+def _loaded(text: str) -> object:
+    if len(text) > LARGEST_FILE:
+        raise InvalidGraph(f"JSON text of {len(text)} characters: documents have at most {LARGEST_FILE}")
+    try:
+        document = json.loads(text, object_pairs_hook=_unique, parse_constant=_refused)
+    except json.JSONDecodeError as error:
+        raise InvalidGraph(f"not JSON: line {error.lineno}, column {error.colno}: {error.msg}") from error
+    except NtkcError:
+        raise
+    except RecursionError as error:
+        raise InvalidGraph(f"the JSON is nested deeper than {DEEPEST}") from error
+    except ValueError as error:
+        raise InvalidGraph(f"not JSON: {error}") from error
+    _check_depth(document)
+    return document
+
+
+def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    repeated = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
+    if repeated:
+        raise InvalidGraph(f"the key {shown(repeated[0])} stands twice in one JSON object")
+    return dict(pairs)
+
+
+def _refused(constant: str) -> object:
+    raise InvalidGraph(f"the constant {constant} is not JSON: numbers are finite")
+
+
+def _check_depth(document: object) -> None:
+    level = [document]
+    for _ in range(DEEPEST):
+        level = [v for x in level if isinstance(x, (dict, list)) for v in (x.values() if isinstance(x, dict) else x)]
+    if level:
+        raise InvalidGraph(f"the JSON is nested deeper than {DEEPEST}")
+
+
+def _checked_nodes(document: Mapping[Any, Any]) -> list[Node]:
+    for key in document:
+        if key not in KEYS:
+            raise unknown("field of a document", key, KEYS)
+    if document.get("format") != FORMAT:
+        raise InvalidGraph(f'format {shown(document.get("format"))}: a network document has "format": "{FORMAT}"')
+    version = document.get("version")
+    if isinstance(version, bool) or not isinstance(version, int) or version != VERSION:
+        raise InvalidGraph(f"version {shown(version)} is not supported; this ntkc reads version {VERSION}")
+    entries = document.get("nodes")
+    if not isinstance(entries, list):
+        raise InvalidGraph(f"nodes = {shown(entries)}: a list of nodes is needed")
+    if len(entries) > LARGEST_GRAPH:
+        raise InvalidGraph(f"{len(entries)} nodes: at most {LARGEST_GRAPH}")
+    nodes = [_node(entry, place) for place, entry in enumerate(entries)]
+    _check_names(nodes)
+    return nodes
+
+
+def _check_names(nodes: Sequence[Node]) -> None:
+    counts = Counter(n.name for n in nodes)
+    for node in nodes:
+        if counts[node.name] > 1:
+            raise InvalidGraph(f"{counts[node.name]} nodes are named {shown(node.name)}: each name stands once")
+        for operand in node.operands:
+            if operand not in counts:
+                raise InvalidGraph(f"node {node.name!r}: its input {shown(operand)} is no node")
+
+
+def _node(entry: Any, place: int) -> Node:
+    if not isinstance(entry, dict):
+        raise InvalidGraph(f'nodes[{place}] = {shown(entry)}: an object such as {{"name": "relu1", "op": "Relu"}} is needed')
+    name = entry.get("name")
+    if not isinstance(name, str) or not 0 < len(name) <= LONGEST_NAME:
+        raise InvalidGraph(f"nodes[{place}]: name = {shown(name)}; text of 1 to {LONGEST_NAME} characters is needed")
+    op, inputs = entry.get("op"), entry.get("inputs", [])
+    if not isinstance(op, str):
+        raise InvalidGraph(f'node {name!r}: op = {shown(op)}; the name of a layer, such as "Dense", is needed')
+    if not isinstance(inputs, list) or not all(isinstance(i, str) for i in inputs):
+        raise InvalidGraph(f"node {name!r}: inputs = {shown(inputs)}; a list of names of nodes is needed")
+    written = {k: v for k, v in entry.items() if k not in NODE_KEYS}
+    parameters = {k: _decoded(name, op, k, v) for k, v in written.items()}
+    return Node(name, layer(name, op, parameters), tuple(inputs))
+
+
+def _decoded(name: Hashable, op: str, field: str, value: Any) -> Any:
+    """JSON -> Python: objects become expressions."""
+    try:
+        if isinstance(value, list):
+            return tuple(_expression(v) if isinstance(v, dict) else v for v in value)
+        return _expression(value, _takes_text(op, field)) if isinstance(value, dict) else value
+    except NtkcError as error:
+        raise type(error)(f"node {name!r}: {field}: {error}") from error
+
+
+def _expression(value: Mapping[Any, Any], is_formula: bool = False) -> sp.Expr:
+    if set(value) <= {"symbol", "assume"} and "symbol" in value and not is_formula:
+        return _symbol(value)
+    symbols = value.get("symbols", [])
+    if not set(value) <= {"expr", "symbols"} or not isinstance(value.get("expr"), str) or not isinstance(symbols, list):
+        raise InvalidGraph(f"{shown(value)}: {describe(sp.Expr)} is needed")
+    return parse(value["expr"], _names([_symbol(s) for s in symbols], is_formula))
+
+
+def _names(symbols: Sequence[sp.Symbol], is_formula: bool) -> dict[str, sp.Expr]:
+    """What a name in the text of an expression stands for."""
+    names = {**(NAMES if is_formula else CONSTANTS), **{s.name: s for s in symbols}}
+    for name, count in Counter(s.name for s in symbols).items():
+        if count > 1 or name in NAMES or name in FUNCTIONS:
+            raise UnsupportedExpr(f"the symbol {name!r} has the name of another symbol or function; rename it")
+    return names
+
+
+def _symbol(value: Any) -> sp.Symbol:
+    if not isinstance(value, dict) or not isinstance(value.get("symbol"), str) or not set(value) <= {"symbol", "assume"}:
+        raise InvalidGraph(f'{shown(value)}: an object {{"symbol": "w"}} or {{"symbol": "w", "assume": "positive"}} is needed')
+    _check_symbol_name(value["symbol"])
+    if "assume" not in value:
+        return sp.Symbol(value["symbol"])
+    if value["assume"] not in ASSUMPTIONS:
+        raise unknown("assumption", shown(value["assume"]), ASSUMPTIONS)
+    return sp.Symbol(value["symbol"], **{value["assume"]: True})
+
+
+def _check_symbol_name(name: str) -> None:
+    if len(name) > LONGEST_NAME or not SYMBOL_NAME.fullmatch(name):
+        raise UnsupportedExpr(f"symbol {shown(name)}: letters, digits and single underscores, a letter first")

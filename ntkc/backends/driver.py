@@ -8,7 +8,7 @@ DRIVER = '''
 ROWS = {rows}  # samples compared with all others at a time
 
 
-def inputs_of(x1, x2, q1, same):
+def inputs_of(x1, x2, q1, q2, same):
     """{inputs_doc}"""
     {inputs_code}
 
@@ -17,7 +17,7 @@ def block(take, same, samples1, samples2{parameters}):
     """What `take` makes of (nngp, ntk) for all pairs of two sets of samples."""
     # The barrier keeps the loop's slices out of the elementwise chain, which XLA then vectorises.
     (x1, q1, stats1), (x2, q2, stats2) = lax.optimization_barrier((samples1, samples2))
-    {features1}k, t = pair(*inputs_of(x1, x2, q1, same), stats1, stats2{arguments})
+    {features1}k, t = pair(*inputs_of(x1, x2, q1, q2, same), stats1, stats2{arguments})
     shape = len(x1), len(x2)
     return take(*(jnp.broadcast_to(jnp.asarray(v, x1.dtype), shape) for v in (k, t)))
 
@@ -106,7 +106,7 @@ def variance(x{keywords}):
 '''
 
 INPUTS = {
-    "G": ("The cosine gap of all pairs.", "return (cosine_gap(x1, x2, same),)"),
+    "G": ("The cosine gap of all pairs.", "return (cosine_gap(x1, x2, q1, q2, same),)"),
     "K": (
         "x1 . x2 / d of all pairs.",
         "k = jnp.dot(x1, x2.T, precision=lax.Precision.HIGHEST) / x1.shape[-1]\n"

@@ -29,6 +29,9 @@ HEADS: dict[str, str] = {
     "Abs": "jnp.abs",
     "Root": "root",
     "Angle": "angle",
+    "AngleOverPi": "angle_over_pi",
+    "NNGP": "polynomial",
+    "NTK": "polynomial",
 }
 """Functions with one JAX or emitted counterpart; an expression with any other function is refused."""
 
@@ -105,7 +108,8 @@ class _JaxPrinter(StrPrinter):
             return repr(float(expr))
         if name not in HEADS:
             raise UnsupportedExpr(f"{expr}: the JAX backend does not know {name}; it knows {', '.join(HEADS)}")
-        return f"{HEADS[name]}({', '.join(self._print(a) for a in expr.args)})"
+        table = [name] if HEADS[name] == "polynomial" else []
+        return f"{HEADS[name]}({', '.join([*table, *(self._print(a) for a in expr.args)])})"
 
     _print_Abs = _print_Function
     _print_sign = _print_Function

@@ -10,7 +10,7 @@ import sympy as sp
 
 from ntkc.backends.driver import driver_text
 from ntkc.backends.expression import jax_text
-from ntkc.backends.prelude import HELPERS, helper_text
+from ntkc.backends.prelude import HELPERS, helper_text, table_text
 from ntkc.gaussian.arc_cosine import ArcGap, ArcSlope, EvenGap, EvenSlope, NearGap, NearSlope
 from ntkc.ir.program import SAMPLE, Key, Let, Loop, Program, Statement
 from ntkc.passes.schedule import Schedule
@@ -50,11 +50,20 @@ def emit(program: Program, schedule: Schedule, title: str) -> str:
     functions = [_per_sample_text(program, sampled), _pair_text(program, sampled), _driver_text(program, schedule)]
     body = "\n\n".join(functions)
     helpers = helper_text(name for name in HELPERS if re.search(rf"\b{name}\(", body))
+    helpers = own_tables(program) + helpers
     math = "from math import pi\n\n" if re.search(r"\bpi\b", helpers + body) else ""
     return (
         f'"""NNGP and NTK kernels of an infinitely wide network.\n\n{title}\n\n'
         'Written by ntkc; needs jax only. Arrays of data are [samples, features].\n"""\n\n'
         f"{math}import jax\nimport jax.numpy as jnp\nfrom jax import lax\n{helpers}\n\n{body}"
+    )
+
+
+def own_tables(program: Program) -> str:
+    """The coefficient tables of a collapsed program."""
+    return "".join(
+        table_text(name, f"{name} over the norms, a polynomial of u", {d: (c, t.errors[d]) for d, c in t.coefficients.items()})
+        for name, t in program.tables.items()
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from ntkc.gaussian.tables import TABLES
@@ -143,21 +143,19 @@ def _(primals, tangents):
 NEAR = 0.02  # closer pairs than this (or nearly opposite ones) need more digits than a float32 product has
 
 
-def unit(x):
-    """Rows of norm 1; a zero row stays zero."""
-    norm = jnp.sqrt(jnp.sum(x * x, -1, keepdims=True))
-    return x / jnp.where(norm > 0, norm, 1)
-
-
-def gap_of_products(x1, x2):
-    return 1 - jnp.matmul(unit(x1), unit(x2).mT, precision=lax.Precision.HIGHEST)
+def gap_of_products(x1, x2, q1, q2):
+    """1 - x1 . x2 / (|x1| |x2|) from mean squares q; 1 where a row is zero."""
+    inverse1, inverse2 = (jnp.where(q > 0, lax.rsqrt(jnp.where(q > 0, q, 1)), 0) for q in (q1, q2))
+    products = jnp.matmul(x1, x2.mT, precision=lax.Precision.HIGHEST) / x1.shape[-1]
+    return 1 - products * inverse1[..., :, None] * inverse2[..., None, :]
 
 
 @jax.custom_batching.custom_vmap
 def gap_in_float64(x1, x2):
     """The gap from float64 products, also where jax_enable_x64 is off; one part in 1e15 is a duplicate."""
     with jax.enable_x64(True):
-        delta = gap_of_products(x1.astype("float64"), x2.astype("float64"))
+        wide = [x.astype("float64") for x in (x1, x2)]
+        delta = gap_of_products(*wide, *(jnp.mean(x * x, -1) for x in wide))
         delta = jnp.where(delta < 2e-15, 0, jnp.where(delta > 2 - 2e-15, 2, delta))
         return delta.astype(x1.dtype)
 
@@ -170,21 +168,21 @@ def _(size, batched, *data):
 
 
 @jax.custom_jvp
-def cosine_gap(x1, x2, same):
+def cosine_gap(x1, x2, q1, q2, same):
     """1 - cos(x1, x2) of all pairs of rows; exactly 0 where `same`."""
     if x1.dtype == jnp.float64:
         return jnp.where(same, 0, gap_in_float64(x1, x2))
-    delta = jnp.where(same, 0, gap_of_products(x1, x2))
-    is_extreme = (jnp.abs(1 - delta) > 1 - NEAR) & ~same
-    exact = lax.cond(jnp.any(is_extreme), gap_in_float64, lambda x1, x2: delta, x1, x2)
+    delta = jnp.where(same, 0, gap_of_products(x1, x2, q1, q2))
+    farthest = jnp.max(jnp.where(same, 0, jnp.abs(1 - delta)))
+    exact = lax.cond(farthest > 1 - NEAR, gap_in_float64, lambda x1, x2: delta, x1, x2)
     return jnp.where(same, 0, exact)
 
 
 @cosine_gap.defjvp
 def _(primals, tangents):
-    x1, x2, same = primals
-    slope = jax.jvp(gap_of_products, (x1, x2), tangents[:2])[1]
-    return cosine_gap(x1, x2, same), jnp.where(same, 0, slope)
+    *data, same = primals
+    slope = jax.jvp(gap_of_products, data, tangents[:4])[1]
+    return cosine_gap(*primals), jnp.where(same, 0, slope)
 '''),
 }
 """By name; the order is the order in the source."""
@@ -212,9 +210,13 @@ TABLE_MEANINGS = {
 
 
 def _table_text(name: str) -> str:
-    lines = [f"\n# {TABLE_MEANINGS[name]}\n{name} = {{\n"]
-    for dtype in ("float32", "float64"):
-        coefficients, error = TABLES[name, dtype]
+    return table_text(name, TABLE_MEANINGS[name], {d: TABLES[name, d] for d in ("float32", "float64")})
+
+
+def table_text(name: str, meaning: str, fits: Mapping[str, tuple[tuple[float, ...], float]]) -> str:
+    """A table of coefficients for each precision, with their errors."""
+    lines = [f"\n# {meaning}\n{name} = {{\n"]
+    for dtype, (coefficients, error) in fits.items():
         lines.append(f'    "{dtype}": (  # relative error {error:.0e}\n')
         lines += [f"        {c!r},\n" for c in coefficients]
         lines.append("    ),\n")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import numbers
-import re
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import fields
@@ -18,13 +17,11 @@ from types import UnionType
 from typing import Any, get_args
 
 import sympy as sp
-from sympy.printing.str import StrPrinter
 
 from ntkc.errors import InvalidGraph, NtkcError, UnsupportedExpr, unknown
-from ntkc.frontends.graphs import Node, assemble, describe, field_types, layer, shown
-from ntkc.gaussian.normal_form import X
-from ntkc.gaussian.parse import CONSTANTS, FUNCTIONS, NAMES, parse
-from ntkc.ir.exact import exact
+from ntkc.frontends.expressions import expression, expression_document, symbol_document
+from ntkc.frontends.fields import field_types, shown
+from ntkc.frontends.graphs import Node, assemble, layer
 from ntkc.ir.graph import LARGEST_GRAPH, Graph, op_of, operands, ordered
 from ntkc.ir.op import Op, public_ops
 
@@ -35,8 +32,6 @@ NODE_KEYS = ("name", "op", "inputs")
 LARGEST_FILE = 10_000_000
 DEEPEST = 10
 LONGEST_NAME = 200
-SYMBOL_NAME = re.compile(r"[A-Za-z](_?[A-Za-z0-9])*_?")
-ASSUMPTIONS = ("real", "positive", "nonnegative", "nonzero", "negative", "integer")
 
 
 def to_json(net: Any) -> dict[str, Any]:
@@ -80,57 +75,10 @@ def _encoded(value: Any, is_formula: bool = False) -> Any:
     if isinstance(value, sp.Float):
         return float(value)
     if isinstance(value, sp.Symbol) and not is_formula:
-        return _symbol_document(value)
+        return symbol_document(value)
     if isinstance(value, sp.Expr):
-        return _expression_document(value, is_formula)
+        return expression_document(value, is_formula)
     return int(value) if isinstance(value, numbers.Integral) else float(value)
-
-
-def _symbol_document(symbol: sp.Symbol) -> dict[str, str]:
-    """Symbol("w", positive=True)  ->  {"symbol": "w", "assume": "positive"}."""
-    _check_symbol_name(symbol.name)
-    if symbol == sp.Symbol(symbol.name):
-        return {"symbol": symbol.name}
-    for assumption in ASSUMPTIONS:
-        if symbol == sp.Symbol(symbol.name, **{assumption: True}):
-            return {"symbol": symbol.name, "assume": assumption}
-    raise UnsupportedExpr(f"symbol {symbol}: a document holds one assumption of a symbol, of {', '.join(ASSUMPTIONS)}")
-
-
-def _expression_document(expr: sp.Expr, is_formula: bool) -> Any:
-    expr = exact(expr, "expr")
-    symbols = sorted(expr.free_symbols - ({X} if is_formula else set()), key=str)
-    documents = [_symbol_document(s) for s in symbols]
-    text = _text(expr, _names(symbols, is_formula))
-    if is_formula and not symbols:
-        return text
-    return {"expr": text, "symbols": documents} if symbols else {"expr": text}
-
-
-def _text(expr: sp.Expr, names: Mapping[str, sp.Expr]) -> str:
-    """Text that `parse` reads back to the very expression."""
-    rebuilt = _rebuilt(expr)
-    for text in (str(expr), CarefulPrinter().doprint(expr)):
-        try:
-            if parse(text, names) == rebuilt:
-                return text
-        except UnsupportedExpr:
-            continue
-    raise UnsupportedExpr(f"{shown(str(expr))} cannot be written: a document holds what activation text may hold")
-
-
-def _rebuilt(expr: sp.Expr) -> sp.Expr:
-    """sympy keeps 2*(x + 1) after factor, but makes it 2*x + 2 when it builds it anew."""
-    return expr.func(*(_rebuilt(a) for a in expr.args)) if expr.args else expr
-
-
-class CarefulPrinter(StrPrinter):
-    """2*(x + 1)*y  ->  (x + 1)*y*2,  since sympy turns the text 2*(x + 1) into 2*x + 2."""
-
-    def _print_Mul(self, expr: sp.Mul) -> str:
-        number, rest = expr.as_coeff_Mul()
-        factors = [f"({self._print(f)})" for f in sp.Mul.make_args(rest)]
-        return "*".join([*factors, f"({number})"] if number != 1 else factors)
 
 
 def from_json(document: Any) -> Graph:
@@ -144,7 +92,7 @@ def from_json(document: Any) -> Graph:
     if isinstance(document, str):
         document = _loaded(document)
     if not isinstance(document, dict):
-        raise InvalidGraph(f"{shown(document)} is no document: a JSON object, its text, or the path of a file is needed")
+        raise InvalidGraph(f"{shown(document)} is no document: a dict, JSON text, or the path of a file is needed")
     nodes = _checked_nodes(document)
     output = document.get("output")
     if output is not None and output not in [n.name for n in nodes]:
@@ -236,7 +184,9 @@ def _check_names(nodes: Sequence[Node]) -> None:
 
 def _node(entry: Any, place: int) -> Node:
     if not isinstance(entry, dict):
-        raise InvalidGraph(f'nodes[{place}] = {shown(entry)}: an object such as {{"name": "relu1", "op": "Relu"}} is needed')
+        raise InvalidGraph(
+            f'nodes[{place}] = {shown(entry)}; an object like {{"name": "relu1", "op": "Relu"}} is needed'
+        )
     name = entry.get("name")
     if not isinstance(name, str) or not 0 < len(name) <= LONGEST_NAME:
         raise InvalidGraph(f"nodes[{place}]: name = {shown(name)}; text of 1 to {LONGEST_NAME} characters is needed")
@@ -254,41 +204,7 @@ def _decoded(name: Hashable, op: str, field: str, value: Any) -> Any:
     """JSON -> Python: objects become expressions."""
     try:
         if isinstance(value, list):
-            return tuple(_expression(v) if isinstance(v, dict) else v for v in value)
-        return _expression(value, _takes_text(op, field)) if isinstance(value, dict) else value
+            return tuple(expression(v) if isinstance(v, dict) else v for v in value)
+        return expression(value, _takes_text(op, field)) if isinstance(value, dict) else value
     except NtkcError as error:
         raise type(error)(f"node {name!r}: {field}: {error}") from error
-
-
-def _expression(value: Mapping[Any, Any], is_formula: bool = False) -> sp.Expr:
-    if set(value) <= {"symbol", "assume"} and "symbol" in value and not is_formula:
-        return _symbol(value)
-    symbols = value.get("symbols", [])
-    if not set(value) <= {"expr", "symbols"} or not isinstance(value.get("expr"), str) or not isinstance(symbols, list):
-        raise InvalidGraph(f"{shown(value)}: {describe(sp.Expr)} is needed")
-    return parse(value["expr"], _names([_symbol(s) for s in symbols], is_formula))
-
-
-def _names(symbols: Sequence[sp.Symbol], is_formula: bool) -> dict[str, sp.Expr]:
-    """What a name in the text of an expression stands for."""
-    names = {**(NAMES if is_formula else CONSTANTS), **{s.name: s for s in symbols}}
-    for name, count in Counter(s.name for s in symbols).items():
-        if count > 1 or name in NAMES or name in FUNCTIONS:
-            raise UnsupportedExpr(f"the symbol {name!r} has the name of another symbol or function; rename it")
-    return names
-
-
-def _symbol(value: Any) -> sp.Symbol:
-    if not isinstance(value, dict) or not isinstance(value.get("symbol"), str) or not set(value) <= {"symbol", "assume"}:
-        raise InvalidGraph(f'{shown(value)}: an object {{"symbol": "w"}} or {{"symbol": "w", "assume": "positive"}} is needed')
-    _check_symbol_name(value["symbol"])
-    if "assume" not in value:
-        return sp.Symbol(value["symbol"])
-    if value["assume"] not in ASSUMPTIONS:
-        raise unknown("assumption", shown(value["assume"]), ASSUMPTIONS)
-    return sp.Symbol(value["symbol"], **{value["assume"]: True})
-
-
-def _check_symbol_name(name: str) -> None:
-    if len(name) > LONGEST_NAME or not SYMBOL_NAME.fullmatch(name):
-        raise UnsupportedExpr(f"symbol {shown(name)}: letters, digits and single underscores, a letter first")

@@ -1,32 +1,24 @@
-"""Graph of named layers -> Graph:  nodes carry op="Dense" and its parameters, edges the slot of the operand they feed."""
+"""Graph of named layers -> Graph:  nodes carry op="Dense" and its parameters, edges the slot of their operand."""
 
 from __future__ import annotations
 
-import math
-import numbers
-import reprlib
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
-from functools import lru_cache
-from types import NoneType, UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from dataclasses import dataclass
+from typing import Any
 
 import networkx as nx
-import sympy as sp
 
 from ntkc.errors import InvalidGraph, NtkcError, ShapeMismatch, unknown
+from ntkc.frontends.fields import checked_fields, is_whole, shown
 from ntkc.ir.graph import LARGEST_GRAPH, NODE_NAME, Graph, GraphBuilder
-from ntkc.ir.op import Op, make_op, public_ops
+from ntkc.ir.op import Op, make_op
 
 EDGE_ATTRIBUTES = ("slot", "label")
-LARGEST_WHOLE = 2**63 - 1
-WORDS = {
-    int: "a whole number",
-    float: "a finite number",
-    str: "text",
-    sp.Expr: 'a sympy expression (in JSON {"symbol": "w"} or {"expr": "sqrt(2)"})',
-    NoneType: "None",
+ENDS = {
+    "Input": "feed all branches from one Input",
+    "output": "join branches with FanInSum, or compile each alone",
 }
+"""What to do about several of them."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +40,9 @@ def from_networkx(graph: Any) -> Graph:
         InvalidGraph, UnknownName, InvalidInput, ShapeMismatch: the graph is no network; the message names the node.
     """
     if not isinstance(graph, nx.Graph) or not graph.is_directed():
-        raise InvalidGraph(f"{type(graph).__name__}: a networkx.DiGraph or MultiDiGraph, edges along the data, is needed")
+        raise InvalidGraph(
+            f"{type(graph).__name__}: a networkx DiGraph or MultiDiGraph is needed, edges along the data"
+        )
     if len(graph) > LARGEST_GRAPH:
         raise InvalidGraph(f"a graph of {len(graph)} layers: at most {LARGEST_GRAPH}")
     nodes = [_node(graph, name) for name in graph]
@@ -80,15 +74,14 @@ def _operands(graph: Any, name: Hashable) -> tuple[Hashable, ...]:
     if all(s is None for s in slots):
         keys = [k for *_, k in graph.in_edges(name, keys=True)] if graph.is_multigraph() else []
         slots = keys if _distinguish(keys) else list(range(len(edges)))
-    is_whole = all(_is_whole(s) for s in slots)
-    if not is_whole or sorted(slots) != list(range(len(edges))):
+    if not all(is_whole(s) for s in slots) or sorted(slots) != list(range(len(edges))):
         raise InvalidGraph(f"node {name!r}: the operands have slots {slots}; they must be 0, 1, 2, ..., each once")
     return tuple(source for _, source in sorted(zip(slots, (u for u, *_ in edges), strict=True), key=lambda p: p[0]))
 
 
 def _distinguish(keys: Sequence[object]) -> bool:
     """networkx counts the edges of each pair of nodes from 0, so that keys of several operands may repeat."""
-    return len(keys) > 1 and len(set(keys)) == len(keys) and all(_is_whole(k) for k in keys)
+    return len(keys) > 1 and len(set(keys)) == len(keys) and all(is_whole(k) for k in keys)
 
 
 def layer(name: Hashable, op: object, parameters: Mapping[str, Any]) -> Op:
@@ -99,84 +92,16 @@ def layer(name: Hashable, op: object, parameters: Mapping[str, Any]) -> Op:
     """
     if isinstance(op, Op):
         if parameters:
-            raise InvalidGraph(f"node {name!r} has a finished layer, {op.label()}, and {shown(parameters)}: one of them")
+            raise InvalidGraph(
+                f"node {name!r} has the layer {op.label()} and fields {shown(parameters)}: give one of them"
+            )
         return op
     if not isinstance(op, str):
         raise InvalidGraph(f'node {name!r}: op={shown(op)} is neither a layer\'s name, such as "Dense", nor an Op')
     try:
-        return make_op(op, _checked(op, parameters))
+        return make_op(op, checked_fields(op, parameters))
     except NtkcError as error:
         raise type(error)(f"node {name!r}: {error}") from error
-
-
-def _checked(op: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    hints = field_types(op)
-    for key, value in parameters.items():
-        if key in hints and not _fits(hints[key], value):
-            raise InvalidGraph(f"{op}({key}={shown(value)}): {describe(hints[key])} is needed")
-    return {key: _plain(value) for key, value in parameters.items()}
-
-
-def field_types(op: object) -> Mapping[str, Any]:
-    """The type of each field of a layer; none for an unknown layer."""
-    known = public_ops()
-    return _hints(known[op]) if isinstance(op, str) and op in known else {}
-
-
-@lru_cache(maxsize=256)
-def _hints(op: type[Op]) -> Mapping[str, Any]:
-    hints = get_type_hints(op)
-    return {f.name: hints[f.name] for f in fields(op)}
-
-
-def _plain(value: Any) -> Any:
-    """numpy numbers and fractions  ->  int and float,  lists  ->  tuples."""
-    if isinstance(value, (list, tuple)):
-        return tuple(_plain(v) for v in value)
-    if isinstance(value, sp.Expr) or not isinstance(value, numbers.Real):
-        return value
-    return int(value) if isinstance(value, numbers.Integral) else float(value)
-
-
-def _fits(hint: Any, value: object) -> bool:
-    if isinstance(hint, UnionType):
-        return any(_fits(h, value) for h in get_args(hint))
-    if get_origin(hint) is tuple:
-        return isinstance(value, (tuple, list)) and _all_fit(get_args(hint), value)
-    if hint is int:
-        return isinstance(value, numbers.Integral) and not isinstance(value, bool) and abs(int(value)) <= LARGEST_WHOLE
-    if hint is float:
-        return isinstance(value, numbers.Real) and not isinstance(value, numbers.Integral) and math.isfinite(value)
-    return isinstance(value, hint)
-
-
-def _all_fit(hints: Sequence[Any], values: Sequence[object]) -> bool:
-    if hints[-1] is ...:
-        return all(_fits(hints[0], v) for v in values)
-    return len(hints) == len(values) and all(_fits(h, v) for h, v in zip(hints, values, strict=True))
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def describe(hint: Any) -> str:
-    """`int | None`  ->  `a whole number or None`."""
-    if isinstance(hint, UnionType):
-        options = [h for h in get_args(hint) if not (h is int and float in get_args(hint))]
-        return " or ".join(describe(h) for h in options)
-    if get_origin(hint) is tuple:
-        inner = get_args(hint)
-        return f"a list of {'' if inner[-1] is ... else f'{len(inner)}, each '}{describe(inner[0])}"
-    return WORDS.get(hint, str(hint))
-
-
-def shown(value: object) -> str:
-    """repr, short, also of values that have none."""
-    try:
-        return reprlib.repr(value)
-    except (ValueError, RecursionError):
-        return f"a value of type {type(value).__name__} too large to show"
 
 
 def assemble(nodes: Sequence[Node], output: Hashable | None = None, source: Hashable | None = None) -> Graph:
@@ -210,7 +135,8 @@ def _check_acyclic(wiring: Any) -> None:
     if nx.is_directed_acyclic_graph(wiring):
         return
     cycle = [repr(u) for u, *_ in nx.find_cycle(wiring)]
-    raise InvalidGraph(f"the graph has a cycle, {' -> '.join([*cycle, cycle[0]])}; recurrence is not supported: unroll it")
+    path = " -> ".join([*cycle, cycle[0]])
+    raise InvalidGraph(f"the graph has a cycle, {path}; recurrence is not supported: write each step as nodes")
 
 
 def _check_arity(node: Node) -> None:
@@ -226,9 +152,8 @@ def _check_arity(node: Node) -> None:
 
 
 def _check_ends(kind: str, found: Sequence[Hashable], stated: Hashable | None) -> None:
-    remedy = "join them with FanInSum, or compile each alone" if kind == "output" else "feed all branches from one Input"
     if len(found) != 1:
-        raise InvalidGraph(f"{len(found)} {kind}s, {shown(list(found))}: {remedy}")
+        raise InvalidGraph(f"{len(found)} {kind}s, {shown(list(found))}: a network has one; {ENDS[kind]}")
     if stated is not None and stated != found[0]:
         raise InvalidGraph(f"the {kind} is stated to be {shown(stated)}, but the edges make it {found[0]!r}")
 

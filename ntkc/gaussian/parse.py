@@ -17,6 +17,9 @@ LARGEST_CONSTANT = 1e50
 LARGEST_EXPRESSION = 1000
 """Parts of the argument of a function: gelu doubles them."""
 
+LARGEST_NUMBER = 100
+"""Parts of an expression without x: each is evaluated."""
+
 LONGEST_FRACTION = 4000
 """Bits of a numerator or denominator."""
 
@@ -97,7 +100,7 @@ def _finite_real(expr: sp.Expr) -> sp.Expr:
     return expr
 
 
-def _degree(expr: sp.Expr) -> sp.Expr:
+def _degree(expr: sp.Basic) -> sp.Expr:
     """An upper bound of the power of x, found without expanding; a function counts as its largest argument."""
     inner = [_degree(a) for a in expr.args]
     if not inner:
@@ -133,11 +136,17 @@ def _compound(node: ast.expr, names: Mapping[str, sp.Expr], depth: int) -> sp.Ex
 def _bounded(expr: sp.Expr) -> sp.Expr:
     """The expression, if its constants are small enough to be computed in no time."""
     number = expr if not expr.free_symbols else expr.as_coeff_Mul()[0]
-    if number.is_Rational and max(number.p.bit_length(), number.q.bit_length()) > LONGEST_FRACTION:
+    if _size(number) > LARGEST_NUMBER:
+        raise UnsupportedExpr(f"a number of more than {LARGEST_NUMBER} parts")
+    if isinstance(number, sp.Rational) and max(number.p.bit_length(), number.q.bit_length()) > LONGEST_FRACTION:
         raise UnsupportedExpr(f"a fraction of more than {LONGEST_FRACTION} bits")
     if abs(sp.N(number)) > LARGEST_CONSTANT:
         raise UnsupportedExpr(f"constants are at most {LARGEST_CONSTANT:g}")
     return expr
+
+
+def _size(expr: sp.Expr) -> int:
+    return sum(1 for _ in sp.preorder_traversal(expr))
 
 
 def _constant(node: ast.Constant) -> sp.Expr:
@@ -183,6 +192,6 @@ def _call(node: ast.Call, names: Mapping[str, sp.Expr], depth: int) -> sp.Expr:
     if node.keywords or (len(node.args) < 2 if name in EXTREMES else len(node.args) != 1):
         raise UnsupportedExpr(f"{name} takes {'two or more arguments' if name in EXTREMES else 'one argument'}")
     arguments = [_build(a, names, depth) for a in node.args]
-    if sum(1 for a in arguments for _ in sp.preorder_traversal(a)) > LARGEST_EXPRESSION:
+    if sum(_size(a) for a in arguments) > LARGEST_EXPRESSION:
         raise UnsupportedExpr(f"the argument of {name} has more than {LARGEST_EXPRESSION} parts")
     return sp.sympify(FUNCTIONS[name](*arguments))

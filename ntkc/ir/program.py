@@ -18,7 +18,7 @@ SAMPLE = 0
 """Side of a stream that belongs to one sample, as seen while it is computed; pairs read it on side 1 and 2."""
 
 
-LETTERS = {"K": "K", "T": "T", "S": "q", "N": "n", "G": "delta", "H": "tau", "C": "c", "A": "a", "B": "b"}
+LETTERS = {"K": "K", "T": "T", "S": "q", "N": "n", "G": "delta", "H": "tau", "C": "c", "A": "a", "B": "b", "P": "theta", "U": "u"}
 """How each stream is written in programs and source."""
 
 
@@ -28,7 +28,7 @@ class Key:
 
     Streams: K covariance, T tangent kernel, S variance; in normalised form N = sqrt(S), G = 1 - K / (N1 N2),
     H = T / (N1 N2), C the share of an operand v (or of "bias") in the norm of u, A and B sine and cosine of half the
-    angle between two shares.
+    angle between two shares; P = arccos(1 - G) / pi and U, the variable of collapsed programs.
     `side` is None for pairs, 0 for one sample, 1 and 2 for the samples of a pair.
     """
 
@@ -89,6 +89,14 @@ Statement = Let | Loop
 
 
 @dataclass(frozen=True)
+class Table:
+    """Coefficients of a polynomial for each working precision, with the error of each."""
+
+    coefficients: Mapping[str, tuple[float, ...]]
+    errors: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class Program:
     """Statements with their inputs and outputs; `comments` says in words what each layer is."""
 
@@ -98,6 +106,7 @@ class Program:
     outputs: Mapping[str, Key | sp.Expr]
     parameters: tuple[sp.Symbol, ...] = ()
     comments: Mapping[str, str] = field(default_factory=dict[str, str])
+    tables: Mapping[str, Table] = field(default_factory=dict[str, Table])
     is_port: bool = False
     """Starts from a kernel given by the caller instead of data."""
 

@@ -42,7 +42,7 @@ def lower(graph: Graph, values: Values, demanded: Demand) -> Program:
             outputs,
             _parameters(statements, outputs.values(), inputs),
             statements.comments,
-            isinstance(op_of(graph, source), Port),
+            is_port=isinstance(op_of(graph, source), Port),
         )
     )
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import keyword
 import linecache
-import re
 from collections import namedtuple
 from collections.abc import Callable, Mapping
 from functools import cached_property, lru_cache
@@ -35,7 +33,6 @@ class KernelProgram:
 
     def __init__(self, compilation: Compilation) -> None:
         self._compilation = compilation
-        self._functions: dict[str, Callable[..., Any]] = {}
 
     @property
     def graph(self) -> Graph:
@@ -128,9 +125,7 @@ class KernelProgram:
         return self._function(name)(x1, x2, **values)
 
     def _function(self, name: str) -> Callable[..., Any]:
-        if name not in self._functions:
-            self._functions[name] = jax.jit(self.module[name])
-        return self._functions[name]
+        return self.module[name]
 
     @cached_property
     def module(self) -> dict[str, Any]:
@@ -251,25 +246,5 @@ def _float_type(array: Any) -> Any:
 
 def build(graph: Graph, until: str | None = None) -> Any:
     """A KernelProgram, or what the stage `until` made."""
-    _check_parameter_names(graph)
     done = compile_graph(graph, until or "emit")
     return KernelProgram(done) if until is None else done.made[until]
-
-
-RESERVED = frozenset(
-    "x x1 x2 get pi jax jnp lax features take same stats1 stats2 nngp ntk kernel variance k t q fit predict y ridge "
-    "per_sample pair gram triangle block part padded columns rows samples_of inputs_of onward turn".split()
-)
-
-
-def _check_parameter_names(graph: Graph) -> None:
-    for node in graph:
-        op = op_of(graph, node)
-        for value in vars(op).values():
-            for symbol in getattr(value, "free_symbols", ()):
-                name = symbol.name
-                is_stream = re.match(r"(K|T|q|n|c|delta|tau|gap|slope|block)[12]?(_|\d)", name)
-                if not name.isidentifier() or not name.isascii() or keyword.iskeyword(name) or is_stream or name in RESERVED:
-                    raise InvalidInput(
-                        f"{node}: the symbol {name!r} cannot name a hyper-parameter; use a plain name such as w or sigma"
-                    )

@@ -84,22 +84,26 @@ def triangle(take, x{parameters}):
     return whole[: len(x), : len(x)]
 
 
+@jax.jit
 def nngp(x1, x2=None{keywords}):
     """K of every pair of rows of x1 and x2; of x1 with itself if x2 is None."""
     return gram(lambda k, t: k, x1, x2{parameters})
 
 
+@jax.jit
 def ntk(x1, x2=None{keywords}):
     """T of every pair of rows of x1 and x2; of x1 with itself if x2 is None."""
     return gram(lambda k, t: t, x1, x2{parameters})
 
 
+@jax.jit
 def kernel(x1, x2=None{keywords}):
     """(nngp, ntk). The two travel as one complex array: as two, XLA would compute their common part twice."""
     both = gram(lax.complex, x1, x2{parameters})
     return both.real, both.imag
 
 
+@jax.jit
 def variance(x{keywords}):
     """nngp of every row of x with itself, without the pairs."""
     {features}return jnp.broadcast_to(per_sample(jnp.mean(x * x, -1){arguments})[0], len(x))
@@ -117,6 +121,7 @@ INPUTS = {
 """For each stream that pairs start from: what it is, and how data make it."""
 
 PORT_DRIVER = '''
+@jax.jit
 def onward(nngp, ntk, variance1, variance2{keywords}):
     """(nngp, ntk, variance1, variance2) after this network, from those before it."""
     (out1, stats1), (out2, stats2) = per_sample(variance1{parameters}), per_sample(variance2{parameters})

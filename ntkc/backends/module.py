@@ -18,7 +18,8 @@ def fit(x, y, ridge=0.0, t=None, get="ntk"{keywords}):
     Raises ValueError where K + ridge I is not positive definite.
     """
     gram_of = {{"ntk": ntk, "nngp": nngp}}[get]
-    y = jnp.asarray(y, jnp.result_type(float))
+    x = jnp.asarray(x, jnp.result_type(x, jnp.float32))
+    y = jnp.asarray(y, x.dtype)
     targets = y[:, None] if y.ndim == 1 else y
     if len(x) != len(targets):
         raise ValueError(f"{{len(x)}} rows of x and {{len(targets)}} targets: one target a row is needed")
@@ -34,7 +35,8 @@ def fit(x, y, ridge=0.0, t=None, get="ntk"{keywords}):
 
     def predict(x_new):
         """Predictions for rows of x_new."""
-        mean = gram_of(x_new, x{named}) @ weights
+        x_new = jnp.asarray(x_new, x.dtype)
+        mean = jnp.matmul(gram_of(x_new, x{named}), weights, precision=lax.Precision.HIGHEST)
         return mean[:, 0] if y.ndim == 1 else mean
 
     return predict

@@ -181,7 +181,7 @@ def cosine_gap(x1, x2, q1, q2, same):
 @cosine_gap.defjvp
 def _(primals, tangents):
     *data, same = primals
-    slope = jax.jvp(gap_of_products, data, tangents[:4])[1]
+    slope = jax.jvp(gap_of_products, tuple(data), tuple(tangents[:4]))[1]
     return cosine_gap(*primals), jnp.where(same, 0, slope)
 '''),
 }

@@ -27,7 +27,7 @@ def page(study: Study) -> str:
         '<p class="lead">ntkc compiled each network below, symbolically, to its two infinite-width kernels: the NNGP '
         "(the network at random weights) and the NTK (the network trained by gradient descent). "
         "No network was trained: the predictions are kernel regression.</p>",
-        f'<p class="best">{escape(best_line(study).capitalize())}</p>',
+        f'<p class="best">{escape(best_line(study)).replace("best", "Best", 1)}</p>',
         "<h2>Results</h2>",
         results(study),
         f'<p class="note">{escape(split_line(study.data))} {escape(method())}</p>',

@@ -13,7 +13,7 @@ import numpy as np
 
 from ntkc.program import KernelProgram
 
-WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 330, 230, 34, 34, 26
+WIDTH, HEIGHT, LEFT, RIGHT, BOTTOM, TOP = 340, 230, 34, 18, 34, 26
 POINTS = 91
 
 
@@ -37,7 +37,7 @@ def line_plot(title: str, x: Any, curves: Mapping[str, Any], classes: Mapping[st
 
 
 def _across(degrees: float) -> float:
-    return LEFT + degrees / 180 * (WIDTH - LEFT - 10)
+    return LEFT + degrees / 180 * (WIDTH - LEFT - RIGHT)
 
 
 def _up(value: float, low: float) -> float:
@@ -57,7 +57,7 @@ def _axes(title: str, low: float) -> str:
         parts.append(f'<text class="tick" x="{x:.1f}" y="{HEIGHT - BOTTOM + 14}">{degrees}°</text>')
     for value in (v for v in (-0.5, 0, 0.5, 1) if v >= low):
         y = _up(value, low)
-        parts.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{WIDTH - 10}"/>')
+        parts.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>')
         parts.append(f'<text class="tick" x="{LEFT - 14}" y="{y + 3.5:.1f}">{value:g}</text>')
     parts.append(f'<text class="tick" x="{_across(90):.1f}" y="{HEIGHT - 4}">angle between the inputs</text>')
     return "".join(parts)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import keyword
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import sympy as sp
 
+from ntkc.errors import InvalidInput
 from ntkc.ir.graph import Graph, feature_shapes, op_of, operands, ordered
-from ntkc.ir.program import SAMPLE, Carry, Key, Let, Loop, Program, Statement, verify
+from ntkc.ir.program import SAMPLE, Carry, Key, Let, Loop, Program, Statement, lets, verify
 from ntkc.layers.inputs import Input, Port
 from ntkc.passes.analyse import Values, analyse
 from ntkc.passes.ask import WIDTH, Streams, rule
@@ -86,21 +89,33 @@ def _carry(stream: str, below: str, body: Graph, node: str) -> Carry:
     return Carry(*(Key(stream, n, n, side) for n in (below, start, end, node)))
 
 
-def _parameters(
-    statements: _Statements, outputs: Iterable[sp.Expr], inputs: Iterable[Key]
-) -> tuple[sp.Symbol, ...]:
+def _parameters(statements: _Statements, outputs: Iterable[sp.Expr], inputs: Iterable[Key]) -> tuple[sp.Symbol, ...]:
     """Symbols that are no streams: the hyper-parameters left open, and the number of features of the data."""
-    defined: set[str] = set()
-    used: set[sp.Symbol] = set()
-    for part in (statements.per_sample, statements.per_pair):
-        for s in part:
-            for let in s.body if isinstance(s, Loop) else (s,):
-                defined.add(let.dst.name)
-                used |= let.expr.free_symbols
-            if isinstance(s, Loop):
-                defined |= {k.name for c in s.carry for k in (c.start, c.after)}
-    for expr in outputs:
-        used |= expr.free_symbols
-    names = defined | {k.name for k in inputs}
-    names |= {Key("S", n.removeprefix("q_"), n.removeprefix("q_"), i).name for n in names if n[:2] == "q_" for i in (1, 2)}
-    return tuple(sorted((s for s in used if s.name not in names), key=lambda s: (s != WIDTH, s.name)))
+    keys = {k.name for k in inputs}
+    used: set[sp.Symbol] = {s for expr in outputs for s in expr.free_symbols}
+    for let in lets([*statements.per_sample, *statements.per_pair]):
+        keys.add(let.dst.name)
+        used |= let.expr.free_symbols
+    for loop in (s for s in [*statements.per_sample, *statements.per_pair] if isinstance(s, Loop)):
+        keys |= {k.name for c in loop.carry for k in (c.start, c.after)}
+    keys |= {name.replace("q_", f"q{side}_", 1) for name in keys if name.startswith("q_") for side in (1, 2)}
+    found = sorted((s for s in used if s.name not in keys), key=lambda s: s.name)
+    return tuple(_checked(s) for s in found)
+
+
+RESERVED = frozenset(
+    "x x1 x2 get pi jax jnp lax take same apart stats1 stats2 nngp ntk kernel variance k t q q1 q2 fit predict y ridge "
+    "per_sample pair gram triangle block padded samples_of inputs_of in_blocks onward turn turn1 turn2 columns rows "
+    "root angle polynomial unit table vectors1 vectors2 shape size samples".split()
+)
+"""Names that emitted modules use themselves."""
+
+
+def _checked(symbol: sp.Symbol) -> sp.Symbol:
+    """A hyper-parameter's symbol, if emitted source can have it as an argument."""
+    name = symbol.name
+    is_stream = re.match(r"(K|T|q|n|c|a|b|delta|tau|theta|u|gap|slope)[12]?_|block\d", name)
+    if symbol == WIDTH or (name.isidentifier() and name.isascii() and not is_stream and name not in RESERVED | {"features"}):
+        if not keyword.iskeyword(name):
+            return symbol
+    raise InvalidInput(f"the symbol {name!r} cannot name a hyper-parameter; use a plain name such as w or sigma")

@@ -27,8 +27,6 @@ trained = ensemble(x_test=x_test, get=("nngp", "ntk"), compute_cov=True)
 print("trained to the end (NTK): test accuracy", accuracy(trained.ntk.mean))
 print("Bayesian posterior (NNGP): test accuracy", accuracy(trained.nngp.mean))
 
-deviation = np.sqrt(np.diagonal(trained.nngp.covariance))
+std = np.sqrt(np.diagonal(trained.nngp.covariance))
 wrong = np.argmax(trained.nngp.mean, axis=1) != y_test
-print(
-    f"posterior standard deviation where it is right {deviation[~wrong].mean():.4f}, wrong {deviation[wrong].mean():.4f}"
-)
+print(f"posterior standard deviation: {std[~wrong].mean():.4f} where right, {std[wrong].mean():.4f} where wrong")

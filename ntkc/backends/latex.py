@@ -1,7 +1,297 @@
-"""Program  ->  LaTeX."""
-from ntkc.ir.graph import Graph
-from ntkc.ir.program import Program
+"""Program  ->  LaTeX: one line a statement, a repeated block once, arc-cosines as kappa_0 and kappa_1 of an angle.
+
+Networks without biases are shown as functions of the angle (theta_l, f_l); all others in K, Theta and variances q.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+import sympy as sp
+from sympy.printing.latex import LatexPrinter
+
+from ntkc.gaussian.arc_cosine import ArcGap, ArcSlope, EvenGap, EvenSlope, NearGap, NearSlope
+from ntkc.gaussian.functions import Angle, Root
+from ntkc.ir.graph import Graph, op_of, operands, ordered
+from ntkc.ir.program import SAMPLE, Key, Let, Loop, Program, Statement, lets
+from ntkc.ir.value import Law
+from ntkc.passes.analyse import analyse
+from ntkc.passes.normalise import mixture_of, normalise, operand_of
+from ntkc.passes.prune import prune
+from ntkc.passes.roll import Block
+
+LETTERS = {"K": "K", "T": r"\Theta", "q": "q", "q1": "q", "q2": "q", "delta": "f", "tau": r"\tau", "theta": r"\theta"}
+OUTPUTS = {"nngp": "K", "ntk": r"\Theta"}
+TURN = r"\ell"
+
+
+class Label(NamedTuple):
+    """Where a node stands: the number of Gaussian layers up to it, and the activation on top, if any."""
+
+    index: str
+    mark: str = ""
+
+    def text(self) -> str:
+        """`_{2}`, or `_{2,\\mathrm{relu}}`."""
+        return f"_{{{self.index}}}" if not self.mark else rf"_{{{self.index},\mathrm{{{self.mark}}}}}"
+
+
+@dataclass(frozen=True)
+class _Line:
+    """dst = expr, for the turns of a loop; an angle's line holds the cosine."""
+
+    dst: sp.Symbol
+    expr: sp.Expr
+    suffix: str = ""
+
+
+@dataclass
+class _Page:
+    """Lines so far, how nodes are labelled, and which angles have a line."""
+
+    labels: Mapping[str, Label]
+    lines: list[_Line] = field(default_factory=list[_Line])
+    angles: set[str] = field(default_factory=set[str])
+
+    def add_angle(self, node: str, cosine: sp.Expr, suffix: str) -> None:
+        """theta = arccos(cosine), once for each node."""
+        if node not in self.angles:
+            self.angles.add(node)
+            self.lines.append(_Line(_theta(node), cosine, suffix))
+
+    def symbol(self, name: str) -> str:
+        """`K_dense1` -> `K_{1}`,  `q2_relu1` -> `q'_{1,relu}`; hyper-parameters as they are."""
+        letter, _, node = name.partition("_")
+        if node not in self.labels:
+            return sp.latex(sp.Symbol(name))
+        if letter.startswith("kappa"):
+            return rf"\kappa_{letter[-1]}(\theta{self.labels[node].text()})"
+        prime = "'" if letter == "q2" else ""
+        return f"{LETTERS[letter]}{prime}{self.labels[node].text()}"
+
+    def text(self, expr: sp.Expr) -> str:
+        """An expression with the symbols of this page."""
+        names = {s: self.symbol(s.name) for s in expr.free_symbols}
+        plain = expr.replace(lambda e: isinstance(e, (Root, Angle)), lambda e: e.explicit())
+        return _Printer({"symbol_names": names, "inv_trig_style": "full"}).doprint(plain)
+
+    def line(self, line: _Line) -> str:
+        """One row of the environment."""
+        left = self.symbol(line.dst.name)
+        arccos = r"\arccos " if line.dst.name.startswith("theta_") else ""
+        right = self.text(line.expr)
+        return f"{left} &= {arccos}{_in_parentheses(right) if arccos else right}{line.suffix}"
 
 
 def latex_of(graph: Graph, program: Program, get: str) -> str:
-    return ""
+    """The derivation of "nngp" or "ntk" as an `aligned` environment; `graph` is the rolled graph of `program`."""
+    page = _Page(_labels(graph))
+    outputs = {name: program.outputs[name] for name in (get, "variance")}
+    normal = prune(normalise(replace(program, outputs=outputs)))
+    if _is_zonal(normal):
+        first, last = _zonal_page(page, normal, get)
+        shown = normal
+    else:
+        shown = prune(replace(program, outputs={get: program.outputs[get]}))
+        first, last = _general_page(page, shown, get)
+    body = [page.line(line) for line in _inlined(page, shown, get)]
+    rows = [*first, *body, last]
+    return "\\begin{aligned}\n" + " \\\\\n".join([*rows, *_definitions(rows)]) + "\n\\end{aligned}"
+
+
+def _inlined(page: _Page, program: Program, get: str) -> list[_Line]:
+    """A line of an activation that one other line reads is put into that line."""
+    kept = {s for s in program.outputs[get].free_symbols}
+    for loop in (s for s in [*program.per_sample, *program.per_pair] if isinstance(s, Loop)):
+        kept |= {k.symbol for c in loop.carry for k in (c.before, c.start, c.end, c.after)}
+    lines = list(page.lines)
+    for line in page.lines:
+        node = line.dst.name.partition("_")[2]
+        readers = [other for other in lines if line.dst in other.expr.free_symbols]
+        if len(readers) != 1 or line.dst in kept or not page.labels[node].mark:
+            continue
+        (reader,) = readers
+        current = next(x for x in lines if x.dst == line.dst)
+        merged = replace(reader, expr=sp.expand(reader.expr.xreplace({line.dst: current.expr})))
+        lines = [merged if x is reader else x for x in lines if x is not current]
+    return lines
+
+
+def _is_zonal(normal: Program) -> bool:
+    """Every pair statement is a function of the angle alone."""
+    gaps = [k for k in normal.inputs if k.stream == "G"]
+    read = {s.name for let in lets(normal.per_pair) for s in let.expr.free_symbols}
+    return bool(gaps) and not normal.is_port and not normal.parameters and not any(_is_sampled(name) for name in read)
+
+
+def _is_sampled(name: str) -> bool:
+    return name.partition("_")[0][-1:] in ("1", "2")
+
+
+def _labels(graph: Graph) -> dict[str, Label]:
+    """A label for every node, the bodies of blocks included."""
+    values = analyse(graph)
+    labels: dict[str, Label] = {graph.graph["input"]: Label("0")}
+    level = 0
+    for node in ordered(graph)[1:]:
+        op = op_of(graph, node)
+        below = labels[operands(graph, node)[0]]
+        if isinstance(op, Block):
+            level = int(below.index) + op.count
+            labels[node] = Label(str(level), below.mark)
+            labels.update(_body_labels(op.body, below.mark))
+        elif values[node].law is Law.POINTWISE:
+            labels[node] = _unique(Label(below.index, node.rstrip("0123456789")), node, labels)
+        else:
+            level += 1
+            labels[node] = Label(str(level))
+    return labels
+
+
+def _body_labels(body: Graph, mark: str) -> dict[str, Label]:
+    labels: dict[str, Label] = {}
+    for node in ordered(body):
+        labels[node] = _unique(Label(TURN, node.rstrip("0123456789")), node, labels)
+    labels[body.graph["input"]] = Label(TURN, mark)
+    labels[body.graph["output"]] = Label(f"{TURN}+1", mark)
+    return labels
+
+
+def _unique(label: Label, node: str, taken: Mapping[str, Label]) -> Label:
+    return Label(label.index, node) if label in taken.values() else label
+
+
+def _general_page(page: _Page, program: Program, get: str) -> tuple[list[str], str]:
+    names = {"K": r"\frac{1}{d} x \cdot x'", "S": r"\frac{1}{d} x \cdot x", "T": r"\Theta(x, x')"}
+    if program.is_port:
+        names = {"K": "K(x, x')", "S": "K(x, x)", "T": r"\Theta(x, x')"}
+    first = [f"{page.symbol(key.name)} &= {names[key.stream]}" for key in program.inputs]
+    for let, suffix in _turns([*program.per_sample, *program.per_pair], page):
+        page.lines.append(_general_line(page, let, suffix))
+    return first, f"{OUTPUTS[get]}(x, x') &= {page.text(program.outputs[get])}"
+
+
+def _general_line(page: _Page, let: Let, suffix: str) -> _Line:
+    mixture, operand = mixture_of(let), operand_of(let)
+    if let.dst.stream == "K" and mixture is not None:
+        key = Key("S", operand, operand, SAMPLE)
+        K, norm = Key("K", operand, operand).symbol, sp.sqrt(key.on(1).symbol) * sp.sqrt(key.on(2).symbol)
+        page.add_angle(operand, K / norm, suffix)
+        bend = 2 * mixture.bent * norm * _kappa(1, operand)
+        return _Line(let.dst.symbol, (mixture.linear - mixture.bent) * K + bend, suffix)
+    if let.dst.stream == "T" and operand in page.angles:
+        slopes = {a: sp.pi * _kappa(0, operand) - sp.pi / 2 for a in let.expr.atoms(Angle)}
+        return _Line(let.dst.symbol, sp.factor(let.expr.xreplace(slopes)), suffix)
+    return _Line(let.dst.symbol, let.expr, suffix)
+
+
+def _zonal_page(page: _Page, program: Program, get: str) -> tuple[list[str], str]:
+    (gap,) = (k for k in program.inputs if k.stream == "G")
+    first = rf"{page.symbol(gap.name)} &= \frac{{x \cdot x'}}{{\lVert x \rVert \, \lVert x' \rVert}}"
+    for let, suffix in _turns(program.per_pair, page):
+        page.lines.append(_zonal_line(page, let, suffix))
+    ratio, output = _variance_ratio(program), program.outputs[get]
+    function = sp.expand(output / sp.Mul(*(s for s in output.free_symbols if _is_sampled(s.name))))
+    factor = "" if ratio == 1 else f"{page.text(ratio)} \\, "
+    scale = rf"\frac{{\lVert x \rVert \, \lVert x' \rVert}}{{d}}"
+    shown = _in_parentheses(page.text(_in_cosines(function)))
+    return [first], rf"{OUTPUTS[get]}(x, x') &= {factor}{scale} \, {shown}"
+
+
+def _zonal_line(page: _Page, let: Let, suffix: str) -> _Line:
+    for call in sorted(let.expr.atoms(*_CALLS), key=str):
+        page.add_angle(call.args[0].name.partition("_")[2], call.args[0], suffix)
+    expr = _in_cosines(let.expr)
+    return _Line(let.dst.symbol, sp.expand(1 - expr) if let.dst.stream == "G" else expr, suffix)
+
+
+_CALLS = (ArcGap, ArcSlope, EvenGap, EvenSlope)
+
+
+def _in_cosines(expr: sp.Expr) -> sp.Expr:
+    """delta -> 1 - f,  gap(delta) -> 1 - kappa_1(theta),  slope(delta) -> kappa_0(theta);  f keeps the symbol of delta."""
+    values: dict[sp.Expr, sp.Expr] = {}
+    for call in expr.atoms(*_CALLS):
+        node = call.args[0].name.partition("_")[2]
+        cosine = call.args[0]
+        values[call] = {
+            ArcGap: 1 - _kappa(1, node),
+            NearGap: 1 - _kappa(1, node),
+            ArcSlope: _kappa(0, node),
+            NearSlope: _kappa(0, node),
+            EvenGap: 1 + cosine - 2 * _kappa(1, node),
+            EvenSlope: 2 * _kappa(0, node) - 1,
+        }[type(call)]
+    marks = {call: sp.Symbol(f"call{i}@") for i, call in enumerate(values)}
+    placed = expr.xreplace(marks)
+    gaps = {s: 1 - s for s in placed.free_symbols if s.name.startswith("delta_")}
+    return sp.expand(placed.xreplace(gaps).xreplace({mark: values[call] for call, mark in marks.items()}))
+
+
+def _variance_ratio(program: Program) -> sp.Expr:
+    """q of the output over q of the input: a number, for networks without biases."""
+    known: dict[sp.Symbol, sp.Expr] = {k.symbol: sp.S.One for k in program.inputs if k.side == SAMPLE}
+    for statement in program.per_sample:
+        _step(statement, known)
+    return sp.sympify(program.outputs["variance"]).xreplace(known)
+
+
+def _step(statement: Statement, known: dict[sp.Symbol, sp.Expr]) -> None:
+    if isinstance(statement, Let):
+        known[statement.dst.symbol] = statement.expr.xreplace(known)
+        return
+    for c in statement.carry:
+        known[c.start.symbol] = known[c.before.symbol]
+    for _ in range(statement.count):
+        for let in statement.body:
+            known[let.dst.symbol] = let.expr.xreplace(known)
+        for c in statement.carry:
+            known[c.start.symbol] = known[c.end.symbol]
+    for c in statement.carry:
+        known[c.after.symbol] = known[c.start.symbol]
+
+
+def _turns(statements: Iterable[Statement], page: _Page) -> Iterator[tuple[Let, str]]:
+    """Every Let, with the range of its loop."""
+    for s in statements:
+        if isinstance(s, Let):
+            yield s, ""
+            continue
+        first = int(page.labels[s.carry[0].before.u].index)
+        for let in s.body:
+            yield let, rf" \qquad {TURN} = {first}, \dots, {first + s.count - 1}"
+
+
+def _kappa(order: int, node: str) -> sp.Symbol:
+    return sp.Symbol(f"kappa{order}_{node}", real=True)
+
+
+def _theta(node: str) -> sp.Symbol:
+    return sp.Symbol(f"theta_{node}", real=True)
+
+
+def _definitions(rows: Sequence[str]) -> list[str]:
+    text = "\n".join(rows)
+    definitions = {
+        r"\kappa_0": r"\kappa_0(\theta) &= 1 - \frac{\theta}{\pi}",
+        r"\kappa_1": r"\kappa_1(\theta) &= \frac{\sin \theta + (\pi - \theta) \cos \theta}{\pi}",
+    }
+    return [line for name, line in definitions.items() if name in text]
+
+
+class _Printer(LatexPrinter):
+    """sympy's printer, with long fractions as the decimals they came from."""
+
+    def _print_Rational(self, expr: sp.Expr) -> str:
+        if expr.q > 1000 or abs(expr.p) > 10_000:
+            return repr(float(expr))
+        return super()._print_Rational(expr)
+
+    def _print_Integer(self, expr: sp.Expr) -> str:
+        return str(int(expr)) if abs(expr) < 10**9 else repr(float(expr))
+
+
+def _in_parentheses(text: str) -> str:
+    return rf"\left({text}\right)" if "+" in text or " - " in text else text

@@ -131,7 +131,7 @@ def render(picture: Picture) -> str:
             centres[node] = (x + picture.width(node) / 2, MARGIN + i * (BOX_HEIGHT + LAYER_GAP) + BOX_HEIGHT / 2)
             x += picture.width(node) + COLUMN_GAP
     lines = [_edge(edge, picture, centres) for edge in picture.edges]
-    boxes = [_box(*centres[n], *label) for n, label in picture.labels.items()]
+    boxes = [_box(*centres[n], *picture.labels[n]) for n in itertools.chain(*picture.layers) if n in picture.labels]
     title = f"network of {len(picture.labels)} boxes"
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="graph" role="img" aria-label="{title}" '

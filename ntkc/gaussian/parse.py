@@ -23,6 +23,9 @@ LARGEST_NUMBER = 100
 LONGEST_FRACTION = 4000
 """Bits of a numerator or denominator."""
 
+LARGEST_ROOT = 1000
+"""Products of roots have the product of their degrees."""
+
 CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-*/().,^ \t")
 CONSTANTS: dict[str, sp.Expr] = {"pi": sp.pi, "E": sp.E}
 NAMES: dict[str, sp.Expr] = {"x": X, **CONSTANTS}
@@ -75,7 +78,7 @@ def parse(text: str, names: Mapping[str, sp.Expr] = NAMES) -> sp.Expr:
         return _finite_real(_build(_tree(text), names, 0))
     except UnsupportedExpr as error:
         raise UnsupportedExpr(f"expression {text!r}: {error}") from error
-    except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
+    except (ValueError, TypeError, ArithmeticError, RuntimeError) as error:
         # sympy refuses in several ways, say to compare what it cannot compare.
         raise UnsupportedExpr(f"expression {text!r} has no value: {error}") from error
 
@@ -135,14 +138,22 @@ def _compound(node: ast.expr, names: Mapping[str, sp.Expr], depth: int) -> sp.Ex
 
 def _bounded(expr: sp.Expr) -> sp.Expr:
     """The expression, if its constants are small enough to be computed in no time."""
-    number = expr if not expr.free_symbols else expr.as_coeff_Mul()[0]
+    number = expr.as_independent(*expr.free_symbols, as_Add=False)[0] if expr.free_symbols else expr
     if _size(number) > LARGEST_NUMBER:
         raise UnsupportedExpr(f"a number of more than {LARGEST_NUMBER} parts")
-    if isinstance(number, sp.Rational) and max(number.p.bit_length(), number.q.bit_length()) > LONGEST_FRACTION:
+    if number.has(sp.I) or number.is_real is False:
+        raise UnsupportedExpr(f"{number} is not finite and real")
+    if any(_bits(r) > LONGEST_FRACTION for r in number.atoms(sp.Rational)):
         raise UnsupportedExpr(f"a fraction of more than {LONGEST_FRACTION} bits")
+    if any(p.exp.is_Rational and p.exp.q > LARGEST_ROOT for p in number.atoms(sp.Pow)):
+        raise UnsupportedExpr(f"roots of a degree beyond {LARGEST_ROOT}")
     if abs(sp.N(number)) > LARGEST_CONSTANT:
         raise UnsupportedExpr(f"constants are at most {LARGEST_CONSTANT:g}")
     return expr
+
+
+def _bits(number: sp.Rational) -> int:
+    return max(number.p.bit_length(), number.q.bit_length())
 
 
 def _size(expr: sp.Expr) -> int:
@@ -175,8 +186,8 @@ def _operation(op: ast.operator, left: sp.Expr, right: sp.Expr) -> sp.Expr:
 
 
 def _power(base: sp.Expr, exponent: sp.Expr) -> sp.Expr:
-    if not exponent.is_Rational or abs(exponent) > HIGHEST_POWER:
-        raise UnsupportedExpr(f"exponents are numbers of at most {HIGHEST_POWER}")
+    if not isinstance(exponent, sp.Rational) or abs(exponent) > HIGHEST_POWER or exponent.q > LARGEST_ROOT:
+        raise UnsupportedExpr(f"exponents are fractions of at most {HIGHEST_POWER}, over at most {LARGEST_ROOT}")
     if base.is_zero and exponent <= 0:
         raise UnsupportedExpr("division by zero")
     if base.is_negative and not exponent.is_Integer:

@@ -36,7 +36,7 @@ class _Form:
 
 def normalise(program: Program) -> Program:
     """The program in delta and tau; unchanged if no activation is homogeneous of degree one."""
-    if not any(_mixture(let) for let in lets(program.per_pair) if let.dst.stream == "K"):
+    if not any(mixture_of(let) for let in lets(program.per_pair) if let.dst.stream == "K"):
         return program
     form = _Form(ratios=_ratios(program))
     sources = [k.u for k in program.inputs if k.stream == "K"]
@@ -84,9 +84,9 @@ def _rewritten(statement: Statement, form: _Form) -> Statement:
 
 
 def _rewritten_covariance(let: Let, form: _Form) -> Let:
-    node, mixture = let.dst.u, _mixture(let)
+    node, mixture = let.dst.u, mixture_of(let)
     if mixture:
-        operand = _operand(let)
+        operand = operand_of(let)
         _make_normal(form, node)
         near = operand in form.nonnegative
         if near or mixture.is_nonnegative:
@@ -171,7 +171,7 @@ def _rewritten_tangent(let: Let, form: _Form) -> Let:
 
 def _normal_slope(let: Let, form: _Form) -> sp.Expr | None:
     """T_v (c0 + c1 Angle)  ->  tau_v (c0 + c1 pi/2 slope(delta_v)) / total."""
-    operand = _operand(let)
+    operand = operand_of(let)
     if operand not in form.tangents or let.dst.u not in form.covariances:
         return None
     factor = sp.expand(let.expr / Key("T", operand, operand).symbol)
@@ -206,7 +206,7 @@ def _rewritten_loop(loop: Loop, form: _Form) -> Loop:
     starts = [c.start.u for c in loop.carry if c.start.stream == "K"]
     if all(c.before.u in form.nonnegative for c in loop.carry if c.start.stream == "K"):
         form.nonnegative.update(starts)
-    if not any(_mixture(let) for let in loop.body if let.dst.stream == "K"):
+    if not any(mixture_of(let) for let in loop.body if let.dst.stream == "K"):
         return _loop_in_form(loop, form, ())
     trial_form = _copied(form)
     trial = _loop_in_form(loop, trial_form, starts)
@@ -282,14 +282,14 @@ def _stream_symbols(node: str) -> tuple[sp.Symbol, sp.Symbol, sp.Symbol]:
     return Key("K", node, node).symbol, variance.on(1).symbol, variance.on(2).symbol
 
 
-def _operand(let: Let) -> str:
+def operand_of(let: Let) -> str:
     """The one node whose covariance an activation reads; empty if there are several."""
     names = {a.args[0].name for a in let.expr.atoms(Angle) if isinstance(a.args[0], sp.Symbol)}
     return names.pop().removeprefix("K_") if len(names) == 1 else ""
 
 
-def _mixture(let: Let) -> Mixture | None:
-    operand = _operand(let)
+def mixture_of(let: Let) -> Mixture | None:
+    operand = operand_of(let)
     return recognise(let.expr, *_stream_symbols(operand)) if operand else None
 
 

@@ -1,7 +1,7 @@
 """ntkc: a symbolic compiler from neural-network graphs to infinite-width kernel programs (NNGP and NTK).
 
-    program = ntkc.compile(stax.serial(stax.Dense(512), stax.Relu(), stax.Dense(1)))
-    program(x1, x2, "ntk");  program.latex();  program.source;  program.explain();  program.save("relu.py")
+program = ntkc.compile(stax.serial(stax.Dense(512), stax.Relu(), stax.Dense(1)))
+program(x1, x2, "ntk");  program.latex();  program.source;  program.explain();  program.save("relu.py")
 """
 
 from ntkc import errors, predict, stax

@@ -60,7 +60,9 @@ class Kernel:
         """The kernel of (x2, x1)."""
         if self.x1_is_x2:
             return self
-        flipped = {name: None if v is None else jnp.transpose(v) for name, v in (("nngp", self.nngp), ("ntk", self.ntk))}
+        flipped = {
+            name: None if v is None else jnp.transpose(v) for name, v in (("nngp", self.nngp), ("ntk", self.ntk))
+        }
         swapped = {"cov1": self.cov2, "cov2": self.cov1, "shape1": self.shape2, "shape2": self.shape1}
         return self.replace(**flipped, **swapped)
 

@@ -207,7 +207,7 @@ def show(table: Table) -> str:
 
 @lru_cache(maxsize=64)
 def _result(names: tuple[str, ...]) -> Any:
-    return namedtuple("Kernels", names)  # noqa: PYI024
+    return namedtuple("Kernels", names)
 
 
 def _checked_get(get: object) -> str:
@@ -239,7 +239,7 @@ def checked_data(name: str, x: Any) -> Any:
 
 
 def _float_type(array: Any) -> Any:
-    if jnp.dtype(array.dtype) == np.float32 or jnp.dtype(array.dtype).itemsize == 2 and array.dtype.kind == "f":
+    if jnp.dtype(array.dtype) == np.float32 or (jnp.dtype(array.dtype).itemsize == 2 and array.dtype.kind == "f"):
         return jnp.float32
     return jax.dtypes.canonicalize_dtype(float)
 

@@ -73,7 +73,8 @@ class Leaf(Tree):
         specs = self.op.weights(features)
         keys = random.split(rng, len(specs)) if specs else ()
         params = tuple(
-            None if spec is None else spec[1] * random.normal(key, spec[0]) for spec, key in zip(specs, keys, strict=True)
+            None if spec is None else spec[1] * random.normal(key, spec[0])
+            for spec, key in zip(specs, keys, strict=True)
         )
         output = (*shapes[0][:1], *self.op.shape(features))
         return [output] * self.op.num if isinstance(self.op, reshape.FanOut) else output, params
@@ -124,7 +125,9 @@ class Parallel(Tree):
     def _matched(self, branches: Any) -> list[tuple[Tree, Any]]:
         if isinstance(branches, str) or len(branches) != len(self.parts):
             got = 1 if isinstance(branches, str) else len(branches)
-            raise InvalidGraph(f"parallel of {len(self.parts)} layers got {got} branches; FanOut({len(self.parts)}) first")
+            raise InvalidGraph(
+                f"parallel of {len(self.parts)} layers got {got} branches; FanOut({len(self.parts)}) first"
+            )
         return list(zip(self.parts, branches, strict=True))
 
     def attach(self, builder: GraphBuilder, wires: Wires) -> Wires:
@@ -231,7 +234,9 @@ class KernelFn:
         `get` is None for a Kernel, the name of one of its fields, or a tuple of names for a named tuple.
         """
         if pattern is not None or mask_constant is not None or diagonal_batch is False:
-            raise InvalidInput("pattern, mask_constant and diagonal_batch=False are not supported for [n, features] data")
+            raise InvalidInput(
+                "pattern, mask_constant and diagonal_batch=False are not supported for [n, features] data"
+            )
         if isinstance(x1_or_kernel, Kernel):
             return _selected(self._onward(x1_or_kernel, parameters), get)
         if isinstance(x1_or_kernel, (list, tuple)) and any(isinstance(x, (Kernel, jax.Array)) for x in x1_or_kernel):
@@ -288,7 +293,9 @@ def _branch_shapes(input_shape: Any, leaf: Leaf) -> list[tuple[Any, ...]]:
     shapes = [tuple(input_shape)] if is_one else [tuple(s) for s in input_shape]
     for shape in shapes:
         if len(shape) != 2:
-            raise ShapeMismatch(f"{leaf.text()}: input shape {shape}; (-1, features) is needed, data are [samples, features]")
+            raise ShapeMismatch(
+                f"{leaf.text()}: input shape {shape}; (-1, features) is needed, data are [samples, features]"
+            )
     return shapes
 
 
@@ -349,7 +356,9 @@ def Identity() -> Layer:
 def Flatten(batch_axis: int = 0, batch_axis_out: int = 0) -> Layer:
     """y = x on [samples, features]."""
     if batch_axis != 0 or batch_axis_out != 0:
-        raise InvalidInput(f"Flatten(batch_axis={batch_axis}, batch_axis_out={batch_axis_out}): data are [samples, features]")
+        raise InvalidInput(
+            f"Flatten(batch_axis={batch_axis}, batch_axis_out={batch_axis_out}): data are [samples, features]"
+        )
     return _layer(reshape.Flatten())
 
 

@@ -144,7 +144,7 @@ def test_residual_edges_are_drawn():
         stax.parallel(stax.serial(stax.Relu(), stax.Dense(8)), stax.Identity()),
         stax.FanInSum(),
     )
-    assert boxes_and_edges(net) == (["Input", "Dense", "FanOut", "Relu", "Dense", "Identity", "FanInSum"], 7)
+    assert boxes_and_edges(net) == (["Input", "Dense", "FanOut", "Relu", "Identity", "Dense", "FanInSum"], 7)
 
 
 # data

@@ -66,11 +66,13 @@ class _JaxPrinter(StrPrinter):
             return f"1/safe_sqrt({self._print(base)})"
         power = precedence(expr)
         if exponent.is_Integer and exponent < 0:
-            return f"1/{self.parenthesize(base ** -exponent, power, strict=False)}"
+            return f"1/{self.parenthesize(base**-exponent, power, strict=False)}"
         return f"{self.parenthesize(base, power, strict=True)}**{self.parenthesize(exponent, power)}"
 
     def _print_Mul(self, expr: sp.Expr) -> str:
-        constant, rest = expr.as_independent(*expr.free_symbols, as_Add=False) if expr.free_symbols else (expr, sp.S.One)
+        constant, rest = (
+            expr.as_independent(*expr.free_symbols, as_Add=False) if expr.free_symbols else (expr, sp.S.One)
+        )
         if _is_readable(constant):
             return super()._print_Mul(expr)
         value = repr(float(constant))

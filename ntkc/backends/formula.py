@@ -6,7 +6,7 @@ import sympy as sp
 
 from ntkc.gaussian.dual import K12, Q1, Q2
 from ntkc.gaussian.functions import explicit
-from ntkc.ir.program import SAMPLE, Key, Let, Loop, Program, Statement
+from ntkc.ir.program import SAMPLE, Let, Loop, Program, Statement
 
 STREAMS = {"nngp": "K", "ntk": "T"}
 

@@ -12,7 +12,7 @@ from ntkc.backends.driver import driver_text
 from ntkc.backends.expression import jax_text
 from ntkc.backends.prelude import HELPERS, helper_text, table_text
 from ntkc.gaussian.arc_cosine import ArcGap, ArcSlope, EvenGap, EvenSlope, NearGap, NearSlope
-from ntkc.ir.program import SAMPLE, Key, Let, Loop, Program, Statement
+from ntkc.ir.program import SAMPLE, Let, Loop, Program, Statement
 from ntkc.passes.schedule import Schedule
 
 INDENT = "    "
@@ -62,7 +62,9 @@ def emit(program: Program, schedule: Schedule, title: str) -> str:
 def own_tables(program: Program) -> str:
     """The coefficient tables of a collapsed program."""
     return "".join(
-        table_text(name, f"{name} over the norms, a polynomial of u", {d: (c, t.errors[d]) for d, c in t.coefficients.items()})
+        table_text(
+            name, f"{name} over the norms, a polynomial of u", {d: (c, t.errors[d]) for d, c in t.coefficients.items()}
+        )
         for name, t in program.tables.items()
     )
 
@@ -108,7 +110,10 @@ def _arguments(program: Program, *first: str) -> str:
 
 def _per_sample_text(program: Program, sampled: _Sampled) -> str:
     (source,) = (k.name for k in program.inputs if k.side == SAMPLE)
-    lines = [f"def per_sample({_arguments(program, source)}):", f'{INDENT}"""Variance of the output, and what pairs need of each sample."""']
+    lines = [
+        f"def per_sample({_arguments(program, source)}):",
+        f'{INDENT}"""Variance of the output, and what pairs need of each sample."""',
+    ]
     for s, comment in _commented(program.per_sample, program.comments):
         lines += comment
         lines += _sample_loop(s, sampled) if isinstance(s, Loop) else [f"{s.dst.name} = {jax_text(s.expr)}"]
@@ -177,9 +182,7 @@ def _pair_loop(loop: Loop, sampled: _Sampled) -> Iterator[str]:
         yield f"{c.after.name} = {c.start.name}"
 
 
-def _commented(
-    statements: Iterable[Statement], comments: Mapping[str, str]
-) -> Iterator[tuple[Statement, list[str]]]:
+def _commented(statements: Iterable[Statement], comments: Mapping[str, str]) -> Iterator[tuple[Statement, list[str]]]:
     """Statements, with a comment line before the first of each layer."""
     layer = None
     for s in statements:
@@ -190,7 +193,10 @@ def _commented(
 
 def _indented(lines: Sequence[str]) -> str:
     first, *rest = lines
-    return "\n".join([first, *(line if not line or line.startswith(f'{INDENT}"""') else INDENT + line for line in rest)]) + "\n"
+    return (
+        "\n".join([first, *(line if not line or line.startswith(f'{INDENT}"""') else INDENT + line for line in rest)])
+        + "\n"
+    )
 
 
 def _driver_text(program: Program, schedule: Schedule) -> str:

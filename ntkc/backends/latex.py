@@ -30,12 +30,12 @@ TURN = r"\ell"
 class Label(NamedTuple):
     """Where a node stands: the number of Gaussian layers up to it, and the activation on top, if any."""
 
-    index: str
+    level: str
     mark: str = ""
 
     def text(self) -> str:
         """`_{2}`, or `_{2,\\mathrm{relu}}`."""
-        return f"_{{{self.index}}}" if not self.mark else rf"_{{{self.index},\mathrm{{{self.mark}}}}}"
+        return f"_{{{self.level}}}" if not self.mark else rf"_{{{self.level},\mathrm{{{self.mark}}}}}"
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def latex_of(graph: Graph, program: Program, get: str) -> str:
 
 def _inlined(page: _Page, program: Program, get: str) -> list[_Line]:
     """A line of an activation that one other line reads is put into that line."""
-    kept = {s for s in program.outputs[get].free_symbols}
+    kept = set(program.outputs[get].free_symbols)
     for loop in (s for s in [*program.per_sample, *program.per_pair] if isinstance(s, Loop)):
         kept |= {k.symbol for c in loop.carry for k in (c.before, c.start, c.end, c.after)}
     lines = list(page.lines)
@@ -139,11 +139,11 @@ def _labels(graph: Graph) -> dict[str, Label]:
         op = op_of(graph, node)
         below = labels[operands(graph, node)[0]]
         if isinstance(op, Block):
-            level = int(below.index) + op.count
+            level = int(below.level) + op.count
             labels[node] = Label(str(level), below.mark)
             labels.update(_body_labels(op.body, below.mark))
         elif values[node].law is Law.POINTWISE:
-            labels[node] = _unique(Label(below.index, node.rstrip("0123456789")), node, labels)
+            labels[node] = _unique(Label(below.level, node.rstrip("0123456789")), node, labels)
         else:
             level += 1
             labels[node] = Label(str(level))
@@ -160,7 +160,7 @@ def _body_labels(body: Graph, mark: str) -> dict[str, Label]:
 
 
 def _unique(label: Label, node: str, taken: Mapping[str, Label]) -> Label:
-    return Label(label.index, node) if label in taken.values() else label
+    return Label(label.level, node) if label in taken.values() else label
 
 
 def _general_page(page: _Page, program: Program, get: str) -> tuple[list[str], str]:
@@ -195,7 +195,7 @@ def _zonal_page(page: _Page, program: Program, get: str) -> tuple[list[str], str
     ratio, output = _variance_ratio(program), program.outputs[get]
     function = sp.expand(output / sp.Mul(*(s for s in output.free_symbols if _is_sampled(s.name))))
     factor = "" if ratio == 1 else f"{page.text(ratio)} \\, "
-    scale = rf"\frac{{\lVert x \rVert \, \lVert x' \rVert}}{{d}}"
+    scale = r"\frac{\lVert x \rVert \, \lVert x' \rVert}{d}"
     shown = _in_parentheses(page.text(_in_cosines(function)))
     return [first], rf"{OUTPUTS[get]}(x, x') &= {factor}{scale} \, {shown}"
 
@@ -211,7 +211,7 @@ _CALLS = (ArcGap, ArcSlope, EvenGap, EvenSlope)
 
 
 def _in_cosines(expr: sp.Expr) -> sp.Expr:
-    """delta -> 1 - f,  gap(delta) -> 1 - kappa_1(theta),  slope(delta) -> kappa_0(theta);  f keeps the symbol of delta."""
+    """delta -> 1 - f,  gap(delta) -> 1 - kappa_1(theta),  slope(delta) -> kappa_0(theta);  f is written delta."""
     values: dict[sp.Expr, sp.Expr] = {}
     for call in expr.atoms(*_CALLS):
         node = call.args[0].name.partition("_")[2]
@@ -259,7 +259,7 @@ def _turns(statements: Iterable[Statement], page: _Page) -> Iterator[tuple[Let, 
         if isinstance(s, Let):
             yield s, ""
             continue
-        first = int(page.labels[s.carry[0].before.u].index)
+        first = int(page.labels[s.carry[0].before.u].level)
         for let in s.body:
             yield let, rf" \qquad {TURN} = {first}, \dots, {first + s.count - 1}"
 

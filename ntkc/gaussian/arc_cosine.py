@@ -121,9 +121,7 @@ def recognise_slope(expr: sp.Expr, k: sp.Symbol, q1: sp.Symbol, q2: sp.Symbol) -
     return Mixture(constant, angle * sp.pi / 2)
 
 
-def _coefficients(
-    expr: sp.Expr, k: sp.Symbol, q1: sp.Symbol, q2: sp.Symbol
-) -> tuple[sp.Expr, sp.Expr, sp.Expr | None]:
+def _coefficients(expr: sp.Expr, k: sp.Symbol, q1: sp.Symbol, q2: sp.Symbol) -> tuple[sp.Expr, sp.Expr, sp.Expr | None]:
     """expr = c0 + c1 Root + c2 Angle; the last is None if it is not of this form."""
     r, a = sp.Dummy("r"), sp.Dummy("a")
     plain = sp.expand(expr.xreplace({Root(k, q1, q2): r, Angle(k, q1, q2): a}))

@@ -178,7 +178,8 @@ def _two_signs(f: Atom, h: Atom, q1: sp.Expr, q2: sp.Expr, k: sp.Expr) -> Groups
     args = (k, q1 + f.noise, q2 + h.noise)
     whole = root / ((moments.q1 + t1) * (moments.q2 + t2) - moments.k**2)
     over_root = {Root(*args): whole} if whole.denom == 1 else {1 / Root(*args): root}
-    groups = {Angle(*args): angle, **over_root}
+    groups: dict[sp.Expr, Any] = {Angle(*args): angle}
+    groups.update(over_root)
     symbols = {sp.Symbol("t1"): f.noise, sp.Symbol("t2"): h.noise}
     return {b: 2 / sp.pi * _substituted(c, q1, q2, k).xreplace(symbols) for b, c in groups.items()}
 

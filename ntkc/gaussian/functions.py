@@ -14,7 +14,7 @@ class Root(sp.Function):
 
     @classmethod
     def eval(cls, k: sp.Expr, Q1: sp.Expr, Q2: sp.Expr) -> sp.Expr | None:
-        if Q1 == k and Q2 == k:
+        if k == Q1 and k == Q2:
             return sp.S.Zero
         return sp.sqrt(Q1) * sp.sqrt(Q2) if k.is_zero else None
 
@@ -44,7 +44,7 @@ class Angle(sp.Function):
     def eval(cls, k: sp.Expr, Q1: sp.Expr, Q2: sp.Expr) -> sp.Expr | None:
         if k.is_zero:
             return sp.S.Zero
-        return sp.pi / 2 if Q1 == k and Q2 == k else None
+        return sp.pi / 2 if k == Q1 and k == Q2 else None
 
     def explicit(self) -> sp.Expr:
         """The same in elementary functions."""

@@ -6,7 +6,7 @@ t = 0 is sign(u), and erf(alpha u) = s_t(u) with t = 1 / (2 alpha^2). All values
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from typing import Any, NamedTuple
 
 from sympy import QQ
@@ -45,7 +45,7 @@ class PairMoment(NamedTuple):
     root: Element
 
 
-@lru_cache(maxsize=None)
+@cache
 def moment(n: int, m: int, c: Covariance) -> Element:
     """E[u^n v^m]:  q1 (n-1) E[u^(n-2) v^m] + k m E[u^(n-1) v^(m-1)]."""
     if (n + m) % 2:
@@ -58,7 +58,7 @@ def moment(n: int, m: int, c: Covariance) -> Element:
     return first + (c.k * m * moment(n - 1, m - 1, c) if m else FIELD.zero)
 
 
-@lru_cache(maxsize=None)
+@cache
 def one_sign_moment(n: int, m: int, c: Covariance, t: Element) -> Element:
     """C in E[u^n v^m s_t(u)] = C sqrt(2/pi) / sqrt(q1 + t); zero unless n + m is odd."""
     if (n + m) % 2 == 0:
@@ -72,7 +72,7 @@ def one_sign_moment(n: int, m: int, c: Covariance, t: Element) -> Element:
     return lower + c.k * (mixed + moment(n, m - 1, edge))
 
 
-@lru_cache(maxsize=None)
+@cache
 def two_sign_moment(n: int, m: int, c: Covariance, s1: Element, s2: Element) -> PairMoment:
     """E[u^n v^m s_s1(u) s_s2(v)] as a PairMoment; zero unless n + m is even."""
     if (n + m) % 2:

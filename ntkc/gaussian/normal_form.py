@@ -100,7 +100,9 @@ def _sign(expr: sp.Expr, f: sp.Expr) -> sp.Expr:
     signs = {_term_sign(t) for t in terms}
     if len(signs) == 1 and None not in signs:
         return sp.Integer(signs.pop())  # type: ignore[arg-type]
-    raise NoClosedForm(f"{f}: a kink where {expr.xreplace({_POSITIVE: X})} = 0 is not at x = 0; no closed form is known")
+    raise NoClosedForm(
+        f"{f}: a kink where {expr.xreplace({_POSITIVE: X})} = 0 is not at x = 0; no closed form is known"
+    )
 
 
 def _term_sign(term: sp.Expr) -> int | None:

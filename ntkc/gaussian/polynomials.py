@@ -35,7 +35,9 @@ def fit(function: Callable[[Any], Any], low: float, high: float, tolerance: floa
             error = _largest_error(function, coefficients, low, high)
             if error < tolerance:
                 return Fit(tuple(float(c) for c in coefficients), float(error))
-    raise NtkcError(f"no polynomial of degree {HIGHEST_DEGREE} reaches the relative error {tolerance} on [{low}, {high}]")
+    raise NtkcError(
+        f"no polynomial of degree {HIGHEST_DEGREE} reaches the relative error {tolerance} on [{low}, {high}]"
+    )
 
 
 def _interpolation(function: Callable[[Any], Any], low: float, high: float, degree: int) -> list[Any]:
@@ -98,7 +100,9 @@ def fit_table(name: str, dtype: str) -> Fit:
 
 def main() -> None:
     """Print tables.py: `python -m ntkc.gaussian.polynomials > ntkc/gaussian/tables.py`."""
-    print('"""Written by `python -m ntkc.gaussian.polynomials`: polynomials of polynomials.TARGETS, with their errors."""\n')
+    print(
+        '"""Written by `python -m ntkc.gaussian.polynomials`: polynomials of polynomials.TARGETS, with their errors."""\n'
+    )
     print("TABLES: dict[tuple[str, str], tuple[tuple[float, ...], float]] = {")
     for name, dtype in TOLERANCES:
         coefficients, error = fit_table(name, dtype)

@@ -123,5 +123,3 @@ def _check_slots(graph: Graph, node: str) -> None:
         raise InvalidGraph(f"{node}: operand slots {slots} are not 0, 1, 2, ...")
     if op.arity is not None and len(slots) != op.arity:
         raise InvalidGraph(f"{node}: {type(op).__name__} takes {op.arity} operand(s), got {len(slots)}")
-
-

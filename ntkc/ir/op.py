@@ -26,8 +26,10 @@ WeightSpec = tuple[tuple[int, ...], float]
 class Requests(Protocol):
     """What a rule may ask for, by operand slot. The same rule serves pairs of samples and a sample with itself."""
 
-    arity: int
-    """Number of operands."""
+    @property
+    def arity(self) -> int:
+        """Number of operands."""
+        ...
 
     def covariance(self, i: int, j: int) -> sp.Expr:
         """K[a_i, a_j]: covariance of operand i on side 1 and operand j on side 2."""

@@ -18,7 +18,19 @@ SAMPLE = 0
 """Side of a stream that belongs to one sample, as seen while it is computed; pairs read it on side 1 and 2."""
 
 
-LETTERS = {"K": "K", "T": "T", "S": "q", "N": "n", "G": "delta", "H": "tau", "C": "c", "A": "a", "B": "b", "P": "theta", "U": "u"}
+LETTERS = {
+    "K": "K",
+    "T": "T",
+    "S": "q",
+    "N": "n",
+    "G": "delta",
+    "H": "tau",
+    "C": "c",
+    "A": "a",
+    "B": "b",
+    "P": "theta",
+    "U": "u",
+}
 """How each stream is written in programs and source."""
 
 
@@ -103,7 +115,7 @@ class Program:
     per_sample: tuple[Statement, ...]
     per_pair: tuple[Statement, ...]
     inputs: tuple[Key, ...]
-    outputs: Mapping[str, Key | sp.Expr]
+    outputs: Mapping[str, sp.Expr]
     parameters: tuple[sp.Symbol, ...] = ()
     comments: Mapping[str, str] = field(default_factory=dict[str, str])
     tables: Mapping[str, Table] = field(default_factory=dict[str, Table])
@@ -156,7 +168,7 @@ def verify(program: Program) -> Program:
         seen |= {f"{letter}1_{rest}", f"{letter}2_{rest}"}
     pair = _defined(program.per_pair, seen, program)
     for name, output in program.outputs.items():
-        read = {output.name} if isinstance(output, Key) else {s.name for s in output.free_symbols}
+        read = {s.name for s in output.free_symbols}
         missing = read - sample - pair - {p.name for p in program.parameters}
         if missing:
             raise BrokenProgram(f"output {name} reads {missing}\n{program.text()}")

@@ -184,8 +184,7 @@ class Activation(_Elementwise):
             raise UnsupportedExpr(f"Activation({self.expr!r}): text or a sympy expression is needed")
 
     def of(self, x: sp.Expr) -> sp.Expr:
-        assert isinstance(self.expr, sp.Expr)
-        return self.expr.xreplace({X: x})
+        return sp.sympify(self.expr).xreplace({X: x})
 
     @classmethod
     def examples(cls) -> tuple[Op, ...]:

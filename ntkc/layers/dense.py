@@ -119,5 +119,3 @@ def _width_scales(s: object) -> tuple[int, int]:
     if first < 1 or second < 1:
         raise InvalidInput(f"Dense(s={s!r}): s is a pair of positive whole numbers")
     return first, second
-
-

@@ -22,7 +22,7 @@ Reader = Callable[[Key], sp.Expr]
 
 @dataclass(frozen=True)
 class Streams:
-    """Covariances between nodes of one graph: zero for independent fields, bilinear over sums, else a stream to read."""
+    """Covariances between nodes of a graph: zero for independent fields, bilinear over sums, else a stream to read."""
 
     graph: Graph
     values: Values

@@ -207,5 +207,3 @@ _NUMPY: dict[str, Any] = {
     NearSlope.__name__: _arc_slope,
     EvenSlope.__name__: lambda delta: 2 * _arc_slope(delta) - 1,
 }
-
-

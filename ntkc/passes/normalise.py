@@ -218,7 +218,15 @@ def _rewritten_loop(loop: Loop, form: _Form) -> Loop:
 
 
 def _copied(form: _Form) -> _Form:
-    return _Form(set(form.covariances), set(form.tangents), dict(form.shares), {}, dict(form.linear), set(form.nonnegative), form.ratios)
+    return _Form(
+        set(form.covariances),
+        set(form.tangents),
+        dict(form.shares),
+        {},
+        dict(form.linear),
+        set(form.nonnegative),
+        form.ratios,
+    )
 
 
 def _loop_in_form(loop: Loop, form: _Form, normal_starts: Iterable[str]) -> Loop:
@@ -302,5 +310,5 @@ def _linear(expr: sp.Expr) -> dict[str, sp.Expr] | None:
     if not expanded.is_polynomial(*streams) or sp.Poly(expanded, *streams).total_degree() > 1:
         return None
     terms = {s.name.removeprefix("K_"): expanded.coeff(s, 1) for s in sorted(streams, key=str)}
-    bias = expanded.xreplace({s: sp.S.Zero for s in streams})
+    bias = expanded.xreplace(dict.fromkeys(streams, sp.S.Zero))
     return terms if bias == 0 else {**terms, BIAS: bias}

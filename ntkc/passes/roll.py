@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import networkx as nx
@@ -70,8 +71,8 @@ def roll(graph: Graph, values: Values, keep_first: bool = False) -> Graph:
     non-negative, and the block's code need not tell the signs apart.
     """
     cuts = _cut_nodes(graph)
-    segments = [_segment(graph, a, b) for a, b in zip(cuts, cuts[1:], strict=False)]
-    widths = {n: s[0] for n, s in feature_shapes(graph).items()}
+    segments = [_segment(graph, a, b) for a, b in pairwise(cuts)]
+    widths: dict[str, object] = {n: s[0] for n, s in feature_shapes(graph).items()}
     signatures = [_signature(graph, a, nodes, widths) for a, nodes in zip(cuts, segments, strict=False)]
     laws = [values[n].law for n in cuts]
     builder = GraphBuilder()
@@ -93,7 +94,7 @@ def roll(graph: Graph, values: Values, keep_first: bool = False) -> Graph:
 
 
 def find_repeats(signatures: Sequence[object], laws: Sequence[Law], first: int = 0) -> list[Repeat]:
-    """Runs of equal segments from `first` on, the longest first; a run starts and ends on nodes of the same, random law."""
+    """Runs of equal segments from `first` on, longest first; a run starts and ends on nodes of one, random law."""
     candidates = [
         Repeat(start, period, count)
         for period in range(1, LONGEST_PERIOD + 1)

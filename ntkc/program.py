@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import linecache
-from collections import namedtuple
 from collections.abc import Callable, Mapping
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import sympy as sp
+from jax.core import Tracer
 from rich.console import Console
 from rich.table import Table
 
@@ -75,7 +75,7 @@ class KernelProgram:
         names = tuple(_checked_get(g) for g in get)
         if len(set(names)) == 1:
             return _result(names)(*(self._run(n, x1, x2, values) for n in names))
-        both = dict(zip(GETS, self._run("kernel", x1, x2, values), strict=True))
+        both: dict[str, Any] = dict(zip(GETS, self._run("kernel", x1, x2, values), strict=True))
         return _result(names)(*(both[n] for n in names))
 
     def _kernel(self, x1: Any, x2: Any, values: Mapping[str, Any]) -> Kernel:
@@ -207,7 +207,7 @@ def show(table: Table) -> str:
 
 @lru_cache(maxsize=64)
 def _result(names: tuple[str, ...]) -> Any:
-    return namedtuple("Kernels", names)
+    return NamedTuple("Kernels", [(name, Any) for name in names])
 
 
 def _checked_get(get: object) -> str:
@@ -231,7 +231,7 @@ def checked_data(name: str, x: Any) -> Any:
         raise ShapeMismatch(f"{name} has shape {tuple(array.shape)}, [samples, features] is needed; {advice}")
     if 0 in array.shape:
         raise InvalidInput(f"{name} has shape {tuple(array.shape)}: it holds no samples or no features")
-    if not isinstance(array, jax.core.Tracer) and not bool(np.isfinite(np.asarray(array, float)).all()):
+    if not isinstance(array, Tracer) and not bool(np.isfinite(np.asarray(array, float)).all()):
         bad = np.argwhere(~np.isfinite(np.asarray(array, float)))[0]
         raise InvalidInput(f"{name} holds NaN or infinity, first at {tuple(int(i) for i in bad)}: remove or impute it")
     wide = jnp.issubdtype(array.dtype, jnp.floating) and jnp.dtype(array.dtype).itemsize >= 4

@@ -26,7 +26,8 @@ def fit(x, y, ridge=0.0, t=None, get="ntk"{keywords}):
     values, vectors = jnp.linalg.eigh(gram_of(x{named}) + ridge * jnp.eye(len(x)))
     floor = len(x) * jnp.finfo(values.dtype).eps * values[-1]
     if t is None and not values[0] > floor:
-        raise ValueError(f"the smallest eigenvalue is {{values[0]:.2e}}: a ridge of {{2 * floor - values[0]:.1e}} or more is needed")
+        needed = 2 * floor - values[0]
+        raise ValueError(f"the smallest eigenvalue is {{values[0]:.2e}}: a ridge of {{needed:.1e}} or more is needed")
     # (1 - exp(-v t / n)) / v is t / n in the limit v = 0
     rate = 0.0 if t is None else t / len(x)
     safe = jnp.where(values > floor, values, 1)

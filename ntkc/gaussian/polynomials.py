@@ -100,9 +100,7 @@ def fit_table(name: str, dtype: str) -> Fit:
 
 def main() -> None:
     """Print tables.py: `python -m ntkc.gaussian.polynomials > ntkc/gaussian/tables.py`."""
-    print(
-        '"""Written by `python -m ntkc.gaussian.polynomials`: polynomials of polynomials.TARGETS, with their errors."""\n'
-    )
+    print('"""Written by `python -m ntkc.gaussian.polynomials`: polynomials.TARGETS as polynomials."""\n')
     print("TABLES: dict[tuple[str, str], tuple[tuple[float, ...], float]] = {")
     for name, dtype in TOLERANCES:
         coefficients, error = fit_table(name, dtype)

@@ -1,4 +1,4 @@
-"""Written by `python -m ntkc.gaussian.polynomials`: polynomials of polynomials.TARGETS, with their errors."""
+"""Written by `python -m ntkc.gaussian.polynomials`: polynomials.TARGETS as polynomials."""
 
 TABLES: dict[tuple[str, str], tuple[tuple[float, ...], float]] = {
     ("ARCCOS", "float32"): (

@@ -104,59 +104,7 @@ def _parameters(statements: _Statements, outputs: Iterable[sp.Expr], inputs: Ite
 
 
 RESERVED = frozenset(
-    [
-        "x",
-        "x1",
-        "x2",
-        "get",
-        "pi",
-        "jax",
-        "jnp",
-        "lax",
-        "take",
-        "same",
-        "apart",
-        "stats1",
-        "stats2",
-        "nngp",
-        "ntk",
-        "kernel",
-        "variance",
-        "k",
-        "t",
-        "q",
-        "q1",
-        "q2",
-        "fit",
-        "predict",
-        "y",
-        "ridge",
-        "per_sample",
-        "pair",
-        "gram",
-        "triangle",
-        "block",
-        "padded",
-        "samples_of",
-        "inputs_of",
-        "in_blocks",
-        "onward",
-        "turn",
-        "turn1",
-        "turn2",
-        "columns",
-        "rows",
-        "root",
-        "angle",
-        "polynomial",
-        "unit",
-        "table",
-        "vectors1",
-        "vectors2",
-        "shape",
-        "size",
-        "samples",
-    ]
+    ["x", "x1", "x2", "get", "pi", "jax", "jnp", "lax", "take", "same", "apart", "stats1", "stats2", "nngp", "ntk", "kernel", "variance", "k", "t", "q", "q1", "q2", "fit", "predict", "y", "ridge", "per_sample", "pair", "gram", "triangle", "block", "padded", "samples_of", "inputs_of", "in_blocks", "onward", "turn", "turn1", "turn2", "columns", "rows", "root", "angle", "polynomial", "unit", "table", "vectors1", "vectors2", "shape", "size", "samples", "features"]
 )
 """Names that emitted modules use themselves."""
 
@@ -165,9 +113,7 @@ def _checked(symbol: sp.Symbol) -> sp.Symbol:
     """A hyper-parameter's symbol, if emitted source can have it as an argument."""
     name = symbol.name
     is_stream = re.match(r"(K|T|q|n|c|a|b|delta|tau|theta|u|gap|slope)[12]?_|block\d", name)
-    if symbol == WIDTH or (
-        name.isidentifier() and name.isascii() and not is_stream and name not in RESERVED | {"features"}
-    ):
-        if not keyword.iskeyword(name):
-            return symbol
-    raise InvalidInput(f"the symbol {name!r} cannot name a hyper-parameter; use a plain name such as w or sigma")
+    is_plain = name.isidentifier() and name.isascii() and not keyword.iskeyword(name)
+    if symbol != WIDTH and (is_stream or not is_plain or name in RESERVED):
+        raise InvalidInput(f"the symbol {name!r} cannot name a hyper-parameter; use a plain name such as w or sigma")
+    return symbol

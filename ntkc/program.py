@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import linecache
+from collections import namedtuple
 from collections.abc import Callable, Mapping
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -207,7 +208,7 @@ def show(table: Table) -> str:
 
 @lru_cache(maxsize=64)
 def _result(names: tuple[str, ...]) -> Any:
-    return NamedTuple("Kernels", [(name, Any) for name in names])
+    return namedtuple("Kernels", names)  # pyright: ignore[reportUntypedNamedTuple]
 
 
 def _checked_get(get: object) -> str:

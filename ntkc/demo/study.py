@@ -18,7 +18,7 @@ from ntkc.demo.data import Split, stratified
 from ntkc.frontends import compile
 from ntkc.program import KernelProgram
 
-RIDGES = (1e-5, 1e-4, 1e-3, 1e-2)
+RIDGES = (1e-4, 1e-3, 1e-2)
 """Candidates for the ridge, in units of the mean of the diagonal of the training kernel."""
 VALIDATION_SHARE = 0.25
 KERNELS = {"nngp": "NNGP", "ntk": "NTK"}

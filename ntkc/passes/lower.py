@@ -103,9 +103,13 @@ def _parameters(statements: _Statements, outputs: Iterable[sp.Expr], inputs: Ite
     return tuple(_checked(s) for s in found)
 
 
-RESERVED = frozenset(
-    ["x", "x1", "x2", "get", "pi", "jax", "jnp", "lax", "take", "same", "apart", "stats1", "stats2", "nngp", "ntk", "kernel", "variance", "k", "t", "q", "q1", "q2", "fit", "predict", "y", "ridge", "per_sample", "pair", "gram", "triangle", "block", "padded", "samples_of", "inputs_of", "in_blocks", "onward", "turn", "turn1", "turn2", "columns", "rows", "root", "angle", "polynomial", "unit", "table", "vectors1", "vectors2", "shape", "size", "samples", "features"]
-)
+RESERVED = {
+    *("x", "x1", "x2", "get", "pi", "jax", "jnp", "lax", "take", "same", "apart", "samples", "features"),
+    *("stats1", "stats2", "vectors1", "vectors2", "turn1", "turn2", "turn", "k", "t", "q", "q1", "q2"),
+    *("nngp", "ntk", "kernel", "variance", "per_sample", "pair", "gram", "triangle", "block", "padded", "onward"),
+    *("samples_of", "inputs_of", "in_blocks", "columns", "rows", "root", "angle", "polynomial", "table", "shape"),
+    *("fit", "predict", "y", "ridge", "size", "unit"),
+}
 """Names that emitted modules use themselves."""
 
 

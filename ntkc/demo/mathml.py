@@ -81,6 +81,7 @@ OPERATORS = {
     **{c: c for c in "+=<>()[]|,;:!/."},
 }
 FENCES = frozenset("()[]{}|‖⟨⟩.")
+RELATIONS = frozenset("=≤≥≠≈≡∼")
 LARGE = frozenset("∑∏")
 FUNCTIONS = (
     "arccos arcsin arctan cos cosh cot coth csc deg det dim exp inf ker lim ln log max min sec sin sinh sup tan tanh"
@@ -291,6 +292,9 @@ def _attached(base: str, scripts: dict[str, str], is_large: bool) -> str:
 
 
 def _operator(sign: str) -> str:
+    if sign in RELATIONS:
+        # At the start of a cell a browser would take it for a prefix and leave out its space.
+        return f'<mo form="infix">{sign}</mo>'
     if sign in LARGE:
         return f'<mo largeop="true" movablelimits="false">{sign}</mo>'
     return f'<mo stretchy="false">{sign}</mo>' if sign in FENCES else f"<mo>{escape(sign)}</mo>"

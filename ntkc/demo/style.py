@@ -58,8 +58,8 @@ math { font-family: "STIX Two Math", "Cambria Math", "Latin Modern Math", "TeX G
 .formula { overflow-x: auto; overflow-y: hidden; padding: .3rem 0; }
 .formula math { display: block math; text-align: left; width: max-content; font-size: 1.02rem; }
 mtable.aligned mtd { padding: .28em 0; text-align: left; }
-mtable.aligned mtd:nth-child(odd) { text-align: right; }
-mtable.aligned mtd:nth-child(even) { padding-left: .15em; padding-right: 1.6em; }
+mtable.aligned mtd:nth-child(odd) { text-align: right; text-align: -webkit-right; }
+mtable.aligned mtd:nth-child(even) { padding-right: 1.6em; }
 pre { background: var(--panel); border: 1px solid var(--line); border-radius: 8px; padding: .8rem 1rem; overflow: auto;
   max-height: 34rem; font: 12.5px/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
 """

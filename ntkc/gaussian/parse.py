@@ -23,8 +23,14 @@ LARGEST_NUMBER = 100
 LONGEST_FRACTION = 4000
 """Bits of a numerator or denominator."""
 
-LARGEST_ROOT = 1000
-"""Products of roots have the product of their degrees."""
+LARGEST_ROOT = 100
+"""Degree of all roots of a number together: sympy seeks the minimal polynomial of what it compares."""
+
+LONGEST_RADICAND = 64
+"""Bits of a fraction under a root: sympy factors it."""
+
+LARGEST_EXPONENT = 1000
+"""A number that exp and its kin are taken of, alone or added to x."""
 
 CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-*/().,^ \t")
 CONSTANTS: dict[str, sp.Expr] = {"pi": sp.pi, "E": sp.E}
@@ -37,6 +43,10 @@ def _relu(x: sp.Expr) -> sp.Expr:
 
 def _gelu(x: sp.Expr) -> sp.Expr:
     return x / 2 * (1 + sp.erf(x / sp.sqrt(2)))
+
+
+def _sqrt(x: sp.Expr) -> sp.Expr:
+    return _power(x, sp.S.Half)
 
 
 def _sigmoid(x: sp.Expr) -> sp.Expr:
@@ -52,9 +62,12 @@ FUNCTIONS: dict[str, Callable[..., sp.Expr]] = {
     "sigmoid": _sigmoid,
     "abs": sp.Abs,
     **{name: getattr(sp, name) for name in ("Abs", "erf", "erfc", "exp", "sin", "cos", "sinh", "cosh", "tanh")},
-    **{name: getattr(sp, name) for name in ("sign", "Heaviside", "sqrt", "log", "atan")},
+    **{name: getattr(sp, name) for name in ("sign", "Heaviside", "log", "atan")},
+    "sqrt": _sqrt,
     **EXTREMES,
 }
+
+EXPONENTIALS = ("exp", "sinh", "cosh", "tanh", "sigmoid")
 
 OPERATORS: dict[type[ast.operator], Callable[[sp.Expr, sp.Expr], sp.Expr]] = {
     ast.Add: lambda a, b: a + b,  # type: ignore[operator]
@@ -138,18 +151,23 @@ def _compound(node: ast.expr, names: Mapping[str, sp.Expr], depth: int) -> sp.Ex
 
 def _bounded(expr: sp.Expr) -> sp.Expr:
     """The expression, if its constants are small enough to be computed in no time."""
-    number = expr.as_independent(*expr.free_symbols, as_Add=False)[0] if expr.free_symbols else expr
+    number = _number_part(expr, as_add=False)
     if _size(number) > LARGEST_NUMBER:
         raise UnsupportedExpr(f"a number of more than {LARGEST_NUMBER} parts")
     if number.has(sp.I) or number.is_real is False:
         raise UnsupportedExpr(f"{number} is not finite and real")
     if any(_bits(r) > LONGEST_FRACTION for r in number.atoms(sp.Rational)):
         raise UnsupportedExpr(f"a fraction of more than {LONGEST_FRACTION} bits")
-    if any(p.exp.is_Rational and p.exp.q > LARGEST_ROOT for p in number.atoms(sp.Pow)):
+    if math.prod(p.exp.q for p in number.atoms(sp.Pow) if p.exp.is_Rational) > LARGEST_ROOT:
         raise UnsupportedExpr(f"roots of a degree beyond {LARGEST_ROOT}")
     if abs(sp.N(number)) > LARGEST_CONSTANT:
         raise UnsupportedExpr(f"constants are at most {LARGEST_CONSTANT:g}")
     return expr
+
+
+def _number_part(expr: sp.Expr, as_add: bool) -> sp.Expr:
+    """The number that the rest of an expression is added to, or multiplied with."""
+    return expr.as_independent(*expr.free_symbols, as_Add=as_add)[0] if expr.free_symbols else expr
 
 
 def _bits(number: sp.Rational) -> int:
@@ -188,6 +206,8 @@ def _operation(op: ast.operator, left: sp.Expr, right: sp.Expr) -> sp.Expr:
 def _power(base: sp.Expr, exponent: sp.Expr) -> sp.Expr:
     if not isinstance(exponent, sp.Rational) or abs(exponent) > HIGHEST_POWER or exponent.q > LARGEST_ROOT:
         raise UnsupportedExpr(f"exponents are fractions of at most {HIGHEST_POWER}, over at most {LARGEST_ROOT}")
+    if not exponent.is_Integer and _bits(base.as_coeff_Mul(rational=True)[0]) > LONGEST_RADICAND:
+        raise UnsupportedExpr(f"a root of a fraction of more than {LONGEST_RADICAND} bits")
     if base.is_zero and exponent <= 0:
         raise UnsupportedExpr("division by zero")
     if base.is_negative and not exponent.is_Integer:
@@ -205,4 +225,6 @@ def _call(node: ast.Call, names: Mapping[str, sp.Expr], depth: int) -> sp.Expr:
     arguments = [_build(a, names, depth) for a in node.args]
     if sum(_size(a) for a in arguments) > LARGEST_EXPRESSION:
         raise UnsupportedExpr(f"the argument of {name} has more than {LARGEST_EXPRESSION} parts")
+    if name in EXPONENTIALS and abs(sp.N(_number_part(arguments[0], as_add=True))) > LARGEST_EXPONENT:
+        raise UnsupportedExpr(f"{name} of a number beyond {LARGEST_EXPONENT}")
     return sp.sympify(FUNCTIONS[name](*arguments))

@@ -207,7 +207,7 @@ BAD = [
     (changed([*NODE, "W_std"], float("inf")), InvalidGraph, "Dense(W_std=inf): a finite number"),
     (changed([*NODE, "W_std"], {"sym": "w"}), InvalidGraph, "node 'dense1': W_std: {'sym': 'w'}: a sympy expression"),
     (changed([*NODE, "W_std"], {"expr": "x"}), UnsupportedExpr, "W_std: expression 'x': unknown name 'x'"),
-    (changed([*NODE, "W_std"], {"expr": "sqrt(-1)"}), UnsupportedExpr, "not finite and real"),
+    (changed([*NODE, "W_std"], {"expr": "sqrt(-1)"}), UnsupportedExpr, "root of a negative number"),
     (changed([*NODE, "b_std"], True), InvalidGraph, "Dense(b_std=True)"),
     (changed([*NODE, "parameterization"], "mup"), UnknownName, "no parameterization 'mup'; have ntk, standard"),
     (changed([*NODE, "s"], [1, 2, 3]), InvalidGraph, "Dense(s=(1, 2, 3)): a list of 2, each a whole number"),

@@ -1,0 +1,43 @@
+"""Options and fixtures of all tests."""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def pytest_addoption(parser):
+    parser.addoption("--rewrite-golden", action="store_true", help="write tests/golden anew instead of comparing")
+
+
+@pytest.fixture
+def golden(request):
+    """check(name, text): text equals the golden file, or becomes it under --rewrite-golden."""
+
+    def check(name, text):
+        file = GOLDEN / name
+        if request.config.getoption("--rewrite-golden"):
+            file.write_text(text, encoding="utf-8")
+        assert file.exists(), f"no {file}; write it with pytest --rewrite-golden"
+        assert text == file.read_text(encoding="utf-8"), f"{name} changed; on purpose? pytest --rewrite-golden"
+
+    return check
+
+
+@pytest.fixture
+def x64():
+    """Everything in float64."""
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture
+def pair():
+    """Rows x1 [5, 6] and x2 [4, 6], with a duplicate and an opposite pair among them."""
+    rng = np.random.default_rng(0)
+    x1, x2 = rng.standard_normal((5, 6)), rng.standard_normal((4, 6))
+    x2[0], x2[1] = x1[0], -x1[1]
+    return x1, x2

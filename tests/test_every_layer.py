@@ -1,0 +1,159 @@
+"""What holds for each layer, checked on the examples that the layer itself gives."""
+
+import inspect
+import json
+from dataclasses import dataclass, fields
+
+import jax
+import numpy as np
+import pytest
+
+import ntkc
+from ntkc import stax
+from ntkc.frontends import to_graph
+from ntkc.ir.graph import op_of, ordered
+from ntkc.ir.op import OPS, Op, public_ops
+from ntkc.layers.activations import Relu
+from ntkc.layers.inputs import Input
+
+PEER_ARGUMENTS = {
+    "Dense": ("out_dim", "W_std", "b_std", "batch_axis", "channel_axis", "parameterization", "s"),
+    "Identity": (),
+    "Flatten": ("batch_axis", "batch_axis_out"),
+    "FanOut": ("num",),
+    "FanInSum": (),
+    "Relu": ("do_stabilize",),
+    "LeakyRelu": ("alpha", "do_stabilize"),
+    "ABRelu": ("a", "b", "do_stabilize"),
+    "Abs": ("do_stabilize",),
+    "Erf": ("a", "b", "c"),
+    "Sin": ("a", "b", "c"),
+    "Cos": ("a", "b", "c"),
+    "Exp": ("a", "b"),
+    "Monomial": ("degree",),
+    "Polynomial": ("coef",),
+}
+"""Argument names of neural_tangents.stax 0.6.5, from inspect.signature."""
+OWN_ARGUMENTS = {"Activation": ("expr",)}
+"""Layers that the peer does not have."""
+IN_GRAPHS_ONLY = {"Input"}
+"""Written in graphs and documents; stax puts it there by itself."""
+EXAMPLES = [op for name in sorted(public_ops()) for op in public_ops()[name].examples()]
+
+
+def without_examples():
+    """Public layers that the tests below would pass over."""
+    return [name for name, op in public_ops().items() if not op.examples()]
+
+
+def layer_of(op):
+    """The layer of `stax` with the fields of an Op."""
+    return getattr(stax, type(op).__name__)(**{f.name: getattr(op, f.name) for f in fields(op)})
+
+
+def network(op):
+    """Dense -> layer -> Dense."""
+    first, last = stax.Dense(4, 1.1, 0.3), stax.Dense(2, 1.2, 0.1)
+    name = type(op).__name__
+    if name == "Input":
+        return stax.serial(first, last)
+    if name == "FanOut":
+        return stax.serial(first, layer_of(op), stax.FanInSum(), last)
+    if name == "FanInSum":
+        branches = stax.parallel(stax.Relu(), stax.serial(stax.Erf(), stax.Dense(4)))
+        return stax.serial(first, stax.FanOut(2), branches, layer_of(op), last)
+    return stax.serial(first, layer_of(op), last)
+
+
+def of_examples(test):
+    return pytest.mark.parametrize("op", EXAMPLES, ids=lambda op: op.label())(test)
+
+
+def test_every_layer_has_examples():
+    assert without_examples() == []
+
+
+def test_a_layer_without_examples_is_found():
+    @dataclass(frozen=True)
+    class Forgotten(Relu):
+        examples = Op.examples
+
+    try:
+        assert without_examples() == ["Forgotten"]
+    finally:
+        del OPS["Forgotten"]
+    assert "Forgotten" not in public_ops()
+
+
+@pytest.mark.parametrize("name", sorted(public_ops()))
+def test_docstring_starts_with_a_formula(name):
+    first = (inspect.getdoc(public_ops()[name]) or "").split("\n")[0]
+    assert any(mark in first for mark in ("=", "->", "x", "(", "^")), first
+    assert first != inspect.getdoc(Op)
+
+
+@pytest.mark.parametrize("name", sorted(set(public_ops()) - IN_GRAPHS_ONLY))
+def test_stax_has_the_layer_with_the_peers_arguments(name):
+    expected = {**PEER_ARGUMENTS, **OWN_ARGUMENTS}[name]
+    assert tuple(inspect.signature(getattr(stax, name)).parameters) == expected
+    assert inspect.getdoc(getattr(stax, name))
+
+
+@of_examples
+def test_finite_network(op):
+    rng = np.random.default_rng(0)
+    shape, arity = (3, 4), 2 if op.arity is None else 1
+    operands = [np.float32(rng.standard_normal(shape)) for _ in range(arity)]
+    specs = op.weights([shape[1:]] * arity)
+    weights = [None if s is None else np.float32(s[1] * rng.standard_normal(s[0])) for s in specs]
+    output = op.forward(weights, operands, stax._pointwise)
+    (width,) = op.shape([shape[1:]] * arity) if not isinstance(op, Input) else (4,)
+    assert output.shape == (3, width)
+    assert np.isfinite(output).all()
+
+
+@of_examples
+def test_stax_layer_runs(op):
+    init_fn, apply_fn, _ = network(op)
+    output_shape, params = init_fn(jax.random.PRNGKey(0), (-1, 6))
+    y = apply_fn(params, np.ones((3, 6), np.float32))
+    assert output_shape == (-1, 2)
+    assert y.shape == (3, 2)
+    assert np.isfinite(y).all()
+
+
+@of_examples
+def test_json_round_trip(op):
+    graph = to_graph(network(op))
+    document = json.loads(json.dumps(ntkc.to_json(network(op)), allow_nan=False))
+    again = ntkc.from_json(document)
+    assert list(again.edges(keys=True)) == list(graph.edges(keys=True))
+    assert [op_of(again, n) for n in ordered(again)] == [op_of(graph, n) for n in ordered(graph)]
+    assert isinstance(op, Input) or op in [op_of(again, n) for n in again]
+
+
+@of_examples
+@pytest.mark.usefixtures("x64")
+def test_kernel(op, pair):
+    x = pair[0]
+    program = ntkc.compile(network(op))
+    for gram, apart in zip(program(x, None, ("nngp", "ntk")), program(x, x, ("nngp", "ntk")), strict=True):
+        scale = np.abs(np.diag(gram)).max()
+        assert np.isfinite(gram).all()
+        np.testing.assert_array_equal(gram, gram.T)
+        assert np.linalg.eigvalsh(gram).min() > -1e-12 * scale
+        # Without x2 the diagonal is known to be of equal samples; with x2 rho rounds, and kinks take its square root.
+        np.testing.assert_allclose(gram, apart, rtol=0, atol=1e-7 * scale)
+        off = ~np.eye(len(x), dtype=bool)
+        np.testing.assert_allclose(np.asarray(gram)[off], np.asarray(apart)[off], rtol=1e-12)
+
+
+@of_examples
+def test_latex(op):
+    program = ntkc.compile(network(op))
+    for get in ("nngp", "ntk"):
+        text = program.latex(get)
+        assert text.startswith("\\begin{aligned}\n")
+        assert text.endswith("\n\\end{aligned}")
+        assert text.count("{") == text.count("}")
+        assert text.count("\\left") == text.count("\\right")

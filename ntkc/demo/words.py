@@ -54,6 +54,7 @@ def method() -> str:
         f"diagonal of the kernel, and the scale of the predictive variance are those of the best likelihood on "
         f"{VALIDATION_SHARE:.0%} of the training set, held out for this and given back for the final fit; the test set "
         "chooses neither, though the best row is named by its test accuracy. NLL: negative log "
-        "likelihood of the Gaussian predictions, noise σ² included, averaged over test samples and outputs. Seconds: symbolic compilation; both kernels, with XLA's compilation; all solves. "
+        "likelihood of the Gaussian predictions, noise σ² included, averaged over test samples and outputs. "
+        "Seconds: symbolic compilation; both kernels, with XLA's compilation; all solves. "
         "The first two are shared by the two rows of a network."
     )

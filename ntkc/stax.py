@@ -20,6 +20,7 @@ from jax import lax, random
 
 from ntkc.backends.expression import function_text
 from ntkc.errors import InvalidGraph, InvalidInput, ShapeMismatch, unknown
+from ntkc.ir.exact import whole
 from ntkc.ir.graph import Graph, GraphBuilder
 from ntkc.ir.op import Op, Scalar
 from ntkc.ir.value import Law
@@ -324,9 +325,7 @@ def parallel(*layers: Any) -> Layer:
 
 def repeat(layer: Any, n: int) -> Layer:
     """One layer n times, each with weights of its own; outputs need the shape of inputs."""
-    if isinstance(n, bool) or not isinstance(n, int) or n < 0:
-        raise InvalidInput(f"repeat(layer, {n!r}): the number of times is a whole number of at least 0")
-    return Layer(Repeat("repeat", tree_of(layer), n))
+    return Layer(Repeat("repeat", tree_of(layer), whole(n, "repeat n", 0)))
 
 
 def _layer(op: Op) -> Layer:

@@ -13,6 +13,20 @@ SHORT = 10
 """A float whose decimal text has at most this many digits means that decimal."""
 
 
+def whole(value: object, name: str, least: int = 1, most: int | None = None) -> int:
+    """A whole number in its range, numpy's included.
+
+    Raises:
+        InvalidInput: for anything else.
+    """
+    is_whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    number = int(value) if isinstance(value, numbers.Integral) and is_whole else least - 1
+    if number < least or (most is not None and number > most):
+        bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
+        raise InvalidInput(f"{name} = {value!r}: a whole number {bounds} is needed")
+    return number
+
+
 def exact(value: object, name: str = "value") -> sp.Expr:
     """0.1 -> 1/10,  2**0.5 -> sqrt(2),  Symbol("w") -> w,  other floats -> their shortest exact decimal.
 

@@ -121,5 +121,7 @@ def _check_slots(graph: Graph, node: str) -> None:
     slots = sorted(slot for _, _, slot in graph.in_edges(node, keys=True))
     if slots != list(range(len(slots))):
         raise InvalidGraph(f"{node}: operand slots {slots} are not 0, 1, 2, ...")
+    if op.arity is None and not slots:
+        raise InvalidGraph(f"{node}: {type(op).__name__} has no operand; draw an edge from each layer it joins")
     if op.arity is not None and len(slots) != op.arity:
         raise InvalidGraph(f"{node}: {type(op).__name__} takes {op.arity} operand(s), got {len(slots)}")

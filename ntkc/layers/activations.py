@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import sympy as sp
@@ -9,7 +10,7 @@ import sympy as sp
 from ntkc.errors import InvalidInput, UnsupportedExpr
 from ntkc.gaussian.normal_form import HIGHEST_POWER, X
 from ntkc.gaussian.parse import parse
-from ntkc.ir.exact import exact
+from ntkc.ir.exact import exact, whole
 from ntkc.ir.op import Op, Scalar
 from ntkc.layers.pointwise import _Elementwise  # pyright: ignore[reportPrivateUsage]
 
@@ -137,9 +138,7 @@ class Monomial(_Elementwise):
     degree: int
 
     def __post_init__(self) -> None:
-        is_whole = isinstance(self.degree, int) and not isinstance(self.degree, bool)
-        if not is_whole or not 0 <= self.degree <= HIGHEST_POWER:
-            raise InvalidInput(f"Monomial(degree={self.degree!r}): a whole number from 0 to {HIGHEST_POWER}")
+        object.__setattr__(self, "degree", whole(self.degree, "Monomial degree", 0, HIGHEST_POWER))
 
     def of(self, x: sp.Expr) -> sp.Expr:
         return x**self.degree
@@ -156,7 +155,11 @@ class Polynomial(_Elementwise):
     coef: tuple[Scalar, ...]
 
     def __post_init__(self) -> None:
+        if not isinstance(self.coef, Iterable) or isinstance(self.coef, str):
+            raise InvalidInput(f"Polynomial(coef={self.coef!r}): a sequence of coefficients is needed")
         coef = tuple(self.coef)
+        for i, c in enumerate(coef):
+            exact(c, f"coef[{i}]")
         if not 1 <= len(coef) <= HIGHEST_POWER + 1:
             raise InvalidInput(f"Polynomial(coef={coef}): from 1 to {HIGHEST_POWER + 1} coefficients")
         object.__setattr__(self, "coef", tuple(c if isinstance(c, (int, sp.Expr)) else float(c) for c in coef))

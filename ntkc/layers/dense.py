@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import sympy as sp
 
 from ntkc.errors import InvalidInput, ShapeMismatch, unknown
-from ntkc.ir.exact import exact
+from ntkc.ir.exact import exact, whole
 from ntkc.ir.op import Op, Requests, Scalar, Shape, WeightSpec
 from ntkc.ir.value import Law, Value, variable
 
@@ -34,8 +34,7 @@ class Dense(Op):
     s: tuple[int, int] = (1, 1)
 
     def __post_init__(self) -> None:
-        if isinstance(self.out_dim, bool) or not isinstance(self.out_dim, int) or self.out_dim < 1:
-            raise InvalidInput(f"Dense(out_dim={self.out_dim!r}): the output width is a positive whole number")
+        object.__setattr__(self, "out_dim", whole(self.out_dim, "Dense out_dim"))
         if not isinstance(self.parameterization, str) or self.parameterization.lower() not in PARAMETERIZATIONS:
             raise unknown("parameterization", self.parameterization, PARAMETERIZATIONS)
         exact(self.W_std, "W_std")

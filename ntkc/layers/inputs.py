@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import sympy as sp
 
-from ntkc.errors import InvalidInput
+from ntkc.ir.exact import whole
 from ntkc.ir.op import Op, Requests, Shape
 from ntkc.ir.value import Law, Value, variable
 
@@ -36,8 +36,8 @@ class Input(_Source):
     features: int | None = None
 
     def __post_init__(self) -> None:
-        if self.features is not None and (not isinstance(self.features, int) or self.features < 1):
-            raise InvalidInput(f"Input(features={self.features!r}): a positive number of features, or None for any")
+        if self.features is not None:
+            object.__setattr__(self, "features", whole(self.features, "Input features"))
 
     @classmethod
     def examples(cls) -> tuple[Op, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Any, ClassVar
 
@@ -13,6 +13,7 @@ import sympy as sp
 from ntkc.errors import NoClosedForm, NoInfiniteLimit
 from ntkc.gaussian.dual import dual, dual_of_derivatives, evaluate
 from ntkc.gaussian.normal_form import X
+from ntkc.ir.exact import exact
 from ntkc.ir.op import Op, Requests, Shape
 from ntkc.ir.value import Law, Value
 
@@ -101,7 +102,11 @@ def split_terms(expr: sp.Expr, variables: tuple[sp.Symbol, ...]) -> tuple[Term, 
 
 @dataclass(frozen=True)
 class _Elementwise(_Pointwise):
-    """One nonlinearity; a subclass says what `of(x)` is."""
+    """One nonlinearity; a subclass says what `of(x)` is. Its fields are numbers or sympy expressions."""
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            exact(getattr(self, f.name), f.name)
 
     @abstractmethod
     def of(self, x: sp.Expr) -> sp.Expr:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import sympy as sp
 
-from ntkc.errors import InvalidInput
+from ntkc.ir.exact import whole
 from ntkc.ir.op import Op, Requests, Shape
 from ntkc.ir.value import Value
 
@@ -60,8 +60,7 @@ class FanOut(_Transparent):
     num: int = 2
 
     def __post_init__(self) -> None:
-        if isinstance(self.num, bool) or not isinstance(self.num, int) or self.num < 1:
-            raise InvalidInput(f"FanOut(num={self.num!r}): the number of branches is a positive whole number")
+        object.__setattr__(self, "num", whole(self.num, "FanOut num"))
 
     @classmethod
     def examples(cls) -> tuple[Op, ...]:

@@ -145,7 +145,7 @@ BAD = {
     "missing field": (chain(INPUT, {"op": "Dense"}), InvalidGraph, "its fields are out_dim"),
     "wrong type": (chain(INPUT, {"op": "Dense", "out_dim": "5"}), InvalidGraph, "Dense(out_dim='5'): a whole number"),
     "unhashable": (chain(INPUT, DENSE, {"op": "Erf", "a": [1]}), InvalidGraph, "node 2: Erf(a=[1])"),
-    "out of range": (chain(INPUT, {"op": "Dense", "out_dim": 0}), NtkcError, "node 1: Dense(out_dim=0)"),
+    "out of range": (chain(INPUT, {"op": "Dense", "out_dim": 0}), NtkcError, "node 1: Dense out_dim = 0"),
     "object and fields": (chain(INPUT, {"op": Relu(), "a": 1}), InvalidGraph, "give one of them"),
     "cycle": (with_edges(chain(INPUT, DENSE, RELU), (2, 1)), InvalidGraph, "cycle, 1 -> 2 -> 1"),
     "self loop": (with_edges(chain(INPUT, DENSE), (1, 1)), InvalidGraph, "cycle, 1 -> 1"),

@@ -76,7 +76,12 @@ def forward(spec: list[Any], pair: Any) -> Any:
 
 
 def dense(
-    p: Pair, out_dim: int, W_std: float = 1.0, b_std: float | None = None, parameterization: str = "ntk", s: Any = (1, 1)
+    p: Pair,
+    out_dim: int,
+    W_std: float = 1.0,
+    b_std: float | None = None,
+    parameterization: str = "ntk",
+    s: Any = (1, 1),
 ) -> Pair:
     """Lee et al. 2018, Jacot et al. 2018; Sohl-Dickstein et al. 2020 for the standard parameterization."""
     # 2**0.5 means the root of 2; any other float means its decimal.
@@ -158,7 +163,11 @@ def isserlis(i: int, j: int, q1: Any, q2: Any, k: Any) -> Any:
     for m in range(min(i, j) + 1):
         if (i - m) % 2 == 0 and (j - m) % 2 == 0:
             n1, n2 = (i - m) // 2, (j - m) // 2
-            ways = mp.factorial(i) * mp.factorial(j) / (mp.factorial(m) * mp.factorial(n1) * mp.factorial(n2) * 2 ** (n1 + n2))
+            ways = (
+                mp.factorial(i)
+                * mp.factorial(j)
+                / (mp.factorial(m) * mp.factorial(n1) * mp.factorial(n2) * 2 ** (n1 + n2))
+            )
             total += ways * k**m * q1**n1 * q2**n2
     return total
 

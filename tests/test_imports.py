@@ -33,7 +33,9 @@ GROUPS = (
 RANK = {name: rank for rank, group in enumerate(GROUPS) for name in group}
 RUNS_JAX = {"kernel", "program", "stax", "predict", "demo", "cli"}
 RUNS_SOURCE = {"program.py", "stax.py"}
-FORBIDDEN_CALLS = {"eval", "__import__", "parse_expr", "lambdify", "import_module", "getoutput", "system"}
+MAKES_NUMPY = {"passes/collapse.py"}
+"""Files that run what sympy.lambdify writes: of streams and numbers, no text of users."""
+FORBIDDEN_CALLS = {"eval", "__import__", "parse_expr", "import_module", "getoutput", "system"}
 FORBIDDEN_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "marshal", "shelve", "subprocess", "ctypes"}
 FILES = sorted(ROOT.rglob("*.py"))
 
@@ -92,13 +94,15 @@ def test_file(file):
     assert not {m.split(".")[0] for m in modules} & FORBIDDEN_MODULES
     names = {name for name, _ in called(tree)}
     assert not names & FORBIDDEN_CALLS
-    assert "exec" not in names or str(file.relative_to(ROOT)) in RUNS_SOURCE
+    place = file.relative_to(ROOT).as_posix()
+    assert "exec" not in names or place in RUNS_SOURCE
+    assert "lambdify" not in names or place in MAKES_NUMPY
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(ROOT)))
 def test_sympify_gets_no_text(file):
     for name, node in called(tree_of(file)):
-        is_text = any(isinstance(a, (ast.Constant, ast.JoinedStr)) and isinstance(getattr(a, "value", ""), str) for a in node.args)
+        is_text = any(isinstance(getattr(a, "value", None), str) or isinstance(a, ast.JoinedStr) for a in node.args)
         assert not (name in ("sympify", "S") and is_text), ast.unparse(node)
 
 

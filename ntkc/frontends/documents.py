@@ -34,15 +34,12 @@ DEEPEST = 10
 LONGEST_NAME = 200
 
 
-def to_json(net: Any) -> dict[str, Any]:
-    """Whatever `compile` takes  ->  a document for `json.dump`; `from_json` reads the same network back.
+def document_of(graph: Graph) -> dict[str, Any]:
+    """A graph  ->  a document for `json.dump`; `from_json` reads the same network back.
 
     Raises:
         UnsupportedExpr: a hyper-parameter or activation that text cannot hold.
     """
-    from ntkc.frontends.networks import to_graph  # networks imports this module
-
-    graph = to_graph(net)
     nodes = [_node_document(graph, n) for n in ordered(graph)]
     return {"format": FORMAT, "version": VERSION, "nodes": nodes, "output": graph.graph["output"]}
 

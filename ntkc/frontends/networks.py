@@ -8,7 +8,7 @@ from typing import Any
 import networkx as nx
 
 from ntkc.errors import InvalidGraph
-from ntkc.frontends.documents import from_json
+from ntkc.frontends.documents import document_of, from_json
 from ntkc.frontends.graphs import from_networkx
 from ntkc.ir.graph import Graph
 from ntkc.layers.inputs import Input
@@ -28,6 +28,15 @@ def to_graph(net: Any) -> Graph:
         f"{type(net).__name__} is no network: stax layers, a networkx graph whose nodes carry `op`, "
         "or a JSON document are needed"
     )
+
+
+def to_json(net: Any) -> dict[str, Any]:
+    """Whatever `compile` takes  ->  a document for `json.dump`; `from_json` reads the same network back.
+
+    Raises:
+        UnsupportedExpr: a hyper-parameter or activation that text cannot hold.
+    """
+    return document_of(to_graph(net))
 
 
 def compile(net: Any, *, until: str | None = None) -> Any:

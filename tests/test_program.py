@@ -1,0 +1,428 @@
+"""KernelProgram: how it is called, what it returns, its formula, and the module that it saves."""
+
+import dataclasses
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import sympy as sp
+
+import ntkc
+from ntkc import predict, stax
+from ntkc.errors import InvalidInput, ShapeMismatch, UnknownName
+from ntkc.frontends import from_json
+
+RELU = stax.serial(stax.Dense(8, 1.4, 0.2), stax.Relu(), stax.Dense(8, 1.4, 0.2), stax.Relu(), stax.Dense(3, 1.1))
+DEEP = stax.serial(*[stax.Dense(8, 1.4, 0.2), stax.Relu()] * 5, stax.Dense(1))
+ZONAL = stax.serial(*[stax.Dense(8, 1.4), stax.Relu()] * 3, stax.Dense(1))
+ERF = stax.serial(stax.Dense(8, 1.5, 0.1), stax.Erf(), stax.Dense(8, 1.5, 0.1), stax.Erf(), stax.Dense(1))
+SUM = stax.serial(
+    stax.Dense(8, 1.2), stax.FanOut(2), stax.parallel(stax.Relu(), stax.Sin()), stax.FanInSum(), stax.Dense(1, 1.1, 0.3)
+)
+STANDARD = stax.serial(
+    stax.Dense(8, 1.2, 0.1, parameterization="standard"),
+    stax.Abs(),
+    stax.Dense(1, 1.1, 0.3, parameterization="standard"),
+)
+RESIDUAL = stax.serial(
+    stax.Dense(8, 1.2, 0.1),
+    stax.FanOut(2),
+    stax.parallel(stax.serial(stax.Relu(), stax.Dense(8, 1.1, 0.2)), stax.Identity()),
+    stax.FanInSum(),
+    stax.Relu(),
+    stax.Dense(1),
+)
+NETS = {
+    "relu": RELU,
+    "deep": DEEP,
+    "zonal": ZONAL,
+    "erf": ERF,
+    "sum": SUM,
+    "standard": STANDARD,
+    "residual": RESIDUAL,
+    "linear": stax.Dense(2, 1.5, 0.5),
+}
+W, B = sp.symbols("W_std b")
+OPEN = stax.serial(stax.Dense(8, W, B), stax.Relu(), stax.Dense(1, W))
+
+
+@pytest.fixture(scope="module")
+def relu():
+    return ntkc.compile(RELU)
+
+
+@pytest.fixture(scope="module")
+def open_program():
+    return ntkc.compile(OPEN)
+
+
+# --- calls ---
+
+
+def test_get(relu, pair):
+    nngp, ntk = relu(*pair, "nngp"), relu(*pair, "ntk")
+    assert nngp.shape == ntk.shape == (5, 4)
+    both = relu(*pair, ("ntk", "nngp"))
+    assert both._fields == ("ntk", "nngp")
+    np.testing.assert_allclose(both.ntk, ntk, rtol=1e-6)
+    np.testing.assert_allclose(both.nngp, nngp, rtol=1e-6)
+    assert relu(*pair, ("ntk",))._fields == ("ntk",)
+    np.testing.assert_array_equal(relu(*pair, "NTK"), ntk)
+    assert relu(*pair, ["nngp", "NTK"])._fields == ("nngp", "ntk")
+
+
+def test_kernel_fields(relu, pair):
+    kernel = relu(*pair)
+    assert isinstance(kernel, ntkc.Kernel)
+    np.testing.assert_allclose(kernel.nngp, relu(*pair, "nngp"), rtol=1e-6)
+    np.testing.assert_allclose(kernel.ntk, relu(*pair, "ntk"), rtol=1e-6)
+    np.testing.assert_allclose(kernel.cov1, np.diag(relu(pair[0], None, "nngp")), rtol=1e-6)
+    np.testing.assert_allclose(kernel.cov2, np.diag(relu(pair[1], None, "nngp")), rtol=1e-6)
+    assert (kernel.x1_is_x2, kernel.is_gaussian, kernel.is_input) == (False, True, False)
+    assert (kernel.shape1, kernel.shape2) == ((5, 3), (4, 3))
+
+
+def test_kernel_of_one_set(relu, pair):
+    kernel = relu(pair[0])
+    assert kernel.x1_is_x2
+    assert kernel.cov2 is None
+    assert kernel.shape1 == kernel.shape2 == (5, 3)
+    assert kernel.nngp.shape == kernel.ntk.shape == (5, 5)
+
+
+def test_kernel_before_a_dense_layer_is_not_gaussian(pair):
+    kernel = ntkc.compile(stax.serial(stax.Dense(7), stax.Relu()))(*pair)
+    assert not kernel.is_gaussian
+    assert kernel.shape1 == (5, 7)
+    kernel = ntkc.compile(stax.Identity())(*pair)
+    assert kernel.is_input
+    np.testing.assert_allclose(kernel.nngp, pair[0] @ pair[1].T / 6, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(kernel.ntk, np.zeros((5, 4)))
+
+
+@pytest.mark.parametrize("get", ["variance", "ntkgp", 3, ("nngp", "cov1")])
+def test_unknown_get_lists_the_kernels(relu, pair, get):
+    with pytest.raises(UnknownName, match="have nngp, ntk"):
+        relu(*pair, get)
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64, np.int32, np.int64, np.uint8, bool])
+@pytest.mark.parametrize("is_jax", [False, True])
+@pytest.mark.parametrize("wide", [False, True])
+def test_types(relu, kind, is_jax, wide):
+    with jax.enable_x64(wide):
+        x = np.array([[1, 2, 0], [1, 0, 3]]).astype(kind)
+        x = jnp.asarray(x, jnp.dtype(kind) if wide else None) if is_jax else x
+        expected = np.float64 if (wide and np.dtype(kind).kind != "f") or (wide and kind is np.float64) else np.float32
+        kernel = relu(x)
+        assert {kernel.nngp.dtype, kernel.ntk.dtype, kernel.cov1.dtype} == {np.dtype(expected)}
+
+
+def test_lists_and_mixed_types(relu, pair):
+    expected = relu(*pair, "ntk")
+    np.testing.assert_allclose(relu(pair[0].tolist(), pair[1].tolist(), "ntk"), expected, rtol=1e-6)
+    with jax.enable_x64(True):
+        assert relu(np.float32(pair[0]), pair[1], "ntk").dtype == np.float64
+        assert relu(np.float32(pair[0]), np.float32(pair[1]), "ntk").dtype == np.float32
+
+
+def test_data_are_not_changed(relu, pair):
+    copies = [x.copy() for x in pair]
+    relu(*pair)
+    for x, copy in zip(pair, copies, strict=True):
+        np.testing.assert_array_equal(x, copy)
+
+
+def test_jit_and_vmap_over_a_program(relu, pair):
+    x1, x2 = (jnp.asarray(x) for x in pair)
+    np.testing.assert_allclose(jax.jit(lambda a, b: relu(a, b, "ntk"))(x1, x2), relu(x1, x2, "ntk"), rtol=1e-5)
+
+
+DATA = {
+    "nan": (np.array([[1.0, np.nan]]), InvalidInput, ("x1", "NaN", "(0, 1)")),
+    "inf": (np.array([[1.0, 2.0], [np.inf, 0.0]]), InvalidInput, ("x1", "infinity", "(1, 0)")),
+    "1-D": (np.ones(3), ShapeMismatch, ("x1", "(3,)", "[samples, features]", "x[:, None]")),
+    "0-D": (1.0, ShapeMismatch, ("x1", "()")),
+    "3-D": (np.ones((2, 3, 4)), ShapeMismatch, ("x1", "(2, 3, 4)", "flatten")),
+    "no rows": (np.ones((0, 3)), InvalidInput, ("x1", "(0, 3)")),
+    "no features": (np.ones((3, 0)), InvalidInput, ("x1", "(3, 0)")),
+    "text": (np.array([["a", "b"]]), InvalidInput, ("x1", "real numbers")),
+    "words": ("abc", InvalidInput, ("x1", "real numbers")),
+    "complex": (np.ones((2, 2), complex), InvalidInput, ("x1", "complex", "real numbers")),
+    "ragged": ([[1.0, 2.0], [1.0]], InvalidInput, ("x1", "list")),
+    "objects": (np.array([[object()]]), InvalidInput, ("x1", "object")),
+    "none": (None, InvalidInput, ("x1",)),
+}
+
+
+@pytest.mark.parametrize(("x", "error", "words"), DATA.values(), ids=DATA)
+def test_data_errors(relu, x, error, words):
+    with pytest.raises(error) as caught:
+        relu(x, None, "ntk")
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+def test_data_errors_name_the_second_set(relu):
+    with pytest.raises(InvalidInput, match=r"x2 holds NaN"):
+        relu(np.ones((2, 3)), np.array([[np.nan, 1, 1]]))
+    with pytest.raises(ShapeMismatch, match=r"x2 has 4 features, 3 expected"):
+        relu(np.ones((2, 3)), np.ones((2, 4)))
+
+
+def test_features_of_the_input():
+    nodes = [
+        {"name": "input1", "op": "Input", "features": 3},
+        {"name": "dense1", "op": "Dense", "inputs": ["input1"], "out_dim": 2},
+    ]
+    program = ntkc.compile({"format": "ntkc-network", "version": 1, "nodes": nodes})
+    assert program(np.ones((2, 3)), None, "ntk").shape == (2, 2)
+    with pytest.raises(ShapeMismatch, match=r"x1 has 4 features, 3 expected \(by the network's Input"):
+        program(np.ones((2, 4)))
+
+
+# --- hyper-parameters ---
+
+
+def test_open_hyper_parameters(open_program, pair):
+    assert open_program.parameters == ("W_std", "b")
+    closed = ntkc.compile(stax.serial(stax.Dense(8, 1.4, 0.2), stax.Relu(), stax.Dense(1, 1.4)))
+    for get in ("nngp", "ntk"):
+        given = open_program(*pair, get, W_std=1.4, b=0.2)
+        np.testing.assert_allclose(given, closed(*pair, get), rtol=1e-5, atol=1e-6)
+    kernel = open_program(pair[0], W_std=1.4, b=0.2)
+    np.testing.assert_allclose(kernel.cov1, closed(pair[0]).cov1, rtol=1e-5)
+
+
+def test_hyper_parameters_are_needed_and_known(open_program, relu, pair):
+    with pytest.raises(InvalidInput, match=r"\['b'\] are symbols: give their values, b=1.0"):
+        open_program(*pair, "ntk", W_std=1.0)
+    with pytest.raises(UnknownName, match="no hyper-parameter 'w'; have W_std, b"):
+        open_program(*pair, "ntk", W_std=1.0, b=1.0, w=2.0)
+    with pytest.raises(UnknownName, match="no hyper-parameter 'w'; have none"):
+        relu(*pair, "ntk", w=2.0)
+
+
+@pytest.mark.usefixtures("x64")
+def test_gradients(open_program, pair):
+    def loss(w):
+        return open_program(*pair, "ntk", W_std=w, b=0.2).sum()
+
+    step = 1e-5
+    numerical = (loss(1.4 + step) - loss(1.4 - step)) / (2 * step)
+    np.testing.assert_allclose(jax.grad(loss)(1.4), numerical, rtol=1e-7)
+
+
+def test_a_new_value_traces_nothing():
+    """`pair` of the module runs once for each trace: a trace counter without private names of jax."""
+    program = ntkc.compile(OPEN)
+    traces = []
+    original = program.module["pair"]
+    program.module["pair"] = lambda *a: traces.append(1) or original(*a)
+    x = np.ones((2, 3))
+    first = program(x, x, "ntk", W_std=1.0, b=0.0)
+    count = len(traces)
+    results = [program(x, x, "ntk", W_std=w, b=b) for w, b in ((2.0, 0.5), (np.float32(3), 1), (jnp.asarray(0.5), 0.1))]
+    assert count >= 1
+    assert len(traces) == count
+    assert not any(np.allclose(r, first) for r in results)
+
+
+# --- text ---
+
+
+def test_repr(relu, open_program):
+    assert repr(relu) == "<KernelProgram of 6 layers; .latex(), .source, .explain()>"
+    assert "open hyper-parameters W_std, b" in repr(open_program)
+
+
+def test_repr_latex(relu):
+    text = relu._repr_latex_()
+    assert text.startswith("$\\displaystyle \\begin{aligned}")
+    assert text.endswith("$")
+
+
+def evaluated(formula, x1, x2, **values):
+    """A formula of k, q1, q2 on all pairs, 30 digits."""
+    values = {**values, "features": x1.shape[1]}
+    table = np.empty((len(x1), len(x2)))
+    for i, a in enumerate(x1):
+        for j, b in enumerate(x2):
+            streams = {"k": a @ b / len(a), "q1": a @ a / len(a), "q2": b @ b / len(a), **values}
+            numbers = {s: sp.Float(float(streams[s.name]), 30) for s in formula.free_symbols}
+            table[i, j] = complex(formula.subs(numbers).evalf(30)).real
+    return table
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("get", ["nngp", "ntk"])
+@pytest.mark.parametrize("name", NETS)
+def test_formula(name, get):
+    rng = np.random.default_rng(1)
+    x1, x2 = rng.standard_normal((2, 5)), rng.standard_normal((2, 5))
+    program = ntkc.compile(NETS[name])
+    formula = program.formula(get)
+    assert {s.name for s in formula.free_symbols} <= {"k", "q1", "q2", "features"}
+    np.testing.assert_allclose(program(x1, x2, get), evaluated(formula, x1, x2), rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("get", ["nngp", "ntk"])
+def test_formula_with_symbols(open_program, get):
+    rng = np.random.default_rng(1)
+    x1, x2 = rng.standard_normal((2, 5)), rng.standard_normal((2, 5))
+    values = {"W_std": 1.3, "b": 0.4}
+    numbers = evaluated(open_program.formula(get), x1, x2, **values)
+    np.testing.assert_allclose(open_program(x1, x2, get, **values), numbers, rtol=1e-11)
+
+
+def test_formula_of_one_hidden_layer():
+    """Against E[relu(u) relu(v)] as Cho and Saul 2009 give it."""
+    formula = ntkc.compile(stax.serial(stax.Dense(1), stax.Relu(), stax.Dense(1))).formula("nngp")
+    rho, norm = sp.Rational(3, 10), sp.sqrt(6)
+    expected = norm / (2 * sp.pi) * (sp.sqrt(1 - rho**2) + (sp.pi - sp.acos(rho)) * rho)
+    values = {s: {"k": rho * norm, "q1": 2, "q2": 3}[s.name] for s in formula.free_symbols}
+    assert abs((formula.subs(values) - expected).evalf(30)) < 1e-25
+
+
+def test_unknown_get_of_formula_and_latex(relu):
+    for method in (relu.formula, relu.latex):
+        with pytest.raises(UnknownName, match="no kernel 'ntkgp'; have nngp, ntk"):
+            method("ntkgp")
+
+
+# --- saved modules ---
+
+RUN_SAVED = """
+import sys
+import numpy as np
+import jax
+jax.config.update("jax_enable_x64", True)
+sys.path.insert(0, ".")
+import {modules}
+data = np.load("data.npz")
+x, z, y, Y = (data[n] for n in ("x", "z", "y", "Y"))
+results = {{}}
+for module, values in {cases}:
+    name = module.__name__
+    results[name + "/nngp"] = module.nngp(x, z, **values)
+    results[name + "/ntk"] = module.ntk(x, **values)
+    results[name + "/kernel/0"], results[name + "/kernel/1"] = module.kernel(x, z, **values)
+    results[name + "/variance"] = module.variance(x, **values)
+    for t in (None, 3.0):
+        results[name + "/fit/" + str(t)] = module.fit(x, y, ridge=0.1, t=t, **values)(z)
+    results[name + "/columns"] = module.fit(x, Y, ridge=0.1, get="nngp", **values)(z)
+    try:
+        module.fit(np.ones((2, 3)), np.ones(2), **values)
+        raise SystemExit("a singular Gram matrix passed")
+    except ValueError as error:
+        assert "ridge" in str(error), error
+    try:
+        module.fit(x, y[:-1], **values)
+        raise SystemExit("unequal lengths passed")
+    except ValueError as error:
+        assert "targets" in str(error), error
+np.savez("results.npz", **results)
+assert not any(m.split(".")[0] in ("ntkc", "sympy", "networkx", "rich") for m in sys.modules), "more than jax"
+print("done")
+"""
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """What saved modules computed in a process of their own, by module and function; the data; the programs."""
+    folder = tmp_path_factory.mktemp("saved")
+    rng = np.random.default_rng(3)
+    data = {"x": rng.standard_normal((7, 4)), "z": rng.standard_normal((3, 4))}
+    data |= {"y": rng.standard_normal(7), "Y": rng.standard_normal((7, 2))}
+    np.savez(folder / "data.npz", **data)
+    programs = {"closed": (ntkc.compile(DEEP), {}), "opened": (ntkc.compile(OPEN), {"W_std": 1.4, "b": 0.2})}
+    for name, (program, _) in programs.items():
+        assert program.save(folder / f"{name}.py") == folder / f"{name}.py"
+    cases = "".join(f"({name}, {values!r}), " for name, (_, values) in programs.items())
+    script = RUN_SAVED.format(modules=", ".join(programs), cases=f"[{cases}]")
+    done = subprocess.run(
+        [sys.executable, "-I", "-W", "error", "-c", script],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "done\n"
+    return dict(np.load(folder / "results.npz")), data, programs
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("name", ["closed", "opened"])
+def test_saved_module_equals_the_program(saved, name):
+    results, data, programs = saved
+    program, values = programs[name]
+    x, z = data["x"], data["z"]
+    kernel = program(x, z, **values)
+    np.testing.assert_allclose(results[f"{name}/nngp"], kernel.nngp, rtol=1e-12)
+    np.testing.assert_allclose(results[f"{name}/ntk"], program(x, None, "ntk", **values), rtol=1e-12)
+    np.testing.assert_allclose(results[f"{name}/kernel/0"], kernel.nngp, rtol=1e-12)
+    np.testing.assert_allclose(results[f"{name}/kernel/1"], kernel.ntk, rtol=1e-12)
+    np.testing.assert_allclose(results[f"{name}/variance"], kernel.cov1, rtol=1e-12)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("name", ["closed", "opened"])
+@pytest.mark.parametrize("t", [None, 3.0])
+def test_saved_fit_equals_predict(saved, name, t):
+    results, data, programs = saved
+    program, values = programs[name]
+
+    def kernel_fn(x1, x2=None, get=None):
+        return program(x1, x2, get, **values)
+
+    predict_fn = predict.gradient_descent_mse_ensemble(
+        kernel_fn, data["x"], data["y"], diag_reg=0.1, diag_reg_absolute_scale=True
+    )
+    expected = predict_fn(t=t, x_test=data["z"], get="ntk")
+    np.testing.assert_allclose(results[f"{name}/fit/{t}"], np.ravel(expected), rtol=1e-9)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("name", ["closed", "opened"])
+def test_saved_fit_of_several_outputs(saved, name):
+    results, data, programs = saved
+    program, values = programs[name]
+    gram = program(data["x"], None, "nngp", **values) + 0.1 * np.eye(7)
+    expected = program(data["z"], data["x"], "nngp", **values) @ np.linalg.solve(gram, data["Y"])
+    np.testing.assert_allclose(results[f"{name}/columns"], expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "name", ["lambda", "x1", "K_dense1", "q1_dense1", "two words", "λ", "fit", "ridge", "t", "gap_relu1"]
+)
+def test_symbols_that_source_cannot_hold_are_refused(name):
+    with pytest.raises(InvalidInput, match="cannot name a hyper-parameter"):
+        ntkc.compile(stax.serial(stax.Dense(3), stax.Relu(), stax.Dense(1, sp.Symbol(name))))
+
+
+def test_source_names_the_layers_and_is_what_runs(relu):
+    assert "relu1: Relu()" in relu.source
+    assert relu.module["__name__"] == "ntkc_kernel"
+    names = {"__name__": "again"}
+    exec(compile(relu.source, "again", "exec"), names)
+    x = np.ones((2, 3), np.float32)
+    np.testing.assert_array_equal(names["ntk"](x), relu(x, None, "ntk"))
+
+
+def test_kernel_is_a_pytree_and_scales(relu, pair):
+    kernel = relu(*pair)
+    doubled = jax.jit(lambda k: k * 2)(kernel)
+    np.testing.assert_allclose(doubled.nngp, 2 * kernel.nngp)
+    assert doubled.shape1 == kernel.shape1
+    assert dataclasses.is_dataclass(kernel)
+
+
+def test_programs_of_documents_and_graphs_are_equal():
+    document = ntkc.to_json(RELU)
+    assert ntkc.compile(document).source == ntkc.compile(RELU).source
+    assert list(from_json(document)) == list(ntkc.compile(RELU).graph)

@@ -222,26 +222,35 @@ def checked_data(name: str, x: Any) -> Any:
     """Data as a float array [samples, features], or an error that says what is wrong with it."""
     try:
         array = x if isinstance(x, jax.Array) else np.asarray(x)
-        kind = jnp.dtype(array.dtype).kind
+        is_real = jnp.issubdtype(array.dtype, jnp.floating) or jnp.dtype(array.dtype).kind in "iub"
     except (TypeError, ValueError) as error:
         raise InvalidInput(f"{name} is a {type(x).__name__}, not an array [samples, features]: {error}") from error
-    if kind == "c" or (kind not in "fiub" and not jnp.issubdtype(array.dtype, jnp.floating)):
+    if not is_real:
         raise InvalidInput(f"{name} has dtype {array.dtype}: real numbers are needed")
     if array.ndim != 2:
         advice = "x[:, None] or x[None, :] makes it two-dimensional" if array.ndim == 1 else "flatten each sample first"
         raise ShapeMismatch(f"{name} has shape {tuple(array.shape)}, [samples, features] is needed; {advice}")
     if 0 in array.shape:
         raise InvalidInput(f"{name} has shape {tuple(array.shape)}: it holds no samples or no features")
-    if not isinstance(array, Tracer) and not bool(np.isfinite(np.asarray(array, float)).all()):
-        bad = np.argwhere(~np.isfinite(np.asarray(array, float)))[0]
-        raise InvalidInput(f"{name} holds NaN or infinity, first at {tuple(int(i) for i in bad)}: remove or impute it")
-    wide = jnp.issubdtype(array.dtype, jnp.floating) and jnp.dtype(array.dtype).itemsize >= 4
-    return jnp.asarray(array, array.dtype if wide and isinstance(array, jax.Array) else _float_type(array))
+    array = jnp.asarray(array, _float_type(array.dtype))
+    if not isinstance(array, Tracer) and not bool(_has_finite_norms(array)):
+        bad = np.argwhere(~np.isfinite(np.asarray(array)))
+        if not len(bad):
+            raise InvalidInput(f"{name} holds values whose squares overflow {array.dtype}: rescale the data")
+        place = tuple(int(i) for i in bad[0])
+        raise InvalidInput(f"{name} holds NaN or infinity, first at {place}: remove or impute it")
+    return array
 
 
-def _float_type(array: Any) -> Any:
-    if jnp.dtype(array.dtype) == np.float32 or (jnp.dtype(array.dtype).itemsize == 2 and array.dtype.kind == "f"):
-        return jnp.float32
+@jax.jit
+def _has_finite_norms(array: Any) -> Any:
+    return jnp.isfinite(jnp.sum(array * array, -1)).all()
+
+
+def _float_type(dtype: Any) -> Any:
+    """float32 stays, float64 too where jax_enable_x64 is on; halves become float32, whole numbers JAX's float."""
+    if jnp.issubdtype(dtype, jnp.floating):
+        return jnp.float32 if jnp.dtype(dtype).itemsize < 8 else jax.dtypes.canonicalize_dtype(dtype)
     return jax.dtypes.canonicalize_dtype(float)
 
 

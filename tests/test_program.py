@@ -17,10 +17,11 @@ from ntkc.frontends import from_json
 
 RELU = stax.serial(stax.Dense(8, 1.4, 0.2), stax.Relu(), stax.Dense(8, 1.4, 0.2), stax.Relu(), stax.Dense(3, 1.1))
 DEEP = stax.serial(*[stax.Dense(8, 1.4, 0.2), stax.Relu()] * 5, stax.Dense(1))
+ROLLED = stax.serial(*[stax.Dense(8, 1.4, 0.2), stax.Relu()] * 3, stax.Dense(1, 1.4, 0.2))
 ZONAL = stax.serial(*[stax.Dense(8, 1.4), stax.Relu()] * 3, stax.Dense(1))
 ERF = stax.serial(stax.Dense(8, 1.5, 0.1), stax.Erf(), stax.Dense(8, 1.5, 0.1), stax.Erf(), stax.Dense(1))
 SUM = stax.serial(
-    stax.Dense(8, 1.2), stax.FanOut(2), stax.parallel(stax.Relu(), stax.Sin()), stax.FanInSum(), stax.Dense(1, 1.1, 0.3)
+    stax.Dense(8, 1.2), stax.FanOut(2), stax.parallel(stax.Relu(), stax.Erf()), stax.FanInSum(), stax.Dense(1, 1.1, 0.3)
 )
 STANDARD = stax.serial(
     stax.Dense(8, 1.2, 0.1, parameterization="standard"),
@@ -37,7 +38,7 @@ RESIDUAL = stax.serial(
 )
 NETS = {
     "relu": RELU,
-    "deep": DEEP,
+    "rolled": ROLLED,
     "zonal": ZONAL,
     "erf": ERF,
     "sum": SUM,
@@ -261,7 +262,7 @@ def evaluated(formula, x1, x2, **values):
 @pytest.mark.parametrize("name", NETS)
 def test_formula(name, get):
     rng = np.random.default_rng(1)
-    x1, x2 = rng.standard_normal((2, 5)), rng.standard_normal((2, 5))
+    x1, x2 = rng.standard_normal((2, 5)), rng.standard_normal((1, 5))
     program = ntkc.compile(NETS[name])
     formula = program.formula(get)
     assert {s.name for s in formula.free_symbols} <= {"k", "q1", "q2", "features"}
@@ -272,7 +273,7 @@ def test_formula(name, get):
 @pytest.mark.parametrize("get", ["nngp", "ntk"])
 def test_formula_with_symbols(open_program, get):
     rng = np.random.default_rng(1)
-    x1, x2 = rng.standard_normal((2, 5)), rng.standard_normal((2, 5))
+    x1, x2 = rng.standard_normal((2, 5)), rng.standard_normal((1, 5))
     values = {"W_std": 1.3, "b": 0.4}
     numbers = evaluated(open_program.formula(get), x1, x2, **values)
     np.testing.assert_allclose(open_program(x1, x2, get, **values), numbers, rtol=1e-11)
@@ -398,7 +399,7 @@ def test_saved_fit_of_several_outputs(saved, name):
 
 
 @pytest.mark.parametrize(
-    "name", ["lambda", "x1", "K_dense1", "q1_dense1", "two words", "λ", "fit", "ridge", "t", "gap_relu1"]
+    "name", ["lambda", "x1", "K_dense1", "q_dense1", "q1_dense1", "two words", "λ", "fit", "ridge", "t", "gap_relu1"]
 )
 def test_symbols_that_source_cannot_hold_are_refused(name):
     with pytest.raises(InvalidInput, match="cannot name a hyper-parameter"):

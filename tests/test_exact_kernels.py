@@ -24,7 +24,7 @@ def x64():
 def rows():
     """Random rows, then: a duplicate, an opposite, a multiple, a near-duplicate of the first, and a zero row."""
     x = np.random.default_rng(11).standard_normal((3, 7))
-    near = x[0] + 1e-5 * x[2]
+    near = x[0] + 1e-2 * x[2]
     return np.concatenate([x, [x[0], -x[0], 3 * x[1], near, np.zeros(7)]])
 
 
@@ -36,7 +36,9 @@ def relative_errors(found, exact):
 
 def assert_equal_kernels(found, exact, tolerance=TOLERANCE):
     for get, ours, right in zip(BOTH, found, exact, strict=True):
-        assert np.max(relative_errors(np.asarray(ours), right)) <= tolerance, get
+        errors = relative_errors(np.asarray(ours), right)
+        worst = np.unravel_index(np.argmax(errors), errors.shape)
+        assert errors[worst] <= tolerance, f"{get} at {worst}: {np.asarray(ours)[worst]}, {right[worst]}"
 
 
 def exact_matrices(of_pair, x):
@@ -46,7 +48,7 @@ def exact_matrices(of_pair, x):
     with mp.workdps(DIGITS):
         for i in range(n):
             for j in range(i + 1):
-                k[i, j], t[i, j] = k[j, i], t[j, i] = (float(v) for v in of_pair(x[i], x[j]))
+                k[i, j], t[i, j] = k[j, i], t[j, i] = tuple(float(v) for v in of_pair(x[i], x[j]))
     return k, t
 
 
@@ -110,25 +112,31 @@ def test_relu_with_bias_one_operation_at_a_time(depth):
         check_mlp("relu", depth, 2**0.5, 0.1)
 
 
-@pytest.mark.parametrize("name", ["leaky", "abs"])
-def test_collapsed_mixtures(name):
-    network = mlp(name, 10, 1.2, None)[0]
-    assert "polynomial(NTK" in network[2].program.source
-    check_mlp(name, 10, 1.2, None)
+@pytest.mark.parametrize(("name", "is_collapsed"), [("leaky", True), ("abrelu", True), ("abs", False)])
+def test_deep_mixtures(name, is_collapsed):
+    """|x| has a pole near opposite inputs as well, so that it keeps its recursion."""
+    network = mlp(name, 10, 1.0, None)[0]
+    assert ("polynomial(NTK" in network[2].program.source) == is_collapsed
+    check_mlp(name, 10, 1.0, None)
 
 
-@pytest.mark.parametrize("bias", [0.3, None])
 @pytest.mark.parametrize("name", ACTIVATIONS)
-def test_one_hidden_layer(name, bias):
+def test_three_hidden_layers(name):
     with jax.disable_jit():
-        check_mlp(name, 1, 1.1, bias)
+        check_mlp(name, 3, 0.8, 0.3)
 
 
-@pytest.mark.parametrize("bias", [0.3, None])
-@pytest.mark.parametrize("name", [n for n in ACTIVATIONS if n != "monomial"])
-def test_three_hidden_layers(name, bias):
-    with jax.disable_jit():
-        check_mlp(name, 3, 0.8, bias)
+@pytest.mark.parametrize("distance", [1e-3, 1e-4, 1e-5, 1e-7])
+def test_near_duplicates(distance):
+    """Products in float64 know an angle a to 1e-16 / a, and depth L makes L times that of it."""
+    depth = 10
+    network, spec = mlp("relu", depth, 2**0.5, None)
+    x = rows()[:3]
+    moved = x + distance * x[[1, 2, 0]]
+    found = network[2](x, moved, "ntk")
+    for i in range(3):
+        exact = float(kernels(spec, x[i], moved[i]).t)
+        assert abs(found[i, i] / exact - 1) <= 4e-16 * depth / distance
 
 
 # A hidden layer of any function, against quadrature.
@@ -138,10 +146,10 @@ def quadrature(f, h, q1, q2, alpha):
     """E[f(u) h(v)] in polar coordinates, u = sqrt(q1) r cos(a), v = sqrt(q2) r cos(a - alpha), sectors end at kinks."""
     edges = np.unique(np.mod([0, np.pi / 2, -np.pi / 2, alpha + np.pi / 2, alpha - np.pi / 2], 2 * np.pi))
     edges = np.append(edges, edges[0] + 2 * np.pi)
-    nodes, weights = np.polynomial.legendre.leggauss(40)
+    nodes, weights = np.polynomial.legendre.leggauss(64)
     a = (edges[:-1, None] + np.diff(edges)[:, None] * (nodes + 1) / 2).ravel()
     wa = (np.diff(edges)[:, None] * weights / 2).ravel()
-    radii = np.linspace(0, 14, 11)
+    radii = np.linspace(0, 13, 5)
     r = (radii[:-1, None] + np.diff(radii)[:, None] * (nodes + 1) / 2).ravel()
     wr = (np.diff(radii)[:, None] * weights / 2).ravel() * r * np.exp(-(r**2) / 2)
     u, v = np.sqrt(q1) * np.outer(np.cos(a), r), np.sqrt(q2) * np.outer(np.cos(a - alpha), r)
@@ -208,19 +216,23 @@ def test_composed(name):
     """Dense, f, Dense:  K' = w2 E[f f] + b2,  T' = K' + w2 T E[f' f']."""
     layer, f, df = COMPOSED[name]
     w2, b2 = 1.3**2, 0.2**2
-    x = rows()[:7]
+    x = np.concatenate([rows()[:7], data(1, 9)[:, :7]])
     cosine = np.clip(x @ x.T / np.outer(np.linalg.norm(x, axis=1), np.linalg.norm(x, axis=1)), -1, 1)
     half_chord = np.linalg.norm(unit(x)[:, None] - unit(x)[None], axis=-1) / 2
     alpha = np.where(cosine > 0, 2 * np.arcsin(np.minimum(half_chord, 1)), np.arccos(cosine))
     q = 1.1**2 * np.mean(x**2, -1)
     first = np.sqrt(np.outer(q, q)) * np.cos(alpha)
-    each = np.vectorize(lambda g, i, j: quadrature(g, g, q[i], q[j], alpha[i, j]), excluded=[0])
-    i, j = np.indices(alpha.shape)
-    k = w2 * each(f, i, j) + b2
-    t = k + w2 * first * each(df, i, j)
+    k = w2 * duals(f, q, alpha) + b2
+    t = k + w2 * first * duals(df, q, alpha)
     network = stax.serial(stax.Dense(5, 1.1), layer, stax.Dense(5, 1.3, 0.2))
     with jax.disable_jit():
         assert_equal_kernels(network[2](x, None, BOTH), (k, t))
+
+
+def duals(f, q, alpha):
+    """E[f(u) f(v)] for all pairs of rows."""
+    lower = {(i, j): quadrature(f, f, q[i], q[j], alpha[i, j]) for i in range(len(q)) for j in range(i + 1)}
+    return np.array([[lower[max(i, j), min(i, j)] for j in range(len(q))] for i in range(len(q))])
 
 
 def unit(x):
@@ -375,12 +387,10 @@ def test_symmetric_and_equal_to_the_pair_path(name, dtype):
 @pytest.mark.parametrize("name", SYMMETRIC)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_zero_rows_are_finite(name, dtype):
-    x = np.zeros((3, 7))
-    x[1] = 1.0
+    x = jnp.asarray(rows(), dtype) * (jnp.arange(8) < 4)[:, None]
     with jax.disable_jit():
-        for get in BOTH:
-            assert np.isfinite(SYMMETRIC[name][2](jnp.asarray(x, dtype), None, get)).all()
-            assert np.isfinite(SYMMETRIC[name][2](jnp.asarray(x, dtype), jnp.asarray(x[:2], dtype), get)).all()
+        for second in (None, x):
+            assert np.isfinite(np.asarray(SYMMETRIC[name][2](x, second, BOTH))).all()
 
 
 @pytest.mark.parametrize("scale", [1e-12, 1e12])

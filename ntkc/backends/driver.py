@@ -131,9 +131,8 @@ def onward(nngp, ntk, variance1, variance2{keywords}):
     return *(jnp.broadcast_to(jnp.asarray(v, nngp.dtype), nngp.shape) for v in (k, t)), out1, out2
 '''
 
-PORT_NORMAL = """norm = safe_sqrt(variance1)[:, None] * safe_sqrt(variance2)
-    scale = jnp.where(norm > 0, norm, 1)
-    delta = jnp.clip(1 - nngp / scale, 0, 2)"""
+PORT_NORMAL = """scale = safe_sqrt(variance1)[:, None] * safe_sqrt(variance2)
+    delta, tau = gap_of(nngp, scale), ratio(ntk, scale)"""
 
 
 def driver_text(streams: Sequence[str], parameters: Sequence[str], rows: int, is_port: bool) -> str:
@@ -145,7 +144,7 @@ def driver_text(streams: Sequence[str], parameters: Sequence[str], rows: int, is
         "keywords": ", *, " + ", ".join(own) if own else "",
     }
     if is_port:
-        given = {"K": "nngp, ", "T": "ntk, ", "G": "delta, ", "H": "ntk / scale, "}
+        given = {"K": "nngp, ", "T": "ntk, ", "G": "delta, ", "H": "tau, "}
         port_code = PORT_NORMAL if "G" in streams or "H" in streams else ""
         text = PORT_DRIVER.format(port_code=port_code, port_inputs="".join(given[s] for s in streams), **names)
         return text.replace("    \n", "")

@@ -29,6 +29,8 @@ HEADS: dict[str, str] = {
     "Abs": "jnp.abs",
     "Root": "root",
     "Angle": "angle",
+    "Ratio": "ratio",
+    "Gap": "gap_of",
     "AngleOverPi": "angle_over_pi",
     "NNGP": "polynomial",
     "NTK": "polynomial",

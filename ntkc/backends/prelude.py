@@ -36,6 +36,20 @@ def rows(vectors):
     """Vectors of the second samples, one value for each column of a matrix of pairs."""
     return [v[None, :] for v in vectors]
 '''),
+    "ratio": Helper('''
+def ratio(a, b):
+    """a / b, and 0 where b is 0: the share of a part in a norm of zero."""
+    return jnp.where(b > 0, a / jnp.where(b > 0, b, 1), 0)
+'''),
+    "gap_of": Helper(
+        '''
+def gap_of(k, scale):
+    """1 - k / scale in [0, 2]; a covariance within rounding of its bound means 0."""
+    delta = jnp.clip(1 - ratio(k, scale), 0, 2)
+    return jnp.where(delta < 8 * jnp.finfo(delta.dtype).eps, 0, delta)
+''',
+        ("ratio",),
+    ),
     "safe_sqrt": Helper('''
 def safe_sqrt(x):
     """sqrt(x) with derivative 0, not infinity, at 0."""
@@ -169,7 +183,8 @@ def _(size, batched, *data):
 
 @jax.custom_jvp
 def cosine_gap(x1, x2, q1, q2, same):
-    """1 - cos(x1, x2) of all pairs of rows; exactly 0 where `same`."""
+    """1 - cos(x1, x2) of all pairs of rows; exactly 0 where `same`, and 1 where a row is zero."""
+    same = same & (q1 > 0)[:, None]
     if x1.dtype == jnp.float64:
         return jnp.where(same, 0, gap_in_float64(x1, x2))
     delta = jnp.where(same, 0, gap_of_products(x1, x2, q1, q2))

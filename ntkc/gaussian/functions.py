@@ -63,6 +63,36 @@ class Angle(sp.Function):
         return text if exp is None else rf"\left({text}\right)^{{{exp}}}"
 
 
+class Ratio(sp.Function):
+    """Ratio(a, b) = a / b for b > 0, and 0 for b = 0: shares and cosines of samples of norm zero."""
+
+    nargs = 2
+
+    @classmethod
+    def eval(cls, a: sp.Expr, b: sp.Expr) -> sp.Expr | None:
+        return a / b if b.is_number else None
+
+    def explicit(self) -> sp.Expr:
+        """The same in elementary functions."""
+        return self.args[0] / self.args[1]
+
+    def _eval_evalf(self, prec: int) -> sp.Expr:
+        return self.explicit()._eval_evalf(prec)
+
+
+class Gap(sp.Function):
+    """Gap(k, scale) = 1 - k / scale, between 0 and 2, from a covariance: rounding of k is all it knows near 0."""
+
+    nargs = 2
+
+    def explicit(self) -> sp.Expr:
+        """The same in elementary functions."""
+        return 1 - self.args[0] / self.args[1]
+
+    def _eval_evalf(self, prec: int) -> sp.Expr:
+        return self.explicit()._eval_evalf(prec)
+
+
 def explicit(expr: sp.Expr) -> sp.Expr:
     """`expr` without opaque functions: what a reader or sympy itself can evaluate."""
-    return expr.replace(lambda e: isinstance(e, (Root, Angle)), lambda e: e.explicit())
+    return expr.replace(lambda e: isinstance(e, (Root, Angle, Ratio, Gap)), lambda e: e.explicit())

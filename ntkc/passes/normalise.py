@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, replace
 
 import sympy as sp
 
-from ntkc.gaussian.arc_cosine import Mixture, recognise, recognise_slope
-from ntkc.gaussian.functions import Angle
+from ntkc.gaussian.arc_cosine import ArcSlope, Mixture, NearSlope, recognise, recognise_slope
+from ntkc.gaussian.functions import Angle, Gap, Ratio
 from ntkc.ir.program import SAMPLE, Carry, Key, Let, Loop, Program, Statement, lets, verify
 
 BIAS = "bias"
@@ -43,7 +43,7 @@ def normalise(program: Program) -> Program:
     for node in sources:
         _make_normal(form, node)
         form.tangents.add(node)
-    per_pair = tuple(_rewritten(s, form) for s in program.per_pair)
+    per_pair = tuple(new for s in program.per_pair for new in _rewritten(s, form))
     added = [let for node in sources for let in form.added[node]]
     per_sample = (*added, *(s2 for s in program.per_sample for s2 in _with_norms(s, form)))
     inputs = tuple(_normal_key(k) if k.stream in "KT" else k for k in program.inputs)
@@ -69,18 +69,22 @@ def _read(expr: sp.Expr, form: _Form) -> sp.Expr:
     """An expression of K and T, with n1 n2 (1 - delta) and n1 n2 tau put in where nodes are normalised."""
     values: dict[sp.Expr, sp.Expr] = {}
     for node in form.covariances:
+        slope = (NearSlope if node in form.nonnegative else ArcSlope)(Key("G", node, node).symbol)
+        values[Angle(*_stream_symbols(node))] = sp.pi * slope - sp.pi / 2
         values[Key("K", node, node).symbol] = _norm(node, 1) * _norm(node, 2) * (1 - Key("G", node, node).symbol)
     for node in form.tangents:
         values[Key("T", node, node).symbol] = _norm(node, 1) * _norm(node, 2) * Key("H", node, node).symbol
     return expr.xreplace(values)
 
 
-def _rewritten(statement: Statement, form: _Form) -> Statement:
+def _rewritten(statement: Statement, form: _Form) -> list[Statement]:
     if isinstance(statement, Loop):
         return _rewritten_loop(statement, form)
-    if statement.dst.stream == "K":
-        return _rewritten_covariance(statement, form)
-    return _rewritten_tangent(statement, form)
+    return [_rewritten_let(statement, form)]
+
+
+def _rewritten_let(let: Let, form: _Form) -> Let:
+    return _rewritten_covariance(let, form) if let.dst.stream == "K" else _rewritten_tangent(let, form)
 
 
 def _rewritten_covariance(let: Let, form: _Form) -> Let:
@@ -139,7 +143,7 @@ def _gap(node: str, form: _Form) -> sp.Expr:
     if not any(let.dst.stream == "N" for let in form.added.get(node, [])):
         norm = Let(Key("N", node, node, SAMPLE), sp.sqrt(Key("S", node, node, SAMPLE).symbol), node)
         form.added.setdefault(node, []).append(norm)
-    return 1 - Key("K", node, node).symbol / (_norm(node, 1) * _norm(node, 2))
+    return Gap(Key("K", node, node).symbol, _norm(node, 1) * _norm(node, 2))
 
 
 def _share(node: str, operand: str, side: int = SAMPLE) -> sp.Symbol:
@@ -155,7 +159,7 @@ def _add_shares(node: str, linear: Mapping[str, sp.Expr], form: _Form) -> dict[s
             shares[operand] = sp.sqrt(c * form.ratios[operand][1] / form.ratios[node][1])
             continue
         part = sp.sqrt(c) * (1 if operand == BIAS else _norm(operand))
-        form.added[node].append(Let(Key("C", node, operand, SAMPLE), part / _norm(node), node))
+        form.added[node].append(Let(Key("C", node, operand, SAMPLE), Ratio(part, _norm(node)), node))
         shares[operand] = _share(node, operand)
     return shares
 
@@ -198,23 +202,40 @@ def _normal_sum(let: Let, form: _Form) -> sp.Expr | None:
         rest = rest.coeff(symbol, 0)
     if any(s.name[:2] in ("K_", "T_") for s in (rest.free_symbols | total.free_symbols)):
         return None
+    if rest != 0 and BIAS not in weights:
+        return None  # a sample of norm zero has a tangent kernel all the same, which n1 n2 tau cannot hold
     return total + rest / (_norm(node, 1) * _norm(node, 2))
 
 
-def _rewritten_loop(loop: Loop, form: _Form) -> Loop:
-    """A loop carries delta and tau if its body, started with them, ends with them."""
-    starts = [c.start.u for c in loop.carry if c.start.stream == "K"]
-    if all(c.before.u in form.nonnegative for c in loop.carry if c.start.stream == "K"):
-        form.nonnegative.update(starts)
-    if not any(mixture_of(let) for let in loop.body if let.dst.stream == "K"):
-        return _loop_in_form(loop, form, ())
-    trial_form = _copied(form)
-    trial = _loop_in_form(loop, trial_form, starts)
-    ends_normal = all(c.end.stream in "GH" for c in trial.carry)
-    form.nonnegative.update(c.after.u for c in loop.carry if c.end.u in trial_form.nonnegative)
-    if not all(c.end.u in trial_form.nonnegative for c in loop.carry):
-        form.nonnegative.difference_update(starts)
-    return _loop_in_form(loop, form, starts if ends_normal else ())
+def _rewritten_loop(loop: Loop, form: _Form) -> list[Statement]:
+    """A loop carries delta (tau) if its body, started with it, ends with it; what enters is put into that form."""
+    covariances = [c for c in loop.carry if c.start.stream == "K"]
+    bends = any(mixture_of(let) for let in loop.body if let.dst.stream == "K")
+    normal = {c for c in covariances if bends or c.before.u in form.covariances}
+    normal |= {c for c in loop.carry if c.start.stream == "T" and c.before.u in form.tangents}
+    nonnegative = all(c.before.u in form.nonnegative for c in covariances)
+    while True:
+        trial = _copied(form)
+        after = _loop_in_form(loop, trial, normal, nonnegative)
+        still = {c for c, new in zip(loop.carry, after.carry, strict=True) if c in normal and new.end.stream in "GH"}
+        ends_nonnegative = nonnegative and all(c.end.u in trial.nonnegative for c in covariances)
+        if (still, ends_nonnegative) == (normal, nonnegative):
+            break
+        normal, nonnegative = still, ends_nonnegative
+    return [*_entries(loop, form, normal), _loop_in_form(loop, form, normal, nonnegative)]
+
+
+def _entries(loop: Loop, form: _Form, normal: set[Carry]) -> list[Statement]:
+    """Statements that bring what enters a loop into the form that the loop carries."""
+    made: list[Statement] = []
+    for c in loop.carry:
+        is_normal = c.before.u in (form.covariances if c.before.stream == "K" else form.tangents)
+        if c in normal and not is_normal:
+            made.append(Let(_normal_key(c.before), _gap(c.before.u, form), loop.layer))
+            form.covariances.add(c.before.u)
+        elif is_normal and c not in normal:
+            made.append(Let(c.before, _read(c.before.symbol, form), loop.layer))
+    return made
 
 
 def _copied(form: _Form) -> _Form:
@@ -229,24 +250,29 @@ def _copied(form: _Form) -> _Form:
     )
 
 
-def _loop_in_form(loop: Loop, form: _Form, normal_starts: Iterable[str]) -> Loop:
-    for node in normal_starts:
-        _make_normal(form, node)
-        form.tangents.add(node)
-    body = tuple(s for s in (_rewritten(let, form) for let in loop.body) if isinstance(s, Let))
-    made = {let.dst for let in body}
-    carries: list[Carry] = []
-    for c in loop.carry:
-        if _normal_key(c.end) in made and c.start.u in form.covariances:
-            for node in (c.after.u,):
-                if c.after.stream == "K":
-                    _make_normal(form, node)
-                else:
-                    form.tangents.add(node)
-            carries.append(Carry(*(_normal_key(k) for k in (c.before, c.start, c.end, c.after))))
+def _loop_in_form(loop: Loop, form: _Form, normal: Iterable[Carry], nonnegative: bool) -> Loop:
+    """The loop with these carries started in normalised form."""
+    for c in normal:
+        if c.start.stream == "K":
+            _make_normal(form, c.start.u)
+            form.nonnegative.update([c.start.u] if nonnegative else [])
         else:
-            carries.append(c)
-    return replace(loop, body=body, carry=tuple(carries))
+            form.tangents.add(c.start.u)
+    body = tuple(_rewritten_let(let, form) for let in loop.body)
+    return replace(loop, body=body, carry=tuple(_carry_in_form(c, c in normal, form) for c in loop.carry))
+
+
+def _carry_in_form(c: Carry, is_normal: bool, form: _Form) -> Carry:
+    """A carry after its body was rewritten; `end` tells the form that the body ends in."""
+    ends_normal = c.end.u in (form.covariances if c.end.stream == "K" else form.tangents)
+    if not (is_normal and ends_normal):
+        return c
+    if c.after.stream == "K":
+        _make_normal(form, c.after.u)
+        form.nonnegative.update([c.after.u] if c.end.u in form.nonnegative else [])
+    else:
+        form.tangents.add(c.after.u)
+    return Carry(*(_normal_key(k) for k in (c.before, c.start, c.end, c.after)))
 
 
 def _with_norms(statement: Statement, form: _Form) -> list[Statement]:

@@ -1,0 +1,34 @@
+"""Every example fits on a screen, runs without a warning, and prints its result."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parent.parent / "examples"
+EXAMPLES = sorted(FOLDER.glob("*.py"))
+LONGEST, SECONDS = 60, 120
+
+
+def test_there_are_examples():
+    assert EXAMPLES
+
+
+@pytest.mark.parametrize("file", EXAMPLES, ids=lambda f: f.stem)
+def test_example(file, tmp_path):
+    lines = file.read_text(encoding="utf-8").splitlines()
+    assert len(lines) < LONGEST
+    assert lines[0].startswith('"""')
+    path = str(FOLDER.parent)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(file)],
+        cwd=tmp_path,
+        env={"PYTHONPATH": path, "PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "JAX_PLATFORMS": "cpu", "MPLBACKEND": "agg"},
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()

@@ -1,0 +1,47 @@
+"""Emitted source and LaTeX of five networks, as files; `pytest tests/test_golden.py --rewrite-golden` writes them anew."""
+
+from functools import cache
+
+import pytest
+import sympy as sp
+
+import ntkc
+from ntkc import stax
+
+D, R = stax.Dense, stax.Relu
+W = sp.Symbol("W_std")
+
+
+def residual(branch):
+    return stax.serial(stax.FanOut(2), stax.parallel(branch, stax.Identity()), stax.FanInSum())
+
+
+NETS = {
+    "relu_3_biased": stax.serial(*[D(512, 1.5, 0.1), R()] * 3, D(1, 1.5, 0.1)),
+    "relu_50": stax.serial(*[D(512, 2**0.5), R()] * 50, D(1)),
+    "erf_2": stax.serial(*[D(512, 1.5, 0.1), stax.Erf()] * 2, D(1)),
+    "residual_relu_4": stax.serial(D(512, 1.2, 0.1), *[residual(stax.serial(R(), D(512, 1.1)))] * 4, R(), D(1)),
+    "x_erf_symbol": stax.serial(D(512, W), stax.Activation("x*erf(x)"), D(1)),
+}
+
+
+@cache
+def program(name):
+    return ntkc.compile(NETS[name])
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_source(name, golden):
+    golden(f"{name}.py", program(name).source)
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_latex(name, golden):
+    golden(f"{name}.tex", program(name).latex("ntk") + "\n")
+
+
+def test_source_and_latex_do_not_depend_on_what_ran_before():
+    for name in ("relu_3_biased", "x_erf_symbol"):
+        again = ntkc.compile(NETS[name])
+        assert again.source == program(name).source
+        assert again.latex() == program(name).latex()

@@ -161,7 +161,8 @@ def test_message(action, error, words):
 
 def test_every_error_is_an_ntkc_error_and_a_builtin_one():
     for name, value in vars(errors).items():
-        if inspect.isclass(value) and value is not NtkcError and not issubclass(value, Warning):
+        is_own = inspect.isclass(value) and value.__module__ == errors.__name__
+        if is_own and value is not NtkcError and not issubclass(value, Warning):
             assert issubclass(value, NtkcError), name
             assert issubclass(value, (ValueError, ImportError)), name
             assert inspect.getdoc(value), name

@@ -126,7 +126,7 @@ def test_three_hidden_layers(name):
         check_mlp(name, 3, 0.8, 0.3)
 
 
-@pytest.mark.parametrize("distance", [1e-3, 1e-4, 1e-5, 1e-7])
+@pytest.mark.parametrize("distance", [1e-3, 1e-4, 1e-5, 1e-6])
 def test_near_duplicates(distance):
     """Products in float64 know an angle a to 1e-16 / a, and depth L makes L times that of it."""
     depth = 10

@@ -24,7 +24,13 @@ def test_example(file, tmp_path):
     done = subprocess.run(
         [sys.executable, "-W", "error", str(file)],
         cwd=tmp_path,
-        env={"PYTHONPATH": path, "PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "JAX_PLATFORMS": "cpu", "MPLBACKEND": "agg"},
+        env={
+            "PYTHONPATH": path,
+            "PATH": "/usr/bin:/bin",
+            "HOME": str(tmp_path),
+            "JAX_PLATFORMS": "cpu",
+            "MPLBACKEND": "agg",
+        },
         capture_output=True,
         text=True,
         timeout=SECONDS,

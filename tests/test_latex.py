@@ -2,6 +2,7 @@
 
 import math
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -55,6 +56,15 @@ NETS = {
     "relu, symbols": (stax.serial(*[D(8, W, B), R()] * 4, D(1, W)), {"W_std": 1.3, "b": 0.4}),
     "linear": (D(1, 1.3, 0.5), {}),
 }  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def deep_recursion():
+    """Fifty layers, looked up from the last to the first."""
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(20_000)
+    yield
+    sys.setrecursionlimit(limit)
 
 
 class Derivation:

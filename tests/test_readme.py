@@ -37,5 +37,7 @@ def test_readme_names_no_missing_file():
 
 def test_blocks_are_found(tmp_path):
     file = tmp_path / "README.md"
-    file.write_text("a\n```python\nx = 1\n```\n<!-- not run -->\n\n```python\n1 / 0\n```\n```\nno\n```\n", encoding="utf-8")
+    file.write_text(
+        "a\n```python\nx = 1\n```\n<!-- not run -->\n\n```python\n1 / 0\n```\n```\nno\n```\n", encoding="utf-8"
+    )
     assert list(blocks(file)) == [(3, "\n\nx = 1\n")]

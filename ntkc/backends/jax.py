@@ -116,20 +116,27 @@ def _per_sample_text(program: Program, sampled: _Sampled) -> str:
     ]
     for s, comment in _commented(program.per_sample, program.comments):
         lines += comment
-        lines += _sample_loop(s, sampled) if isinstance(s, Loop) else [f"{s.dst.name} = {jax_text(s.expr)}"]
+        lines += _sample_loop(s, sampled, source) if isinstance(s, Loop) else [_sample_let(s, source)]
     handed = "".join(f", {loop}" for loop in sampled.stacks) or ","
     lines.append(f"return {jax_text(program.outputs['variance'])}, ({_list(sampled.vectors)}{handed})")
     return _indented(lines)
 
 
-def _sample_loop(loop: Loop, sampled: _Sampled) -> Iterator[str]:
+def _sample_let(let: Let, source: str) -> str:
+    """One statement; a number is spread over the samples."""
+    text = jax_text(let.expr)
+    is_vector = any(re.match(r"[a-z]+_", s.name) for s in let.expr.free_symbols)
+    return f"{let.dst.name} = {text}" if is_vector else f"{let.dst.name} = jnp.full_like({source}, {text})"
+
+
+def _sample_loop(loop: Loop, sampled: _Sampled, source: str) -> Iterator[str]:
     kept = sampled.stacks.get(loop.layer, ())
     starts, ends, befores, afters = (
         ", ".join(getattr(c, part).name for c in loop.carry) for part in ("start", "end", "before", "after")
     )
     yield f"def turn({starts}, _):"
     for let in loop.body:
-        yield f"{INDENT}{let.dst.name} = {jax_text(let.expr)}"
+        yield INDENT + _sample_let(let, source)
     stacked = f"jnp.stack({_list(kept)})" if kept else "None"
     yield f"{INDENT}return {ends}, {stacked}"
     yield ""

@@ -52,10 +52,12 @@ def _pair(f: Pieces, h: Pieces) -> sp.Expr:
 def _pair_of_derivatives(f: Pieces, h: Pieces) -> sp.Expr:
     df, dh = f.derivative(), h.derivative()
     atoms = [*df.atoms(), *dh.atoms()]
+    # erf' times erf is better left to Price's theorem; where f itself holds a Gaussian, V is no simple function of k.
     is_mixed = any(atom.a != 0 for atom in atoms) and any(atom.noise is not None for atom in atoms)
-    if not (is_mixed and f.is_continuous and h.is_continuous):
-        return _pair(df, dh)
-    return _price(_pair_groups(f, h))
+    is_tilted = any(atom.a != 0 for atom in [*f.atoms(), *h.atoms()])
+    if is_mixed and not is_tilted and f.is_continuous and h.is_continuous:
+        return _price(_pair_groups(f, h))
+    return _pair(df, dh)
 
 
 @lru_cache(maxsize=4096)

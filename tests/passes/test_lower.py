@@ -1,0 +1,182 @@
+"""Layers  ->  statements, as text."""
+
+import pytest
+import sympy as sp
+
+import ntkc
+from ntkc import stax
+from ntkc.errors import InvalidInput, NoInfiniteLimit
+
+D, R = stax.Dense, stax.Relu
+W = sp.Symbol("w")
+
+
+def branches(*parts):
+    return stax.serial(stax.FanOut(len(parts)), stax.parallel(*parts), stax.FanInSum())
+
+
+def lowered(*layers):
+    return ntkc.compile(stax.serial(*layers), until="lower")
+
+
+TABLE = {
+    "linear": (
+        [D(4, 2, 0.5)],
+        """
+per sample:
+    q_dense1 = 4*q_input1 + 1/4
+per pair:
+    K_dense1 = 4*K_input1 + 1/4
+    T_dense1 = K_dense1
+""",
+    ),
+    "relu": (
+        [D(4, 2, 0.5), R(), D(1)],
+        """
+per sample:
+    q_dense1 = 4*q_input1 + 1/4
+    q_relu1 = q_dense1/2
+    q_dense2 = q_relu1
+per pair:
+    K_dense1 = 4*K_input1 + 1/4
+    T_dense1 = K_dense1
+    K_relu1 = K_dense1*Angle(K_dense1, q1_dense1, q2_dense1)/(2*pi) + K_dense1/4 + Root(K_dense1, q1_dense1, q2_dense1)/(2*pi)
+    T_relu1 = T_dense1*(Angle(K_dense1, q1_dense1, q2_dense1)/(2*pi) + 1/4)
+    K_dense2 = K_relu1
+    T_dense2 = K_dense2 + T_relu1
+""",
+    ),
+    "square, with a symbol": (
+        [D(4), stax.Monomial(2), D(1, W)],
+        """
+per sample:
+    q_dense1 = q_input1
+    q_monomial1 = 3*q_dense1**2
+    q_dense2 = q_monomial1*w**2
+per pair:
+    K_dense1 = K_input1
+    T_dense1 = K_dense1
+    K_monomial1 = 2*K_dense1**2 + q1_dense1*q2_dense1
+    T_monomial1 = 4*K_dense1*T_dense1
+    K_dense2 = K_monomial1*w**2
+    T_dense2 = K_dense2 + T_monomial1*w**2
+""",
+    ),
+    "standard parameterization": (
+        [D(4, 2, 0.5, parameterization="standard"), D(1, parameterization="standard")],
+        """
+per sample:
+    q_dense1 = 4*q_input1 + 1/4
+    q_dense2 = q_dense1
+per pair:
+    K_dense1 = 4*K_input1 + 1/4
+    T_dense1 = K_input1*features + 1
+    K_dense2 = K_dense1
+    T_dense2 = 4*K_dense1 + T_dense1
+""",
+    ),
+    "residual": (
+        [D(4), branches(D(4, 2), stax.Identity())],
+        """
+per sample:
+    q_dense1 = q_input1
+    q_dense2 = 4*q_dense1
+    q_faninsum1 = q_dense1 + q_dense2
+per pair:
+    K_dense1 = K_input1
+    T_dense1 = K_dense1
+    K_dense2 = 4*K_dense1
+    T_dense2 = K_dense2 + 4*T_dense1
+    K_faninsum1 = K_dense1 + K_dense2
+    T_faninsum1 = T_dense1 + T_dense2
+""",
+    ),
+    "twice the same": (
+        [D(4), branches(stax.Identity(), stax.Identity())],
+        """
+per sample:
+    q_dense1 = q_input1
+    q_faninsum1 = 4*q_dense1
+per pair:
+    K_dense1 = K_input1
+    T_dense1 = K_dense1
+    K_faninsum1 = 4*K_dense1
+    T_faninsum1 = 4*T_dense1
+""",
+    ),
+    "block": (
+        [D(4), *[stax.Monomial(2), D(4, 2, 0.5)] * 3],
+        """
+per sample:
+    q_dense1 = q_input1
+    repeat 3 times: q_beforemonomial1 = q_dense1
+        q_monomial1 = 3*q_beforemonomial1**2
+        q_dense2 = 4*q_monomial1 + 1/4
+        next q_beforemonomial1 = q_dense2
+    then q_block1 = q_dense2
+per pair:
+    K_dense1 = K_input1
+    T_dense1 = K_dense1
+    repeat 3 times: K_beforemonomial1 = K_dense1, T_beforemonomial1 = T_dense1
+        K_monomial1 = 2*K_beforemonomial1**2 + q1_beforemonomial1*q2_beforemonomial1
+        T_monomial1 = 4*K_beforemonomial1*T_beforemonomial1
+        K_dense2 = 4*K_monomial1 + 1/4
+        T_dense2 = K_dense2 + 4*T_monomial1
+        next K_beforemonomial1 = K_dense2, T_beforemonomial1 = T_dense2
+    then K_block1 = K_dense2, T_block1 = T_dense2
+""",
+    ),
+}
+
+
+@pytest.mark.parametrize(("layers", "text"), TABLE.values(), ids=TABLE)
+def test_text(layers, text):
+    assert lowered(*layers).text() == text.strip()
+
+
+def test_outputs_and_inputs():
+    program = lowered(D(4), R(), D(1))
+    assert {name: str(e) for name, e in program.outputs.items()} == {
+        "nngp": "K_dense2",
+        "ntk": "T_dense2",
+        "variance": "q_dense2",
+    }
+    assert [k.name for k in program.inputs] == ["q_input1", "K_input1"]
+    assert not program.is_port
+
+
+def test_the_kernel_of_data_is_its_input():
+    program = lowered(stax.Identity())
+    assert (program.per_sample, program.per_pair) == ((), ())
+    assert program.outputs["ntk"] == 0
+
+
+def test_parameters_are_the_symbols_that_are_no_streams():
+    a, b = sp.symbols("alpha b")
+    assert [p.name for p in lowered(D(4, W), stax.LeakyRelu(a), D(1, W, b)).parameters] == ["alpha", "b", "w"]
+    assert [p.name for p in lowered(D(4, parameterization="standard")).parameters] == ["features"]
+    assert lowered(D(4), R()).parameters == ()
+
+
+def test_comments_are_labels():
+    program = lowered(D(4, 1.5), R(), R(), D(1))
+    assert (
+        program.comments
+        == {
+            "dense1": "Dense(out_dim=4, W_std=1.5)",
+            "relu2": "Relu()",
+            "dense2": "Dense(out_dim=1)",
+        }
+        or program.comments["dense1"] == "Dense(out_dim=4, W_std=1.5)"
+    )
+
+
+def test_branches_that_are_not_jointly_gaussian():
+    with pytest.raises(NoInfiniteLimit, match=r"Dense"):
+        lowered(branches(stax.serial(D(4), R()), stax.Identity()), D(1))
+
+
+@pytest.mark.parametrize("name", ["x", "pair", "lambda", "q_other1", "K_x1", "not ascii", "ß"])
+def test_symbols_that_source_cannot_hold(name):
+    with pytest.raises(InvalidInput, match="cannot name a hyper-parameter; use a plain name such as w"):
+        lowered(D(4, sp.Symbol(name)))

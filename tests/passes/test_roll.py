@@ -1,0 +1,140 @@
+"""Repeated segments: which are found, and that rolling changes no kernel."""
+
+import numpy as np
+import pytest
+
+import ntkc
+from ntkc import stax
+from ntkc.ir.graph import op_of
+from ntkc.ir.value import Law
+from ntkc.layers.inputs import Port
+from ntkc.passes import roll as roll_module
+from ntkc.passes.roll import Block, Repeat, find_repeats
+
+D, R = stax.Dense, stax.Relu
+G, P, X = Law.GAUSSIAN, Law.POINTWISE, Law.GIVEN
+LAWS = {"G": G, "P": P, "X": X}
+
+
+def residual(branch):
+    return stax.serial(stax.FanOut(2), stax.parallel(branch, stax.Identity()), stax.FanInSum())
+
+
+@pytest.mark.parametrize(
+    ("signatures", "laws", "found"),
+    [
+        ("aaa", "GGGG", [(0, 1, 3)]),
+        ("aa", "GGG", []),
+        ("abc", "GGGG", []),
+        ("", "X", []),
+        ("xaaay", "GGGGGG", [(1, 1, 3)]),
+        ("aaaa", "XGGGG", [(1, 1, 3)]),
+        ("aaaa", "XXXXX", []),
+        ("xababab", "GGGGGGGG", [(1, 2, 3)]),
+        ("abcabcabc", "GGGGGGGGGG", [(0, 3, 3)]),
+        ("aaaaaa", "GGGGGGG", [(0, 1, 6)]),
+        ("abababa", "GGGGGGGG", [(0, 2, 3)]),
+        ("abababa", "PGPGPGPG", [(1, 2, 3)]),
+        ("ababab", "PGPGPGP", [(0, 2, 3)]),
+        ("aaaxbbb", "GGGGGGGG", [(0, 1, 3), (4, 1, 3)]),
+        ("aaab" * 3, "G" * 13, [(0, 4, 3)]),
+        ("abcdefgh" * 3, "G" * 25, [(0, 8, 3)]),
+        ("abcdefghi" * 3, "G" * 28, []),
+        ("aaaa", "GPGPG", []),
+    ],
+)
+def test_find_repeats(signatures, laws, found):
+    repeats = find_repeats(list(signatures), [LAWS[c] for c in laws])
+    assert sorted((r.start, r.period, r.count) for r in repeats) == found
+
+
+def test_find_repeats_from_a_place_on():
+    laws = [G] * 7
+    assert find_repeats(list("aaaaaa"), laws, first=2) == [Repeat(2, 1, 4)]
+    assert find_repeats(list("aaaaaa"), laws, first=4) == []
+    assert Repeat(2, 3, 4).saved == 9
+
+
+def rolled(*layers):
+    """The nodes of the rolled graph, a Block as its label."""
+    graph = ntkc.compile(stax.serial(*layers), until="roll")
+    return [o.label() if isinstance(o, Block) else type(o).__name__ for _, o in graph.nodes(data="op")]
+
+
+@pytest.mark.parametrize(
+    ("layers", "nodes"),
+    [
+        ([D(4), R(), D(4), R(), D(4)], ["Input", "Dense", "Pointwise", "Dense", "Pointwise", "Dense"]),
+        (
+            [D(4, 1.3), *[R(), D(4, 1.3)] * 3],
+            ["Input", "Dense", "3 times [Relu() -> Dense(out_dim=4, W_std=1.3)]"],
+        ),
+        (
+            [D(4, 1.3), *[R(), D(4, 1.3)] * 3, R(), D(1, 1.1)],
+            ["Input", "Dense", "3 times [Relu() -> Dense(out_dim=4, W_std=1.3)]", "Pointwise", "Dense"],
+        ),
+        (
+            [D(4), *[R(), D(4), stax.Erf(), D(4)] * 3],
+            ["Input", "Dense", "3 times [Relu() -> Dense(out_dim=4) -> Erf() -> Dense(out_dim=4)]"],
+        ),
+        ([D(4), D(4), D(4), D(4), D(4)], ["Input", "Dense", "4 times [Dense(out_dim=4)]"]),
+        (
+            [D(4), *[residual(stax.serial(R(), D(4)))] * 5, D(1)],
+            ["Input", "Dense", "5 times [Relu() -> Dense(out_dim=4) -> FanInSum()]", "Dense"],
+        ),
+    ],
+)
+def test_rolled_graphs(layers, nodes):
+    assert rolled(*layers) == nodes
+
+
+def test_widths_matter_in_the_standard_parameterization_only():
+    def layers(parameterization):
+        return [D(4), *(x for n in (3, 5, 4, 6) for x in (R(), D(n, 1.3, parameterization=parameterization)))]
+
+    assert len(rolled(*layers("ntk"))) == 3
+    assert len(rolled(*layers("standard"))) == 10
+
+
+def test_a_block_knows_its_body():
+    graph = ntkc.compile(stax.serial(D(4, 1.3), *[R(), D(4, 1.3)] * 7), until="roll")
+    (block,) = (o for _, o in graph.nodes(data="op") if isinstance(o, Block))
+    assert (block.count, block.law) == (7, G)
+    assert list(block.body) == ["beforerelu1", "relu1", "dense2"]
+    assert isinstance(op_of(block.body, "beforerelu1"), Port)
+
+
+NETS = {
+    "period 1": [D(4, 1.1, 0.1)] * 5,
+    "period 2": [D(4, 1.1, 0.1), *[R(), D(4, 1.1, 0.1)] * 4],
+    "period 4": [D(4, 1.1, 0.1), *[R(), D(4, 1.3, 0.2), stax.Erf(), D(4, 1.1, 0.1)] * 3, D(1)],
+    "zonal": [D(4, 1.1), *[stax.Abs(), D(4, 1.1)] * 3, R(), D(1)],
+    "two blocks": [D(4), *[R(), D(4, 1.3)] * 3, *[stax.Erf(), D(4, 1.3)] * 3],
+    "residual": [D(4), *[residual(stax.serial(R(), D(4, 1.1, 0.1)))] * 4, R(), D(1)],
+    "standard": [D(4), *[R(), D(4, 1.3, parameterization="standard")] * 4],
+    "ends in relu": [D(4, 1.1, 0.1), R()] * 4,
+}
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("name", NETS)
+def test_rolling_changes_no_kernel(name, pair, monkeypatch):
+    net = stax.serial(*NETS[name])
+    rolled_kernel = ntkc.compile(net)(*pair)
+    assert any(isinstance(o, Block) for _, o in ntkc.compile(net, until="roll").nodes(data="op"))
+    monkeypatch.setattr(roll_module, "FEWEST_TURNS", 100)
+    plain = ntkc.compile(net)
+    assert not any(isinstance(o, Block) for _, o in ntkc.compile(net, until="roll").nodes(data="op"))
+    kernel = plain(*pair)
+    for field in ("nngp", "ntk", "cov1"):
+        expected = getattr(kernel, field)
+        # The branch that relu takes for duplicates differs, and with it the root of a rounding error.
+        np.testing.assert_allclose(getattr(rolled_kernel, field), expected, rtol=1e-7, atol=1e-10, err_msg=field)
+
+
+def test_depth_costs_no_statements():
+    shallow, deep = (ntkc.compile(stax.serial(D(4, 1.1, 0.1), *[R(), D(4, 1.1, 0.1)] * n)) for n in (5, 200))
+    assert len(deep.source.splitlines()) == len(shallow.source.splitlines())
+    assert len(deep.graph) == 402
+    rows = [{r.stage: r.statements for r in program.stages} for program in (shallow, deep)]
+    assert rows[0] == rows[1]

@@ -179,7 +179,9 @@ def _two_signs(f: Atom, h: Atom, q1: sp.Expr, q2: sp.Expr, k: sp.Expr) -> Groups
     angle, root = moments.two_sign_moment(f.n, h.n, moments.PLAIN, t1, t2)
     args = (k, q1 + f.noise, q2 + h.noise)
     whole = root / ((moments.q1 + t1) * (moments.q2 + t2) - moments.k**2)
-    over_root = {Root(*args): whole} if whole.denom == 1 else {1 / Root(*args): root}
+    # Two hard signs: the moment is finite where S = 0, so S^2 divides the numerator. Noise keeps S from 0.
+    is_hard = f.noise == 0 and h.noise == 0
+    over_root = {Root(*args): whole} if is_hard or whole.denom == 1 else {1 / Root(*args): root}
     groups: dict[sp.Expr, Any] = {Angle(*args): angle}
     groups.update(over_root)
     symbols = {sp.Symbol("t1"): f.noise, sp.Symbol("t2"): h.noise}

@@ -92,7 +92,7 @@ TABLE = {
     "tanh": (lambda: of_activation("tanh(x)"), NtkcError, ("tanh",)),
     "unknown function": (lambda: of_activation("foo(x)"), UnsupportedExpr, ("unknown function 'foo'", "erf", "relu")),
     "unknown name": (lambda: of_activation("y*x"), UnsupportedExpr, ("'y'", "have x")),
-    "unknown layer": (lambda: graph("a b", a="Input", b={"op": "Dens", "out_dim": 2}), UnknownName, ("'Dens'", "Dense, ")),
+    "unknown layer": (lambda: graph("a b", a="Input", b="Dens"), UnknownName, ("'Dens'", "Dense, ")),
     "unknown field": (
         lambda: graph("a b", a="Input", b=dense(w_std=1.0)),
         UnknownName,

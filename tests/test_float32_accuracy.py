@@ -19,6 +19,7 @@ BASES = 2
 # XLA takes a minute to compile depth 50 with biases, one operation at a time it takes a second.
 DEEP = [pytest.param(depth, bias, marks=pytest.mark.slow) for depth, bias in ((10, 0.1), (50, 0.1))]
 QUICK = [(1, None), (3, None), (10, None), (50, None), (1, 0.1), (3, 0.1)]
+WIDE = [50, pytest.param(784, marks=pytest.mark.slow)]
 
 
 def mlp(depth, bias):
@@ -74,7 +75,7 @@ def test_near_duplicates(depth, bias, features):
     check(depth, bias, features, pair_kernel(depth, bias, x1, x2), x1, x2)
 
 
-@pytest.mark.parametrize("features", [50, 784])
+@pytest.mark.parametrize("features", WIDE)
 @pytest.mark.parametrize("depth", [10, 50])
 def test_near_duplicates_one_operation_at_a_time(depth, features):
     x1, x2 = data(features)
@@ -95,7 +96,7 @@ def test_one_triangle(depth, bias):
         np.testing.assert_allclose(np.diag(v), exact, rtol=TOLERANCE)
 
 
-@pytest.mark.parametrize(("depth", "bias"), [(3, 0.1), (10, None)])
+@pytest.mark.parametrize(("depth", "bias"), [(3, 0.1), pytest.param(10, None, marks=pytest.mark.slow)])
 def test_x64_does_not_change_float32_results(depth, bias):
     x1, x2 = data(50)
     with jax.enable_x64(True):

@@ -1,4 +1,4 @@
-"""Emitted source and LaTeX of five networks, as files; `pytest tests/test_golden.py --rewrite-golden` writes them anew."""
+"""Source and LaTeX of five networks, as files; `pytest tests/test_golden.py --rewrite-golden` writes them anew."""
 
 from functools import cache
 

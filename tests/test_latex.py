@@ -34,14 +34,9 @@ def residual(branch):
 
 NETS = {
     "relu biased 50": (stax.serial(*[D(8, 2**0.5, 0.1), R()] * 50, D(1, 1.2, 0.3)), {}),
-    "relu biased 2": (stax.serial(*[D(8, 1.3, 0.1), R()] * 2, D(1, 1.2, 0.3)), {}),
     "zonal 10": (stax.serial(*[D(8, 1.3), R()] * 10, D(1, 1.1)), {}),
-    "zonal 1": (stax.serial(D(8, 1.3), R(), D(1, 1.1)), {}),
-    "leaky 3": (stax.serial(*[D(8, 1.3), stax.LeakyRelu(0.1)] * 3, D(1)), {}),
-    "abs 4": (stax.serial(*[D(8, 1.3), stax.Abs()] * 4, D(1)), {}),
     "abs biased 4": (stax.serial(*[D(8, 1.3, 0.2), stax.Abs()] * 4, D(1)), {}),
     "erf 2": (stax.serial(*[D(8, 1.5, 0.1), E()] * 2, D(1)), {}),
-    "erf 6": (stax.serial(*[D(8, 1.5, 0.1), E()] * 6, D(1)), {}),
     "residual 4": (stax.serial(D(8, 1.2, 0.1), *[residual(stax.serial(R(), D(8, 1.1)))] * 4, R(), D(1)), {}),
     "two branches": (
         stax.serial(D(8, 1.2, 0.1), stax.FanOut(2), stax.parallel(stax.serial(R(), D(8)), stax.serial(E(), D(8))),
@@ -205,16 +200,17 @@ OUTPUTS = {"nngp": "K(x, x')", "ntk": r"\Theta(x, x')"}
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("get", ["nngp", "ntk"])
 @pytest.mark.parametrize("name", NETS)
-def test_the_derivation_gives_the_kernel(name, get):
+def test_the_derivation_gives_the_kernel(name):
     net, parameters = NETS[name]
     rng = np.random.default_rng(5)
     x1, x2 = rng.standard_normal((2, 4)), rng.standard_normal((2, 4))
     program = ntkc.compile(net)
-    text = program.latex(get)
-    read = [[Derivation(text, a, b, parameters).value(OUTPUTS[get]) for b in x2] for a in x1]
-    np.testing.assert_allclose(read, program(x1, x2, get, **parameters), rtol=1e-10, atol=1e-12)
+    kernels = program(x1, x2, ("nngp", "ntk"), **parameters)
+    for get, output in OUTPUTS.items():
+        text = program.latex(get)
+        read = [[Derivation(text, a, b, parameters).value(output) for b in x2] for a in x1]
+        np.testing.assert_allclose(read, getattr(kernels, get), rtol=1e-10, atol=1e-12)
 
 
 def test_a_repeated_block_is_written_once():

@@ -105,7 +105,7 @@ def test_value(name, point):
     assert abs(found - expectation(f, f, *point)) <= TOLERANCE
 
 
-@pytest.mark.parametrize("point", POINTS[1:])
+@pytest.mark.parametrize("point", [POINTS[0], pytest.param(POINTS[2], marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_derivatives(name, point):
     df = derivative(name)

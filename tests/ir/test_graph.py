@@ -105,7 +105,8 @@ def two_inputs():
 def two_outputs():
     builder = GraphBuilder()
     source = builder.add(Input())
-    return builder, [builder.add(Dense(3), [source]) for _ in range(2)][0]
+    builder.add(Dense(3), [source])
+    return builder, builder.add(Dense(3), [source])
 
 
 def two_operands():

@@ -9,6 +9,7 @@ from ntkc.errors import InvalidInput, NoInfiniteLimit
 
 D, R = stax.Dense, stax.Relu
 W = sp.Symbol("w")
+ARGUMENTS = "K_dense1, q1_dense1, q2_dense1"
 
 
 def branches(*parts):
@@ -40,8 +41,8 @@ per sample:
 per pair:
     K_dense1 = 4*K_input1 + 1/4
     T_dense1 = K_dense1
-    K_relu1 = K_dense1*Angle(K_dense1, q1_dense1, q2_dense1)/(2*pi) + K_dense1/4 + Root(K_dense1, q1_dense1, q2_dense1)/(2*pi)
-    T_relu1 = T_dense1*(Angle(K_dense1, q1_dense1, q2_dense1)/(2*pi) + 1/4)
+    K_relu1 = K_dense1*ANGLE/(2*pi) + K_dense1/4 + ROOT/(2*pi)
+    T_relu1 = T_dense1*(ANGLE/(2*pi) + 1/4)
     K_dense2 = K_relu1
     T_dense2 = K_dense2 + T_relu1
 """,
@@ -131,7 +132,8 @@ per pair:
 
 @pytest.mark.parametrize(("layers", "text"), TABLE.values(), ids=TABLE)
 def test_text(layers, text):
-    assert lowered(*layers).text() == text.strip()
+    shown = text.replace("ANGLE", f"Angle({ARGUMENTS})").replace("ROOT", f"Root({ARGUMENTS})")
+    assert lowered(*layers).text() == shown.strip()
 
 
 def test_outputs_and_inputs():
@@ -160,15 +162,8 @@ def test_parameters_are_the_symbols_that_are_no_streams():
 
 def test_comments_are_labels():
     program = lowered(D(4, 1.5), R(), R(), D(1))
-    assert (
-        program.comments
-        == {
-            "dense1": "Dense(out_dim=4, W_std=1.5)",
-            "relu2": "Relu()",
-            "dense2": "Dense(out_dim=1)",
-        }
-        or program.comments["dense1"] == "Dense(out_dim=4, W_std=1.5)"
-    )
+    assert program.comments["dense1"] == "Dense(out_dim=4, W_std=1.5)"
+    assert "Relu()" in program.comments.values()
 
 
 def test_branches_that_are_not_jointly_gaussian():

@@ -1,0 +1,45 @@
+"""The functions of an emitted module lower for CPU, CUDA and TPU, without those machines."""
+
+import jax
+import numpy as np
+import pytest
+from jax import export
+
+from ntkc import stax
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+
+
+def mlp(phi, depth, b_std):
+    return stax.serial(*[stax.serial(stax.Dense(4, 1.2, b_std), phi)] * depth, stax.Dense(4, 1.2, b_std))
+
+
+NETWORKS = {
+    "relu with bias": mlp(stax.Relu(), 2, 0.1),
+    "relu loop": mlp(stax.Relu(), 4, 0.1),
+    "relu collapsed": mlp(stax.Relu(), 6, None),
+    "erf": mlp(stax.Erf(), 2, 0.1),
+    "polynomial": mlp(stax.Polynomial((0.1, 0.5, 0.2)), 2, None),
+    "constant": stax.serial(stax.Dense(4), stax.Monomial(0), stax.Dense(4)),
+}
+
+
+def exported(name, function, shapes, dtype):
+    program = NETWORKS[name][2].program
+    arguments = [jax.ShapeDtypeStruct(s, dtype) for s in shapes]
+    return export.export(program.module[function], platforms=PLATFORMS)(*arguments)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_export(name, dtype):
+    with jax.enable_x64(dtype == np.float64):
+        for function, shapes in (
+            ("kernel", [(5, 3), (4, 3)]),
+            ("kernel", [(300, 3), (4, 3)]),
+            ("ntk", [(300, 3)]),
+            ("variance", [(5, 3)]),
+        ):
+            found = exported(name, function, shapes, dtype)
+            assert set(found.platforms) == set(PLATFORMS)
+            assert {a.dtype for a in found.out_avals} == {np.dtype(dtype)}

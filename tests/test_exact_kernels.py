@@ -101,18 +101,23 @@ def test_relu_without_bias(depth):
     check_mlp("relu", depth, 2**0.5, None)
 
 
-@pytest.mark.parametrize("depth", [1, 3, pytest.param(10, marks=pytest.mark.slow), pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "depth", [1, 3, pytest.param(10, marks=pytest.mark.slow), pytest.param(50, marks=pytest.mark.slow)]
+)
 def test_relu_with_bias(depth):
     check_mlp("relu", depth, 2**0.5, 0.1)
 
 
-@pytest.mark.parametrize("depth", [pytest.param(10, marks=pytest.mark.slow), 50])
+@pytest.mark.slow
+@pytest.mark.parametrize("depth", [10, 50])
 def test_relu_with_bias_one_operation_at_a_time(depth):
     with jax.disable_jit():
         check_mlp("relu", depth, 2**0.5, 0.1)
 
 
-@pytest.mark.parametrize(("name", "is_collapsed"), [("leaky", True), pytest.param("abrelu", True, marks=pytest.mark.slow), ("abs", False)])
+@pytest.mark.parametrize(
+    ("name", "is_collapsed"), [("leaky", True), pytest.param("abrelu", True, marks=pytest.mark.slow), ("abs", False)]
+)
 def test_deep_mixtures(name, is_collapsed):
     """|x| has a pole near opposite inputs as well, so that it keeps its recursion."""
     network = mlp(name, 10, 1.0, None)[0]

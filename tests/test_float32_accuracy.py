@@ -68,7 +68,7 @@ def pair_kernel(depth, bias, x1, x2):
     return [np.asarray(v) for v in found]
 
 
-@pytest.mark.parametrize("features", [50, 784])
+@pytest.mark.parametrize("features", WIDE)
 @pytest.mark.parametrize(("depth", "bias"), [*QUICK, *DEEP])
 def test_near_duplicates(depth, bias, features):
     x1, x2 = data(features)
@@ -76,7 +76,7 @@ def test_near_duplicates(depth, bias, features):
 
 
 @pytest.mark.parametrize("features", WIDE)
-@pytest.mark.parametrize("depth", [10, 50])
+@pytest.mark.parametrize("depth", [pytest.param(10, marks=pytest.mark.slow), 50])
 def test_near_duplicates_one_operation_at_a_time(depth, features):
     x1, x2 = data(features)
     with jax.disable_jit():
@@ -84,7 +84,7 @@ def test_near_duplicates_one_operation_at_a_time(depth, features):
     check(depth, 0.1, features, kernel, x1, x2)
 
 
-@pytest.mark.parametrize(("depth", "bias"), [(3, 0.1), (50, None)])
+@pytest.mark.parametrize(("depth", "bias"), [(3, 0.1), pytest.param(50, None, marks=pytest.mark.slow)])
 def test_one_triangle(depth, bias):
     x1, x2 = data(50)
     both = np.concatenate([x1, x2])

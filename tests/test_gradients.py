@@ -51,7 +51,7 @@ NETWORKS = {
 }
 
 
-QUICK = ("relu", "erf", "x*erf", "cubic", "gaussian", "x + relu", "cut gaussian", "relu collapsed", "erf, relu")
+QUICK = ("relu", "erf", "x*erf", "cubic", "gaussian", "relu collapsed", "erf, relu")
 
 
 def marked(names, quick=QUICK):
@@ -119,7 +119,9 @@ def test_gradient_in_float32(name):
         assert np.isfinite(g).all()
 
 
-@pytest.mark.parametrize("name", marked(["relu without bias", "relu", "erf", "relu loop"], ("relu without bias", "erf")))
+@pytest.mark.parametrize(
+    "name", marked(["relu without bias", "relu", "erf", "relu loop"], ("relu without bias", "erf"))
+)
 def test_gradient_of_a_gram_matrix(name, x64):
     """With x2 = None, where one triangle is computed."""
     x, _, weights = data()
@@ -151,7 +153,9 @@ def test_gradient_of_hyper_parameters(name, x64):
         assert float(gradient[i]) == close(slope_along(lambda v: both(v)[0], at, direction))
 
 
-@pytest.mark.parametrize("name", marked(["relu", "relu without bias", "relu collapsed", "erf", "sin", "cubic"], ("relu", "erf")))
+@pytest.mark.parametrize(
+    "name", marked(["relu", "relu without bias", "relu collapsed", "erf", "sin", "cubic"], ("relu", "erf"))
+)
 def test_second_derivative(name, x64):
     x1, x2, weights = data()
     function = total(NETWORKS[name], weights)
@@ -167,7 +171,9 @@ def test_second_derivative(name, x64):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("name", marked(["relu", "relu collapsed", "erf, relu", "residual", "cubic"], ("relu", "erf, relu")))
+@pytest.mark.parametrize(
+    "name", marked(["relu", "relu collapsed", "erf, relu", "residual", "cubic"], ("relu", "erf, relu"))
+)
 def test_jit_equals_eager(name, dtype):
     with jax.enable_x64(dtype == np.float64):
         x1, x2 = (jnp.asarray(x, dtype) for x in data()[:2])
@@ -176,7 +182,9 @@ def test_jit_equals_eager(name, dtype):
             slow = NETWORKS[name][2](x1, x2, BOTH)
     for a, b in zip(fast, slow, strict=True):
         assert a.dtype == b.dtype == dtype
-        np.testing.assert_allclose(a, b, rtol=30 * np.finfo(dtype).eps, atol=30 * np.finfo(dtype).eps * np.max(np.abs(b)))
+        np.testing.assert_allclose(
+            a, b, rtol=30 * np.finfo(dtype).eps, atol=30 * np.finfo(dtype).eps * np.max(np.abs(b))
+        )
 
 
 def batches():
@@ -188,7 +196,7 @@ def batches():
 
 
 @pytest.mark.parametrize("get", [pytest.param("nngp", marks=pytest.mark.slow), "ntk"])
-@pytest.mark.parametrize("name", marked(["relu", "relu collapsed", "erf"], ("relu", "erf")))
+@pytest.mark.parametrize("name", marked(["relu", "relu collapsed", "erf"], ("relu",)))
 def test_vmap_equals_a_loop(name, get):
     x, kernel_fn = batches(), NETWORKS[name][2]
     mapped = jax.vmap(lambda x: kernel_fn(x, None, get))(x)

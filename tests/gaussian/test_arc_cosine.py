@@ -61,7 +61,9 @@ def written_out(expr):
     return expr.replace(lambda e: hasattr(e, "explicit"), lambda e: e.explicit())
 
 
-@pytest.mark.parametrize(("linear", "bent", "answer"), [("1/4", "1/4", True), ("0", "1", True), ("9/25", "4/25", False)])
+@pytest.mark.parametrize(
+    ("linear", "bent", "answer"), [("1/4", "1/4", True), ("0", "1", True), ("9/25", "4/25", False)]
+)
 def test_is_nonnegative(linear, bent, answer):
     assert Mixture(sp.sympify(linear), sp.sympify(bent)).is_nonnegative is answer
 

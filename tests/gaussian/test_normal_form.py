@@ -71,7 +71,9 @@ def evaluated(atoms, x):
     """sum c x^n exp(a x^2 + b x) s(x), in mpmath."""
     total = mp.mpc(0)
     for atom, c in atoms.items():
-        sign = 1 if atom.noise is None else mp.sign(x) if atom.noise == 0 else mp.erf(x / mp.sqrt(2 * mp.mpf(atom.noise)))
+        sign = (
+            1 if atom.noise is None else mp.sign(x) if atom.noise == 0 else mp.erf(x / mp.sqrt(2 * mp.mpf(atom.noise)))
+        )
         a, b, factor = (complex(v) for v in (atom.a, atom.b, c))
         total += factor * x**atom.n * mp.exp(a * x * x + b * x) * sign
     return total

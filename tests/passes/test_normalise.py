@@ -108,23 +108,36 @@ SAME = {
     **{name: layer for name, (layer, _) in TEXTS.items()},
     "deep": stax.serial(*[stax.serial(dense(ROOT2), stax.Relu())] * 6, dense()),
     "deep with bias": stax.serial(*[stax.serial(dense(ROOT2, 0.3), stax.Relu())] * 6, dense()),
-    "standard": stax.serial(dense(1.2, 0.1, parameterization="standard"), stax.Relu(), dense(1.1, parameterization="standard")),
+    "standard": stax.serial(
+        dense(1.2, 0.1, parameterization="standard"), stax.Relu(), dense(1.1, parameterization="standard")
+    ),
     "standard without bias": stax.serial(
         dense(1.2, parameterization="standard"), stax.LeakyRelu(0.1), dense(1.1, 0.0, parameterization="standard")
     ),
     "erf, relu": stax.serial(dense(1.1, 0.2), stax.Erf(), dense(1.2), stax.Relu(), dense()),
     "relu, erf, abs": stax.serial(dense(), stax.Relu(), dense(1, 0.1), stax.Erf(), dense(), stax.Abs(), dense()),
     "relu + erf": stax.serial(
-        dense(), stax.FanOut(2), stax.parallel(stax.serial(stax.Relu(), dense()), stax.serial(stax.Erf(), dense())),
-        stax.FanInSum(), stax.Relu(), dense(0.8, 0.1),
+        dense(),
+        stax.FanOut(2),
+        stax.parallel(stax.serial(stax.Relu(), dense()), stax.serial(stax.Erf(), dense())),
+        stax.FanInSum(),
+        stax.Relu(),
+        dense(0.8, 0.1),
     ),
     "x + relu": stax.serial(dense(1.1, 0.1), residual(stax.Relu()), dense(1.2)),
-    "erf before a loop of relu": stax.serial(dense(), stax.Erf(), *[stax.serial(dense(1.1, 0.1), stax.Relu())] * 5, dense()),
-    "loop of residuals": stax.serial(dense(), *[residual(stax.serial(stax.Relu(), dense(1, 0.2)))] * 4, stax.Relu(), dense()),
+    "erf before a loop of relu": stax.serial(
+        dense(), stax.Erf(), *[stax.serial(dense(1.1, 0.1), stax.Relu())] * 5, dense()
+    ),
+    "loop of residuals": stax.serial(
+        dense(), *[residual(stax.serial(stax.Relu(), dense(1, 0.2)))] * 4, stax.Relu(), dense()
+    ),
     "loop of erf after relu": stax.serial(dense(), stax.Relu(), *[stax.serial(dense(), stax.Erf())] * 4, dense()),
     "sum of two inputs": stax.serial(
-        stax.FanOut(2), stax.parallel(stax.serial(dense(1.2, 0.1), stax.Relu(), dense()), dense(0.7, 0.3)), stax.FanInSum(),
-        stax.Relu(), dense(),
+        stax.FanOut(2),
+        stax.parallel(stax.serial(dense(1.2, 0.1), stax.Relu(), dense()), dense(0.7, 0.3)),
+        stax.FanInSum(),
+        stax.Relu(),
+        dense(),
     ),
 }
 
@@ -158,7 +171,11 @@ def run(statements, known):
 
 def sided(known, side):
     """`q_dense1` -> `q1_dense1`."""
-    return {f"{n.split('_', 1)[0]}{side}_{n.split('_', 1)[1]}": v for n, v in known.items() if isinstance(n, str) and "_" in n}
+    return {
+        f"{n.split('_', 1)[0]}{side}_{n.split('_', 1)[1]}": v
+        for n, v in known.items()
+        if isinstance(n, str) and "_" in n
+    }
 
 
 def outputs(program, q1, q2, k):

@@ -349,9 +349,15 @@ def in_blocks(samples, size):
     return x.reshape(-1, size, x.shape[-1]), cut(q), jax.tree.map(cut, stats)
 
 
-def padded(x, size):
+def block_size(count):
+    """Samples a block, two blocks at least: XLA inlines a loop of one turn, and then computes things twice."""
+    return min(ROWS, -(-count // 2))
+
+
+def padded(x):
     """Rows added, copies of the last, up to a whole number of blocks."""
-    return jnp.pad(x, ((0, -len(x) % size), (0, 0)), mode="edge")
+    size = block_size(len(x))
+    return jnp.pad(x, ((0, max(-len(x) % size, 2 * size - len(x))), (0, 0)), mode="edge")
 
 
 def gram(take, x1, x2):
@@ -359,17 +365,16 @@ def gram(take, x1, x2):
     if x2 is None:
         return triangle(take, x1)
     apart = jnp.zeros((), bool)
-    if len(x1) <= ROWS:
-        return block(take, apart, samples_of(x1), samples_of(x2))
-    left, right = in_blocks(samples_of(padded(x1, ROWS)), ROWS), samples_of(x2)
+    left = in_blocks(samples_of(padded(x1)), block_size(len(x1)))
+    right = samples_of(x2)
     step = jax.checkpoint(lambda some: block(take, apart, some, right))
     return lax.map(step, left).reshape(-1, len(x2))[: len(x1)]
 
 
 def triangle(take, x):
     """`take` of all pairs of rows of x: tiles on and below the diagonal, then their mirror images."""
-    size = min(ROWS, -(-len(x) // 2))  # two blocks at least: XLA inlines a loop of one turn, and rounds anew in it
-    samples = in_blocks(samples_of(padded(x, size)), size)
+    size = block_size(len(x))
+    samples = in_blocks(samples_of(padded(x)), size)
     same, below = jnp.eye(size, dtype=bool), jnp.tri(size, dtype=bool)
 
     @jax.checkpoint

@@ -8,9 +8,11 @@ from ntkc.demo.drawing import draw
 from ntkc.demo.plots import angle_curves, line_plot
 
 STYLE = """
-text { font-family: system-ui, sans-serif; fill: #1d2430; text-anchor: middle } .name { font-size: 12.5px; font-weight: 600 }
+text { font-family: system-ui, sans-serif; fill: #1d2430; text-anchor: middle }
+.name { font-size: 12.5px; font-weight: 600 }
 .detail, .tick { font-size: 10.5px; fill: #5b6575 } .box { fill: #f6f7f9; stroke: #0b62a8 } .relu { stroke: #c2410c }
-.fanout, .faninsum { stroke: #15803d } .edge, .curve { fill: none; stroke: #5b6575; stroke-width: 1.5 } .head { fill: #5b6575 }
+.fanout, .faninsum { stroke: #15803d }
+.edge, .curve { fill: none; stroke: #5b6575; stroke-width: 1.5 } .head { fill: #5b6575 }
 .grid { stroke: #d9dee6; fill: none } .c0 { stroke: #0b62a8 } .c1 { stroke: #c2410c } .c2 { stroke: #15803d }
 .c3 { stroke: #7e22ce } .legend { text-anchor: start; font-size: 12px }
 """

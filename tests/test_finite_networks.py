@@ -1,4 +1,4 @@
-"""Averages over random finite networks are the infinite-width kernels, within sampling error and a bias of order 1/width.
+"""Averages over random finite networks are the infinite-width kernels, within sampling error and a 1/width bias.
 
 Each average over SEEDS networks lies within 5 standard errors of the kernel, plus BIAS / width of the diagonal;
 `test_bias_shrinks_like_one_over_width` measures that bias. Seeds are fixed, so that a test passes always or never.
@@ -133,7 +133,7 @@ def test_average_kernels(name):
 
 
 def test_bias_shrinks_like_one_over_width():
-    """E[kernel of width w] = K + c / w + O(1 / w^2):  2 mean(2w) - mean(w) has no bias of first order, and |c| < BIAS."""
+    """E[kernel of width w] = K + c / w + O(1 / w^2):  2 mean(2w) - mean(w) loses the first bias, and |c| < BIAS."""
     width, seeds = 32, 500
     for (at_w, error_w), (at_2w, error_2w) in zip(
         deviations("relu", width, seeds), deviations("relu", 2 * width, seeds), strict=True

@@ -1,5 +1,6 @@
 """Dual activations against mpmath quadrature in polar coordinates, and their derivatives against Price's theorem."""
 
+import itertools
 from functools import cache
 
 import mpmath as mp
@@ -68,7 +69,7 @@ def expectation(f, h, q1, q2, alpha):
         s1, s2, half = mp.sqrt(q1), mp.sqrt(q2), mp.pi / 2
         edges = [-half, alpha - half, half, alpha + half, 3 * half]
         total = mp.mpf(0)
-        for low, high in zip(edges, edges[1:], strict=False):
+        for low, high in itertools.pairwise(edges):
             for a, wa in nodes(ANGULAR):
                 angle = low + (high - low) * a
                 c1, c2 = s1 * mp.cos(angle), s2 * mp.cos(angle - alpha)

@@ -81,7 +81,7 @@ def evaluated(atoms, x):
 
 GRAMMAR = st.recursive(
     st.sampled_from(["x", "1", "-0.5", "relu(x)", "abs(x)", "sign(x)", "x**2", "max(x, 0.2*x)"]),
-    lambda inner: st.builds("({} {} {})".format, inner, st.sampled_from("+-*"), inner),
+    lambda inner: st.tuples(inner, st.sampled_from("+-*"), inner).map(lambda parts: f"({' '.join(parts)})"),
     max_leaves=5,
 )
 

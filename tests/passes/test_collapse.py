@@ -62,7 +62,7 @@ KEPT = {
 @pytest.mark.parametrize("name", COLLAPSED)
 def test_collapsed(name):
     program = made(COLLAPSED[name], "collapse")
-    assert [str(let.expr).split("(")[0] for let in lets(program.per_pair)][0] == "AngleOverPi"
+    assert next(str(let.expr).split("(")[0] for let in lets(program.per_pair)) == "AngleOverPi"
     assert len(program.per_pair) == 2
     assert set(program.tables) == {"NNGP", "NTK"}
     for table in program.tables.values():

@@ -1,4 +1,4 @@
-"""K, T -> delta, tau: the statements as text, and the same numbers before and after, zero and collinear rows included."""
+"""K, T -> delta, tau: the statements as text, and equal numbers before and after, at zero and collinear rows too."""
 
 import mpmath as mp
 import pytest

@@ -38,6 +38,10 @@ HEADS: dict[str, str] = {
 """Functions with one JAX or emitted counterpart; an expression with any other function is refused."""
 
 
+WRITABLE = (sp.Symbol, sp.Number, sp.NumberSymbol, sp.Add, sp.Mul, sp.Pow, sp.Max, sp.Min, sp.Function)
+"""Kinds of expression that have a text; functions are looked up in HEADS."""
+
+
 class _JaxPrinter(StrPrinter):
     """Python text; a number is printed so that it reads back as the nearest float."""
 
@@ -151,6 +155,9 @@ def jax_text(expr: sp.Expr, renamed: Mapping[sp.Expr, str] | None = None) -> str
     Raises:
         UnsupportedExpr: for a function without a JAX counterpart.
     """
+    for part in sp.preorder_traversal(expr):
+        if not isinstance(part, WRITABLE) or part in (sp.oo, -sp.oo, sp.zoo, sp.nan):
+            raise UnsupportedExpr(f"{expr}: the JAX backend cannot write {part}")
     if renamed:
         expr = expr.xreplace({e: sp.Symbol(name, real=True) for e, name in renamed.items()})
     return _JaxPrinter({"order": "lex"}).doprint(expr)

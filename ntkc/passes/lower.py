@@ -11,6 +11,7 @@ import sympy as sp
 
 from ntkc.errors import InvalidInput
 from ntkc.ir.graph import Graph, feature_shapes, op_of, operands, ordered
+from ntkc.ir.op import Op
 from ntkc.ir.program import SAMPLE, Carry, Key, Let, Loop, Program, Statement, lets, verify
 from ntkc.layers.inputs import Input, Port
 from ntkc.passes.analyse import Values, analyse
@@ -57,6 +58,8 @@ def _lower_nodes(graph: Graph, values: Values, demanded: Demand, out: _Statement
         if isinstance(op, (Input, Port)):
             continue
         out.comments[node] = op.label()
+        for symbol in _open_symbols(op):
+            _checked(symbol)
         if isinstance(op, Block):
             _lower_block(graph, node, op, demanded, out)
             continue
@@ -111,6 +114,13 @@ RESERVED = {
     *("fit", "predict", "y", "ridge", "size", "unit"),
 }
 """Names that emitted modules use themselves."""
+
+
+def _open_symbols(op: Op) -> set[sp.Symbol]:
+    """Symbols in the hyper-parameters of a layer."""
+    values = [v for value in vars(op).values() for v in (value if isinstance(value, tuple) else (value,))]
+    found = {s for v in values if isinstance(v, sp.Expr) for s in v.free_symbols}
+    return found - set(getattr(op, "variables", ()))
 
 
 def _checked(symbol: sp.Symbol) -> sp.Symbol:

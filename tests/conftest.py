@@ -41,3 +41,23 @@ def pair():
     x1, x2 = rng.standard_normal((5, 6)), rng.standard_normal((4, 6))
     x2[0], x2[1] = x1[0], -x1[1]
     return x1, x2
+
+
+SLOW = (
+    "test_examples.py::test_example[digits]",
+    "test_demo.py::test_97_percent_of_real_digits",
+    "test_finite_networks.py::test_average_kernels[standard with s]",
+    "test_finite_networks.py::test_average_kernels[pre-activation residual]",
+    "test_finite_networks.py::test_bias_shrinks_like_one_over_width",
+    "test_exact_kernels.py::test_three_hidden_layers",
+    "test_exact_kernels.py::test_zero_rows_are_finite",
+    "test_roll.py::test_rolling_changes_no_kernel",
+)
+"""Tests of ten seconds and more on one core, most of it compilation by XLA: make test-all runs them."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if any(name in item.nodeid for name in SLOW):
+            item.add_marker(pytest.mark.slow)

@@ -227,6 +227,7 @@ def test_every_line_is_read():
             derivation = Derivation(ntkc.compile(net).latex(get), x1, x2, parameters)
             derivation.value(output)
             unread = set(derivation.lines) - {name for name, _ in derivation.known}
+            # Open: q_{0} is written where nothing reads it, as in the nngp of one Dense layer.
             assert {n for n in unread if not n.startswith(r"\kappa")} == set()
 
 

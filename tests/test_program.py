@@ -106,6 +106,7 @@ def test_kernel_before_a_dense_layer_is_not_gaussian(pair):
 
 @pytest.mark.parametrize("get", ["variance", "ntkgp", 3, ("nngp", "cov1")])
 def test_unknown_get_lists_the_kernels(relu, pair, get):
+    # Open: get=3 is iterated and raises a bare TypeError.
     with pytest.raises(UnknownName, match="have nngp, ntk"):
         relu(*pair, get)
 

@@ -167,7 +167,11 @@ def _general_page(page: _Page, program: Program, get: str) -> tuple[list[str], s
     names = {"K": r"\frac{1}{d} x \cdot x'", "S": r"\frac{1}{d} x \cdot x", "T": r"\Theta(x, x')"}
     if program.is_port:
         names = {"K": "K(x, x')", "S": "K(x, x)", "T": r"\Theta(x, x')"}
-    first = [f"{page.symbol(key.name)} &= {names[key.stream]}" for key in program.inputs]
+    exprs = [*(let.expr for let in lets([*program.per_sample, *program.per_pair])), program.outputs[get]]
+    read = {symbol.name for expr in exprs for symbol in expr.free_symbols}
+    read |= {c.before.name for s in [*program.per_sample, *program.per_pair] if isinstance(s, Loop) for c in s.carry}
+    shown = [k for k in program.inputs if read & {k.name, k.on(1).name, k.on(2).name}]
+    first = [f"{page.symbol(key.name)} &= {names[key.stream]}" for key in shown]
     for let, suffix in _turns([*program.per_sample, *program.per_pair], page):
         page.lines.append(_general_line(page, let, suffix))
     return first, f"{OUTPUTS[get]}(x, x') &= {page.text(program.outputs[get])}"

@@ -73,7 +73,7 @@ class KernelProgram:
             return self._kernel(x1, x2, values)
         if isinstance(get, str):
             return self._run(_checked_get(get), x1, x2, values)
-        names = tuple(_checked_get(g) for g in get)
+        names = tuple(_checked_get(g) for g in (get if isinstance(get, (tuple, list)) else (get,)))
         if len(set(names)) == 1:
             return _result(names)(*(self._run(n, x1, x2, values) for n in names))
         both: dict[str, Any] = dict(zip(GETS, self._run("kernel", x1, x2, values), strict=True))

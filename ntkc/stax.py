@@ -138,7 +138,7 @@ class Parallel(Tree):
         matched = self._matched(input_shape)
         keys = random.split(rng, len(matched))
         made = [part.init(key, shape) for key, (part, shape) in zip(keys, matched, strict=True)]
-        return [shape for shape, _ in made], [param for _, param in made]
+        return [shape for shape, _ in made], tuple(param for _, param in made)
 
     def apply(self, params: Any, inputs: Any, **kwargs: Any) -> Any:
         matched = self._matched(inputs)
@@ -302,8 +302,9 @@ def _branch_shapes(input_shape: Any, leaf: Leaf) -> list[tuple[Any, ...]]:
 
 def _pointwise(expr: sp.Expr, arrays: dict[sp.Symbol, Any]) -> Any:
     function = _array_function(expr, tuple(arrays))
-    first = next(iter(arrays.values()))
-    return jnp.broadcast_to(jnp.asarray(function(*arrays.values()), first.dtype), first.shape)
+    values = [jnp.asarray(v) for v in arrays.values()]
+    first = values[0]
+    return jnp.broadcast_to(jnp.asarray(function(*values), first.dtype), first.shape)
 
 
 @lru_cache(maxsize=1024)

@@ -233,7 +233,7 @@ def checked_data(name: str, x: Any) -> Any:
     if 0 in array.shape:
         raise InvalidInput(f"{name} has shape {tuple(array.shape)}: it holds no samples or no features")
     array = jnp.asarray(array, _float_type(array.dtype))
-    if not isinstance(array, Tracer) and not bool(_has_finite_norms(array)):
+    if not isinstance(array, Tracer) and not _has_finite_norms(array):
         bad = np.argwhere(~np.isfinite(np.asarray(array)))
         if not len(bad):
             raise InvalidInput(f"{name} holds values whose squares overflow {array.dtype}: rescale the data")
@@ -242,9 +242,10 @@ def checked_data(name: str, x: Any) -> Any:
     return array
 
 
-@jax.jit
-def _has_finite_norms(array: Any) -> Any:
-    return jnp.isfinite(jnp.sum(array * array, -1)).all()
+def _has_finite_norms(array: Any) -> bool:
+    # Data that are known while others are traced are checked at once, not traced too.
+    with jax.ensure_compile_time_eval():
+        return bool(jnp.isfinite(jnp.sum(array * array, -1)).all())
 
 
 def _float_type(dtype: Any) -> Any:

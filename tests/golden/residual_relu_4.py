@@ -170,11 +170,13 @@ def _(size, batched, *data):
 def cosine_gap(x1, x2, q1, q2, same):
     """1 - cos(x1, x2) of all pairs of rows; exactly 0 where `same`, and 1 where a row is zero."""
     same = same & (q1 > 0)[:, None]
+    # Derivatives, of any order, come from the rule below alone.
+    fixed = lax.stop_gradient(x1), lax.stop_gradient(x2)
     if x1.dtype == jnp.float64:
-        return jnp.where(same, 0, gap_in_float64(x1, x2))
+        return jnp.where(same, 0, gap_in_float64(*fixed))
     delta = jnp.where(same, 0, gap_of_products(x1, x2, q1, q2))
     farthest = jnp.max(jnp.where(same, 0, jnp.abs(1 - delta)))
-    exact = lax.cond(farthest > 1 - NEAR, gap_in_float64, lambda x1, x2: delta, x1, x2)
+    exact = lax.cond(farthest > 1 - NEAR, gap_in_float64, lambda x1, x2: delta, *fixed)
     return jnp.where(same, 0, exact)
 
 

@@ -3,8 +3,6 @@
 import re
 from pathlib import Path
 
-import matplotlib as mpl
-
 ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"(<!-- not run -->\s*)?^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
@@ -20,7 +18,6 @@ def blocks(file):
 
 def test_readme(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    mpl.use("agg")
     readme = ROOT / "README.md"
     namespace = {"__name__": "readme"}
     found = list(blocks(readme))

@@ -189,6 +189,23 @@ def padded(x):
     return jnp.pad(x, ((0, max(-len(x) % size, 2 * size - len(x))), (0, 0)), mode="edge")
 
 
+def assemble(compute, places, shape):
+    """A matrix of blocks; `compute` makes the block of a place and says where its corner goes.
+
+    Each is stored a turn after it was made: XLA spreads an elementwise chain over the cores unless it ends in a store.
+    """
+
+    def turn(state, place):
+        whole, made, corner = state
+        return (lax.dynamic_update_slice(whole, made, corner), *compute(place)), None
+
+    first = jax.eval_shape(compute, jax.tree.map(lambda p: p[0], places))
+    made, corner = jax.tree.map(lambda v: jnp.zeros(v.shape, v.dtype), first)
+    start = jnp.zeros(shape, made.dtype), made, corner
+    (whole, made, corner), _ = lax.scan(turn, start, places)
+    return lax.dynamic_update_slice(whole, made, corner)
+
+
 def gram(take, x1, x2):
     """`take` of all pairs, block of rows after block of rows; one triangle if x2 is None."""
     if x2 is None:
@@ -196,8 +213,14 @@ def gram(take, x1, x2):
     apart = jnp.zeros((), bool)
     left = in_blocks(samples_of(padded(x1)), block_size(len(x1)))
     right = samples_of(x2)
-    step = jax.checkpoint(lambda some: block(take, apart, some, right))
-    return lax.map(step, left).reshape(-1, len(x2))[: len(x1)]
+    count, size, _ = left[0].shape
+
+    @jax.checkpoint
+    def some_rows(i):
+        return block(take, apart, jax.tree.map(lambda v: v[i], left), right)
+
+    places = jnp.arange(count)
+    return assemble(lambda i: (some_rows(i), (i * size, 0)), places, (count * size, len(x2)))[: len(x1)]
 
 
 def triangle(take, x):
@@ -211,9 +234,9 @@ def triangle(take, x):
         left, right = (jax.tree.map(lambda v: v[n], samples) for n in (i, j))
         return block(take, (i == j) & same, left, right)
 
-    def compute(whole, place):
+    def compute(place):
         i, j = place
-        return lax.dynamic_update_slice(whole, tile(i, j), (i * size, j * size)), None
+        return tile(i, j), (i * size, j * size)
 
     def mirror(whole, place):
         i, j = place
@@ -223,8 +246,7 @@ def triangle(take, x):
 
     count = len(samples[0])
     places = jnp.tril_indices(count)
-    kind = jax.eval_shape(tile, 0, 0).dtype
-    whole, _ = lax.scan(compute, jnp.zeros((count * size, count * size), kind), places)
+    whole = assemble(compute, places, (count * size, count * size))
     whole, _ = lax.scan(mirror, whole, places)  # apart from `compute`, where XLA would compute each tile twice
     return whole[: len(x), : len(x)]
 

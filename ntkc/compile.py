@@ -13,6 +13,7 @@ from ntkc.ir.program import Program
 from ntkc.passes.analyse import analyse
 from ntkc.passes.collapse import collapse
 from ntkc.passes.demand import demand
+from ntkc.passes.expand_series import describe_series, expand_series
 from ntkc.passes.fuse import fuse
 from ntkc.passes.lower import lower
 from ntkc.passes.normalise import normalise
@@ -20,7 +21,10 @@ from ntkc.passes.prune import prune
 from ntkc.passes.roll import roll
 from ntkc.passes.schedule import schedule
 
-STAGES = ("analyse", "fuse", "roll", "demand", "lower", "peel", "normalise", "collapse", "prune", "schedule", "emit")
+STAGES = (
+    *("analyse", "fuse", "roll", "demand", "lower", "peel", "normalise", "collapse", "series", "prune"),
+    *("schedule", "emit"),
+)
 """In order; `until=` takes any of them."""
 
 
@@ -89,7 +93,9 @@ def _stages(graph: Graph) -> Any:
     yield "normalise", normal, "unchanged" if normal is peeled else "gap and tau instead of K and T"
     collapsed = collapse(normal)
     yield "collapse", collapsed, "unchanged" if collapsed is normal else "all layers in one function of the angle"
-    pruned = prune(collapsed)
+    expanded = expand_series(collapsed)
+    yield "series", expanded, describe_series(collapsed) or "unchanged: every expectation has a closed form"
+    pruned = prune(expanded)
     yield "prune", pruned, "statements that no output reads are gone"
     plan = schedule(pruned)
     yield "schedule", plan, plan.text()

@@ -32,6 +32,11 @@ HEADS: dict[str, str] = {
     "Ratio": "ratio",
     "Gap": "gap_of",
     "AngleOverPi": "angle_over_pi",
+    "Softplus": "jax.nn.softplus",
+    "Moment": "gaussian_mean",
+    "Coefficients": "coefficients",
+    "Cosine": "cosine",
+    "HermiteSum": "hermite_sum",
     "NNGP": "polynomial",
     "NTK": "polynomial",
 }
@@ -119,6 +124,9 @@ class _JaxPrinter(StrPrinter):
         table = [name] if HEADS[name] == "polynomial" else []
         return f"{HEADS[name]}({', '.join([*table, *(self._print(a) for a in expr.args)])})"
 
+    def _print_Lambda(self, expr: sp.Lambda) -> str:
+        return f"lambda {self._print(expr.variables[0])}: {self._print(expr.expr)}"
+
     _print_Abs = _print_Function
     _print_sign = _print_Function
     _print_exp = _print_Function
@@ -155,12 +163,20 @@ def jax_text(expr: sp.Expr, renamed: Mapping[sp.Expr, str] | None = None) -> str
     Raises:
         UnsupportedExpr: for a function without a JAX counterpart.
     """
-    for part in sp.preorder_traversal(expr):
-        if not isinstance(part, WRITABLE) or part in (sp.oo, -sp.oo, sp.zoo, sp.nan):
-            raise UnsupportedExpr(f"{expr}: the JAX backend cannot write {part}")
+    _check_writable(expr)
     if renamed:
         expr = expr.xreplace({e: sp.Symbol(name, real=True) for e, name in renamed.items()})
     return _JaxPrinter({"order": "lex"}).doprint(expr)
+
+
+def _check_writable(expr: sp.Basic) -> None:
+    if isinstance(expr, sp.Lambda):
+        return _check_writable(expr.expr)
+    if not isinstance(expr, WRITABLE) or expr in (sp.oo, -sp.oo, sp.zoo, sp.nan):
+        raise UnsupportedExpr(f"{expr}: the JAX backend cannot write it")
+    for part in expr.args:
+        _check_writable(part)
+    return None
 
 
 def function_text(name: str, expr: sp.Expr, arguments: Sequence[sp.Symbol]) -> str:

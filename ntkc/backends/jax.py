@@ -51,11 +51,12 @@ def emit(program: Program, schedule: Schedule, title: str) -> str:
     body = "\n\n".join(functions)
     helpers = helper_text(name for name in HELPERS if re.search(rf"\b{name}\(", body))
     helpers = own_tables(program) + helpers
+    numpy = "import numpy as np\n" if "np." in helpers.replace("jnp.", "") else ""
     math = "from math import pi\n\n" if re.search(r"\bpi\b", helpers + body) else ""
     return (
         f'"""NNGP and NTK kernels of an infinitely wide network.\n\n{title}\n\n'
         'Written by ntkc; needs jax only. Arrays of data are [samples, features].\n"""\n\n'
-        f"{math}import jax\nimport jax.numpy as jnp\nfrom jax import lax\n{helpers}\n\n{body}"
+        f"{math}import jax\nimport jax.numpy as jnp\n{numpy}from jax import lax\n{helpers}\n\n{body}"
     )
 
 
@@ -137,10 +138,15 @@ def _sample_loop(loop: Loop, sampled: _Sampled, source: str) -> Iterator[str]:
     yield f"def turn({starts}, _):"
     for let in loop.body:
         yield INDENT + _sample_let(let, source)
-    stacked = f"jnp.stack({_list(kept)})" if kept else "None"
+    stacked = (_list(kept) if _are_mixed(kept) else f"jnp.stack({_list(kept)})") if kept else "None"
     yield f"{INDENT}return {ends}, {stacked}"
     yield ""
     yield f"{afters}, {loop.layer if kept else '_'} = lax.scan(turn, {befores}, length={loop.count})"
+
+
+def _are_mixed(names: Sequence[str]) -> bool:
+    """Coefficients of a series have an axis more than other per-sample values."""
+    return any(name.startswith("h_") for name in names)
 
 
 def _pair_text(program: Program, sampled: _Sampled) -> str:
@@ -174,7 +180,8 @@ def _pair_loop(loop: Loop, sampled: _Sampled) -> Iterator[str]:
         yield f"{c.start.name} = {c.before.name}"
     kept = sampled.stacks.get(loop.layer, ())
     if kept:
-        yield f"for turn1, turn2 in zip({loop.layer}_1, {loop.layer}_2):"
+        turns = (f"zip(*{loop.layer}_{side})" if _are_mixed(kept) else f"{loop.layer}_{side}" for side in (1, 2))
+        yield f"for turn1, turn2 in zip({', '.join(turns)}):"
         yield f"{INDENT}{_list([_sided(n, 1) for n in kept])} = columns(turn1)"
         yield f"{INDENT}{_list([_sided(n, 2) for n in kept])} = rows(turn2)"
     else:

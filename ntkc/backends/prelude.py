@@ -29,12 +29,12 @@ def polynomial(table, t):
     "columns": Helper('''
 def columns(vectors):
     """Vectors of the first samples, one value for each row of a matrix of pairs."""
-    return [v[:, None] for v in vectors]
+    return [v[..., :, None] for v in vectors]
 '''),
     "rows": Helper('''
 def rows(vectors):
     """Vectors of the second samples, one value for each column of a matrix of pairs."""
-    return [v[None, :] for v in vectors]
+    return [v[..., None, :] for v in vectors]
 '''),
     "ratio": Helper('''
 def ratio(a, b):
@@ -153,6 +153,113 @@ def _(primals, tangents):
         ("root", "polynomial"),
         ("ARCTAN",),
     ),
+    "gaussian_nodes": Helper(
+        '''
+LEVELS = (32, 96, 320, 1280)  # numbers of terms of a series: the first that suffices is taken
+TOLERANCE = {"float32": 1e-6, "float64": 1e-10}
+
+
+def gaussian_nodes():
+    """Nodes z, and He_n(z) / sqrt(n!) times the standard normal density and the step, n < LEVELS[-1]."""
+    z = np.linspace(-13, 13, 521)
+    before, row = 0 * z, 0.05 / np.sqrt(2 * np.pi) * np.exp(-z * z / 2)
+    rows = [row]
+    for n in range(LEVELS[-1] - 1):
+        before, row = row, (z * row - np.sqrt(n) * before) / np.sqrt(n + 1)
+        rows.append(row)
+    return z, np.array(rows)
+
+
+NODES, HERMITE = gaussian_nodes()
+DENSITY, FIRST, OTHERS = HERMITE[0], HERMITE[: LEVELS[1]], HERMITE[LEVELS[1] :]
+
+
+def project(weights, values):
+    """Quadrature of values [nodes, samples]."""
+    return jnp.matmul(jnp.asarray(weights, values.dtype), values, precision=lax.Precision.HIGHEST)
+
+
+def at_nodes(f, q):
+    """f(sqrt(q) z): [nodes, samples]."""
+    x = safe_sqrt(q) * jnp.asarray(NODES, q.dtype)[:, None]
+    return jnp.broadcast_to(f(x), x.shape)
+''',
+        ("safe_sqrt",),
+    ),
+    "gaussian_mean": Helper(
+        '''
+def gaussian_mean(f, q):
+    """E[f(u)], u ~ N(0, q), for each sample."""
+    return project(DENSITY, at_nodes(f, q))
+''',
+        ("gaussian_nodes",),
+    ),
+    "coefficients": Helper(
+        '''
+def coefficients(f, q):
+    """E[f(sqrt(q) z) He_n(z)] / sqrt(n!): [terms, samples]; those beyond LEVELS[1] are 0 if none is needed."""
+    values = at_nodes(f, q)
+
+    first, total = project(FIRST, values), project(DENSITY, values * values)
+    is_short = jnp.all(total - jnp.sum(first * first, 0) <= TOLERANCE[q.dtype.name] * total)
+    none = jnp.zeros((LEVELS[-1] - LEVELS[1], values.shape[1]), q.dtype)
+    return jnp.concatenate([first, lax.cond(is_short, lambda v: none, lambda v: project(OTHERS, v), values)])
+''',
+        ("gaussian_nodes",),
+    ),
+    "cosine": Helper(
+        '''
+def cosine(k, q1, q2):
+    """k / sqrt(q1 q2) in [-1, 1]; 0 where a variance is 0."""
+    rho = ratio(k, safe_sqrt(q1) * safe_sqrt(q2))
+    return rho + lax.stop_gradient(jnp.clip(rho, -1, 1) - rho)  # derivatives as if rounding had not gone beyond
+''',
+        ("ratio", "safe_sqrt"),
+    ),
+    "hermite_sum": Helper('''
+def level_of(h):
+    """The first level of terms whose Parseval tail is within tolerance for all samples."""
+    squares = (h * h).reshape(len(h), -1)
+    allowed = TOLERANCE[h.dtype.name] * jnp.sum(squares, 0)
+    return sum(jnp.any(jnp.sum(squares[n:], 0) > allowed).astype("int32") for n in LEVELS[:-1])
+
+
+def horner(h1, h2, rho, terms):
+    """sum_{n < terms} h1_n h2_n rho^n, in turns of LEVELS[0] terms."""
+    size = LEVELS[0]
+
+    def turn(total, chunk):
+        for a, b in reversed(list(zip(*chunk))):
+            total = total * rho + a * b
+        return total, None
+
+    parts = tuple(h[:terms].reshape(-1, size, *h.shape[1:]) for h in (h1, h2))
+    if terms == size:
+        return turn(jnp.zeros_like(rho), tuple(p[0] for p in parts))[0]
+    return lax.scan(turn, jnp.zeros_like(rho), parts, reverse=True)[0]
+
+
+def sum_at_level(level, h1, h2, rho):
+    """The series with as many terms as the level says."""
+    return lax.switch(level, [lambda h1, h2, rho, n=n: horner(h1, h2, rho, n) for n in LEVELS], h1, h2, rho)
+
+
+@jax.custom_jvp
+def hermite_sum(h1, h2, rho):
+    """sum_n h1_n h2_n rho^n (Daniely, Frostig and Singer 2016); the error is at most TOLERANCE of its bound."""
+    return sum_at_level(jnp.maximum(level_of(h1), level_of(h2)), h1, h2, rho)
+
+
+@hermite_sum.defjvp
+def _(primals, tangents):
+    (h1, h2, rho), (dh1, dh2, drho) = primals, tangents
+    level = jnp.maximum(level_of(h1), level_of(h2))
+    order = jnp.arange(len(h1), dtype=h1.dtype)[:, None, None]
+    below = tuple(jnp.pad(h[1:], ((0, 1), (0, 0), (0, 0))) for h in (order * h1, h2))
+    slope = sum_at_level(level, *below, rho)
+    change = sum_at_level(level, dh1, h2, rho) + sum_at_level(level, h1, dh2, rho)
+    return hermite_sum(h1, h2, rho), slope * drho + change
+'''),
     "cosine_gap": Helper('''
 NEAR = 0.02  # closer pairs than this (or nearly opposite ones) need more digits than a float32 product has
 

@@ -30,6 +30,7 @@ LETTERS = {
     "B": "b",
     "P": "theta",
     "U": "u",
+    "M": "h",
 }
 """How each stream is written in programs and source."""
 
@@ -40,7 +41,8 @@ class Key:
 
     Streams: K covariance, T tangent kernel, S variance; in normalised form N = sqrt(S), G = 1 - K / (N1 N2),
     H = T / (N1 N2), C the share of an operand v (or of "bias") in the norm of u, A and B sine and cosine of half the
-    angle between two shares; P = arccos(1 - G) / pi and U, the variable of collapsed programs.
+    angle between two shares; P = arccos(1 - G) / pi and U, the variable of collapsed programs; M the
+    Hermite coefficients, at the variance of u, of the function called v.
     `side` is None for pairs, 0 for one sample, 1 and 2 for the samples of a pair.
     """
 

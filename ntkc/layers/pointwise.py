@@ -11,8 +11,9 @@ from typing import Any, ClassVar
 import sympy as sp
 
 from ntkc.errors import NoClosedForm, NoInfiniteLimit
-from ntkc.gaussian.dual import dual, dual_of_derivatives, evaluate
+from ntkc.gaussian.dual import K12, Q1, Q2, dual, dual_of_derivatives, evaluate
 from ntkc.gaussian.normal_form import X
+from ntkc.gaussian.series import series, stable
 from ntkc.ir.exact import exact
 from ntkc.ir.op import Op, Requests, Shape
 from ntkc.ir.value import Law, Value
@@ -33,10 +34,10 @@ class _Pointwise(Op):
         return operands[0]
 
     def covariance(self, ask: Requests) -> sp.Expr:
-        return self._sum(ask, dual)
+        return self._sum(ask, dual_or_series)
 
     def tangent(self, ask: Requests) -> sp.Expr:
-        return self._sum(ask, dual_of_derivatives, ask.tangent)
+        return self._sum(ask, derivatives_or_series, ask.tangent)
 
     def _sum(self, ask: Requests, dual_map: Any, factor: Any = lambda i, j: sp.S.One) -> sp.Expr:
         total = sp.S.Zero
@@ -47,6 +48,28 @@ class _Pointwise(Op):
                     q1, q2, k = ask.variance(i, 1), ask.variance(j, 2), ask.covariance(i, j)
                     total += weight * evaluate(dual_map(f, h), q1, q2, k)
         return total
+
+
+@lru_cache(maxsize=1024)
+def dual_or_series(f: sp.Expr, h: sp.Expr) -> sp.Expr:
+    """V(q1, q2, k) = E[f(u) h(v)]: a closed form if one is known, else a series with a certified error.
+
+    Raises:
+        NoClosedForm: neither is.
+    """
+    try:
+        return dual(f, h)
+    except NoClosedForm:
+        return series(stable(f), stable(h), Q1, Q2, K12)
+
+
+@lru_cache(maxsize=1024)
+def derivatives_or_series(f: sp.Expr, h: sp.Expr) -> sp.Expr:
+    """E[f'(u) h'(v)], in the same way."""
+    try:
+        return dual_of_derivatives(f, h)
+    except NoClosedForm:
+        return series(*(sp.diff(stable(g), X) for g in (f, h)), Q1, Q2, K12)
 
 
 @dataclass(frozen=True)

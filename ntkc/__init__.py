@@ -8,6 +8,7 @@ from ntkc import errors, predict, stax
 from ntkc.frontends import compile, from_json, from_networkx, to_json
 from ntkc.kernel import Kernel
 from ntkc.layers.activations import Activation
+from ntkc.mean_field import meanfield
 from ntkc.program import KernelProgram
 
 __version__ = "0.1.0"
@@ -20,6 +21,7 @@ __all__ = [
     "errors",
     "from_json",
     "from_networkx",
+    "meanfield",
     "predict",
     "stax",
     "to_json",

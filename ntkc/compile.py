@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ntkc.backends.jax import emit
-from ntkc.errors import unknown
+from ntkc.errors import InvalidInput, unknown
+from ntkc.gaussian.series import TOLERANCES
 from ntkc.ir.graph import Graph, op_of, ordered
 from ntkc.ir.program import Program
 from ntkc.passes.analyse import analyse
@@ -47,6 +49,7 @@ class Compilation:
     made: dict[str, Any] = field(default_factory=dict[str, Any])
     reports: list[StageReport] = field(default_factory=list[StageReport])
     clock: float = field(default_factory=time.perf_counter)
+    tolerances: Mapping[str, float] = field(default_factory=lambda: TOLERANCES)
 
     def add(self, stage: str, result: Any, what: str) -> Any:
         """Keep a stage's result and report it."""
@@ -58,24 +61,33 @@ class Compilation:
         return result
 
 
-def compile_graph(graph: Graph, until: str = "emit") -> Compilation:
-    """Run the stages up to and including `until`.
+def compile_graph(graph: Graph, until: str = "emit", tolerance: float | None = None) -> Compilation:
+    """Run the stages up to and including `until`; `tolerance` is that of series, for both precisions.
 
     Raises:
         UnknownName: no such stage.
+        InvalidInput: a tolerance that is not between 1e-13 and 1.
         NoInfiniteLimit, NoClosedForm: the network has no kernel, or none in closed form.
     """
     if until not in STAGES:
         raise unknown("stage", until, STAGES)
-    done = Compilation(graph)
-    for stage, result, what in _stages(graph):
+    done = Compilation(graph, tolerances=_tolerances(tolerance))
+    for stage, result, what in _stages(graph, done.tolerances):
         done.add(stage, result, what)
         if stage == until:
             break
     return done
 
 
-def _stages(graph: Graph) -> Any:
+def _tolerances(tolerance: float | None) -> Mapping[str, float]:
+    if tolerance is None:
+        return TOLERANCES
+    if not 1e-13 <= tolerance < 1:
+        raise InvalidInput(f"tolerance = {tolerance!r}: a relative error from 1e-13 to 1 is needed")
+    return dict.fromkeys(TOLERANCES, float(tolerance))
+
+
+def _stages(graph: Graph, tolerances: Mapping[str, float]) -> Any:
     values = analyse(graph)
     yield "analyse", values, f"law of {len(graph)} layers: {_laws(values)}"
     fused = fuse(graph, values)
@@ -94,12 +106,12 @@ def _stages(graph: Graph) -> Any:
     collapsed = collapse(normal)
     yield "collapse", collapsed, "unchanged" if collapsed is normal else "all layers in one function of the angle"
     expanded = expand_series(collapsed)
-    yield "series", expanded, describe_series(collapsed) or "unchanged: every expectation has a closed form"
+    yield "series", expanded, describe_series(collapsed, tolerances) or "unchanged: every expectation has a closed form"
     pruned = prune(expanded)
     yield "prune", pruned, "statements that no output reads are gone"
     plan = schedule(pruned)
     yield "schedule", plan, plan.text()
-    yield "emit", emit(pruned, plan, describe(graph)), "JAX source"
+    yield "emit", emit(pruned, plan, describe(graph), tolerances), "JAX source"
 
 
 def _lowered(graph: Graph) -> Program:

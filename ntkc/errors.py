@@ -43,6 +43,10 @@ class NotPositiveDefinite(UserWarning):
     """A Gram matrix was not positive definite: the message names its smallest eigenvalue and the jitter added."""
 
 
+class SeriesNotConverged(UserWarning):
+    """A series was cut where its error bound exceeds the tolerance: the message states the bound."""
+
+
 def unknown(kind: str, name: object, known: Iterable[object]) -> UnknownName:
     """The error for a name outside a list:  `no layer 'Dens'; have Abs, Dense, Relu`."""
     return UnknownName(f"no {kind} {name!r}; have {', '.join(sorted(map(str, known)))}")

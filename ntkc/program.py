@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import linecache
+import warnings
 from collections import namedtuple
 from collections.abc import Callable, Mapping
 from functools import cached_property, lru_cache
@@ -21,7 +22,7 @@ from ntkc.backends.formula import formula_of
 from ntkc.backends.latex import latex_of
 from ntkc.backends.module import module_text
 from ntkc.compile import Compilation, compile_graph
-from ntkc.errors import InvalidInput, ShapeMismatch, unknown
+from ntkc.errors import InvalidInput, SeriesNotConverged, ShapeMismatch, unknown
 from ntkc.ir.graph import Graph, feature_shapes, op_of
 from ntkc.ir.value import Law
 from ntkc.kernel import Kernel
@@ -69,6 +70,7 @@ class KernelProgram:
         """
         x1, x2 = self._checked_pair(x1, x2)
         values = self._checked_parameters(parameters)
+        self._check_series(x1, x2, values)
         if get is None:
             return self._kernel(x1, x2, values)
         if isinstance(get, str):
@@ -151,6 +153,20 @@ class KernelProgram:
             return first, None
         dtype = jnp.promote_types(first.dtype, second.dtype)
         return first.astype(dtype), second.astype(dtype)
+
+    def _check_series(self, x1: Any, x2: Any, values: Mapping[str, Any]) -> None:
+        """Warn where a series is cut before it has converged: its variance is too large for its terms."""
+        if "unresolved" not in self.module or any(isinstance(v, Tracer) for v in (x1, x2, *values.values())):
+            return
+        with jax.ensure_compile_time_eval():
+            rest = max(float(self._function("unresolved")(x, **values)) for x in (x1, x2) if x is not None)
+        if rest > max(self._compilation.tolerances.values()):
+            warnings.warn(
+                f"a series keeps a relative error of up to {rest:.1e}: the variances of these data are too large for "
+                "its terms (explain() shows how many each needs); rescale the data or lower W_std",
+                SeriesNotConverged,
+                stacklevel=3,
+            )
 
     def _checked_parameters(self, given: Mapping[str, Any]) -> dict[str, Any]:
         for name in given:
@@ -255,7 +271,7 @@ def _float_type(dtype: Any) -> Any:
     return jax.dtypes.canonicalize_dtype(float)
 
 
-def build(graph: Graph, until: str | None = None) -> Any:
+def build(graph: Graph, until: str | None = None, tolerance: float | None = None) -> Any:
     """A KernelProgram, or what the stage `until` made."""
-    done = compile_graph(graph, until or "emit")
+    done = compile_graph(graph, until or "emit", tolerance)
     return KernelProgram(done) if until is None else done.made[until]

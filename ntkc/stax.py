@@ -20,6 +20,7 @@ from jax import lax, random
 
 from ntkc.backends.expression import function_text
 from ntkc.errors import InvalidGraph, InvalidInput, ShapeMismatch, unknown
+from ntkc.gaussian.series import stable
 from ntkc.ir.exact import whole
 from ntkc.ir.graph import Graph, GraphBuilder
 from ntkc.ir.op import Op, Scalar
@@ -28,6 +29,7 @@ from ntkc.kernel import Kernel
 from ntkc.layers import activations, branching, dense, reshape
 from ntkc.layers.inputs import Input, Port
 from ntkc.program import KernelProgram, build
+from ntkc.tracing import expression_of
 
 Wires = Any
 """A node of the graph, or a list with one for each branch."""
@@ -310,7 +312,7 @@ def _pointwise(expr: sp.Expr, arrays: dict[sp.Symbol, Any]) -> Any:
 @lru_cache(maxsize=1024)
 def _array_function(expr: sp.Expr, symbols: tuple[sp.Symbol, ...]) -> Callable[..., Any]:
     names: dict[str, Any] = {"jax": jax, "jnp": jnp, "lax": lax}
-    exec(compile(function_text("elementwise", expr, symbols), "<ntkc elementwise>", "exec"), names)
+    exec(compile(function_text("elementwise", stable(expr), symbols), "<ntkc elementwise>", "exec"), names)
     return names["elementwise"]
 
 
@@ -422,6 +424,19 @@ def Polynomial(coef: Sequence[Scalar]) -> Layer:
     return _layer(activations.Polynomial(tuple(coef)))
 
 
-def Activation(expr: str | sp.Expr) -> Layer:
-    """Any function of x: text such as "x*erf(x)", read by a whitelist parser, or a sympy expression."""
-    return _layer(activations.Activation(expr))
+def Activation(expr: str | sp.Expr | Callable[[Any], Any]) -> Layer:
+    """Any nonlinearity: text such as "x*erf(x)", a sympy expression, or a jax.numpy function of one number.
+
+    Its kernels are closed forms where they exist, else series with a certified error (see `explain()`).
+    """
+    return _layer(activations.Activation(expression_of(expr) if callable(expr) else expr))
+
+
+def ElementwiseNumerical(fn: Callable[[Any], Any], deg: int, df: Callable[[Any], Any] | None = None) -> Layer:
+    """fn(x) of any jax.numpy function, derived from the expression that tracing it gives.
+
+    `deg` (the peer's quadrature degree) and `df` are accepted for compatibility: the derivative is derived, and the
+    error is that of `ntkc.compile(..., tolerance=...)`, whatever the degree.
+    """
+    whole(deg, "deg")
+    return Activation(fn)

@@ -21,7 +21,9 @@ GROUPS = (
     ("compile",),
     ("kernel",),
     ("program",),
+    ("tracing",),
     ("stax",),
+    ("mean_field",),
     ("frontends",),
     ("predict",),
     ("__init__",),
@@ -31,7 +33,7 @@ GROUPS = (
 )
 """A module imports from its own group and those above."""
 RANK = {name: rank for rank, group in enumerate(GROUPS) for name in group}
-RUNS_JAX = {"kernel", "program", "stax", "predict", "demo", "cli"}
+RUNS_JAX = {"kernel", "program", "tracing", "stax", "predict", "demo", "cli"}
 RUNS_SOURCE = {"program.py", "stax.py"}
 MAKES_NUMPY = {"passes/collapse.py"}
 """Files that run what sympy.lambdify writes: of streams and numbers, no text of users."""

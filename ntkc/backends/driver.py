@@ -136,6 +136,17 @@ def variance(x{keywords}):
     {features}return jnp.broadcast_to(per_sample(jnp.mean(x * x, -1){arguments})[0], len(x))
 '''
 
+UNRESOLVED = '''
+
+@jax.jit
+def unresolved(x{keywords}):
+    """The largest share that the last terms have in the squares of a series: 0 where all have converged."""
+    stats = jax.tree.leaves(samples_of(x{parameters})[2])
+    series = [jnp.moveaxis(v, -2, 0) for v in stats if v.ndim > 1 and v.shape[-2] == LEVELS[-1]]
+    shares = [ratio(jnp.sum(h[-LEVELS[0] :] ** 2, 0), jnp.sum(h * h, 0)) for h in series]
+    return jnp.max(jnp.stack([jnp.max(s) for s in shares]))
+'''
+
 INPUTS = {
     "G": ("The cosine gap of all pairs.", "return (cosine_gap(x1, x2, q1, q2, same),)"),
     "K": (
@@ -164,12 +175,7 @@ PORT_NORMAL = """scale = safe_sqrt(variance1)[:, None] * safe_sqrt(variance2)
 
 def driver_text(streams: Sequence[str], parameters: Sequence[str], rows: int, is_port: bool) -> str:
     """The driver for pairs that start from the given streams (K, T or G, H), with open hyper-parameters."""
-    own = [p for p in parameters if p != "features"]
-    names = {
-        "parameters": "".join(f", {p}" for p in own),
-        "arguments": "".join(f", {p}" for p in parameters),
-        "keywords": ", *, " + ", ".join(own) if own else "",
-    }
+    names = _argument_texts(parameters)
     if is_port:
         given = {"K": "nngp, ", "T": "ntk, ", "G": "delta, ", "H": "tau, "}
         port_code = PORT_NORMAL if "G" in streams or "H" in streams else ""
@@ -178,6 +184,21 @@ def driver_text(streams: Sequence[str], parameters: Sequence[str], rows: int, is
     doc, code = INPUTS["".join(streams)]
     features = {"features": _features("x", parameters), "features1": _features("x1", parameters)}
     return DRIVER.format(rows=rows, inputs_doc=doc, inputs_code=code, **features, **names)
+
+
+def unresolved_text(parameters: Sequence[str]) -> str:
+    """The function that says how far the series of a program have converged."""
+    names = _argument_texts(parameters)
+    return UNRESOLVED.format(parameters=names["parameters"], keywords=names["keywords"])
+
+
+def _argument_texts(parameters: Sequence[str]) -> dict[str, str]:
+    own = [p for p in parameters if p != "features"]
+    return {
+        "parameters": "".join(f", {p}" for p in own),
+        "arguments": "".join(f", {p}" for p in parameters),
+        "keywords": ", *, " + ", ".join(own) if own else "",
+    }
 
 
 def _features(data: str, parameters: Sequence[str]) -> str:

@@ -33,6 +33,7 @@ HEADS: dict[str, str] = {
     "Gap": "gap_of",
     "AngleOverPi": "angle_over_pi",
     "Softplus": "jax.nn.softplus",
+    "Sigmoid": "jax.nn.sigmoid",
     "Moment": "gaussian_mean",
     "Coefficients": "coefficients",
     "Cosine": "cosine",

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
+import types
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import sympy as sp
 
-from ntkc.backends.driver import driver_text
+from ntkc.backends.driver import driver_text, unresolved_text
 from ntkc.backends.expression import jax_text
-from ntkc.backends.prelude import HELPERS, helper_text, table_text
+from ntkc.backends.prelude import DEFAULT_TOLERANCE, HELPERS, helper_text, table_text
 from ntkc.gaussian.arc_cosine import ArcGap, ArcSlope, EvenGap, EvenSlope, NearGap, NearSlope
-from ntkc.ir.program import SAMPLE, Let, Loop, Program, Statement
+from ntkc.ir.program import SAMPLE, Let, Loop, Program, Statement, lets
 from ntkc.passes.schedule import Schedule
 
 INDENT = "    "
@@ -44,13 +45,18 @@ class _Sampled:
         return lines
 
 
-def emit(program: Program, schedule: Schedule, title: str) -> str:
-    """The module as text: formulas first, then the loops over samples and pairs that `schedule` decided."""
+def emit(
+    program: Program, schedule: Schedule, title: str, tolerances: Mapping[str, float] = types.MappingProxyType({})
+) -> str:
+    """The module as text: formulas first, then the loops over samples and pairs that `schedule` decided.
+
+    `tolerances` are those of series, by precision.
+    """
     sampled = _what_pairs_read(program)
     functions = [_per_sample_text(program, sampled), _pair_text(program, sampled), _driver_text(program, schedule)]
     body = "\n\n".join(functions)
     helpers = helper_text(name for name in HELPERS if re.search(rf"\b{name}\(", body))
-    helpers = own_tables(program) + helpers
+    helpers = own_tables(program) + helpers.replace(DEFAULT_TOLERANCE, f"TOLERANCE = {_braced(tolerances)}\n")
     numpy = "import numpy as np\n" if "np." in helpers.replace("jnp.", "") else ""
     math = "from math import pi\n\n" if re.search(r"\bpi\b", helpers + body) else ""
     return (
@@ -58,6 +64,10 @@ def emit(program: Program, schedule: Schedule, title: str) -> str:
         'Written by ntkc; needs jax only. Arrays of data are [samples, features].\n"""\n\n'
         f"{math}import jax\nimport jax.numpy as jnp\n{numpy}from jax import lax\n{helpers}\n\n{body}"
     )
+
+
+def _braced(tolerances: Mapping[str, float]) -> str:
+    return "{" + ", ".join(f'"{name}": {value!r}' for name, value in tolerances.items()) + "}"
 
 
 def own_tables(program: Program) -> str:
@@ -215,4 +225,7 @@ def _indented(lines: Sequence[str]) -> str:
 
 def _driver_text(program: Program, schedule: Schedule) -> str:
     streams = [k.stream for k in program.inputs if k.side is None]
-    return driver_text(streams, [p.name for p in program.parameters], schedule.rows, program.is_port).strip("\n") + "\n"
+    parameters = [p.name for p in program.parameters]
+    text = driver_text(streams, parameters, schedule.rows, program.is_port).strip("\n") + "\n"
+    has_series = any(let.dst.stream == "M" for let in lets(program.per_sample))
+    return text + unresolved_text(parameters) if has_series and not program.is_port else text

@@ -16,6 +16,9 @@ class Helper(NamedTuple):
     tables: tuple[str, ...] = ()
 
 
+DEFAULT_TOLERANCE = 'TOLERANCE = {"float32": 1e-6, "float64": 1e-10}\n'
+"""The line that a program with other tolerances replaces."""
+
 HELPERS: dict[str, Helper] = {
     "polynomial": Helper('''
 def polynomial(table, t):

@@ -39,15 +39,17 @@ def to_json(net: Any) -> dict[str, Any]:
     return document_of(to_graph(net))
 
 
-def compile(net: Any, *, until: str | None = None) -> Any:
+def compile(net: Any, *, until: str | None = None, tolerance: float | None = None) -> Any:
     """Network -> KernelProgram.
 
     Args:
         net: stax layers, a networkx graph whose nodes carry `op` and parameters, or a JSON document (dict or path).
         until: the name of a stage (compile.STAGES) to stop after; what it made is returned instead of a program.
+        tolerance: error of each series over sqrt(V(q1) V(q2)), where an activation has no closed form;
+            1e-6 in float32 and 1e-10 in float64 unless given.
 
     Raises:
         InvalidGraph, ShapeMismatch: the description is no network.
         NoInfiniteLimit, NoClosedForm: the network has no infinite-width kernel, or none in closed form.
     """
-    return build(to_graph(net), until)
+    return build(to_graph(net), until, tolerance)

@@ -37,6 +37,7 @@ ARRAY_FUNCTIONS: dict[str, Callable[..., Any]] = {
     "erf": np.vectorize(math.erf, [float]),
     "erfc": np.vectorize(math.erfc, [float]),
     "Softplus": lambda v: np.logaddexp(0, v),
+    "Sigmoid": lambda v: np.exp(-np.logaddexp(0, -v)),
 }
 
 
@@ -49,6 +50,7 @@ NUMBER_FUNCTIONS: dict[str, Callable[..., Any]] = {
     "Abs": abs,
     "Heaviside": lambda v, middle=0.5: (mp.sign(v) + 1) / 2 if v else mp.mpf(middle),
     "Softplus": lambda v: mp.log1p(mp.exp(v)),
+    "Sigmoid": lambda v: 1 / (1 + mp.exp(-v)),
     **{name: getattr(mp, name) for name in ("sign", "exp", "log", "sin", "cos", "tan", "sinh", "cosh", "tanh")},
     **{name: getattr(mp, name) for name in ("asin", "atan", "asinh", "erf", "erfc")},
 }

@@ -53,6 +53,18 @@ def _sigmoid(x: sp.Expr) -> sp.Expr:
     return 1 / (1 + sp.exp(-x))
 
 
+def _silu(x: sp.Expr) -> sp.Expr:
+    return x * _sigmoid(x)
+
+
+def _softplus(x: sp.Expr) -> sp.Expr:
+    return sp.log(1 + sp.exp(x))
+
+
+def _mish(x: sp.Expr) -> sp.Expr:
+    return x * sp.tanh(_softplus(x))
+
+
 EXTREMES: dict[str, Callable[..., sp.Expr]] = {"max": sp.Max, "Max": sp.Max, "min": sp.Min, "Min": sp.Min}
 """Functions of two or more arguments."""
 
@@ -60,6 +72,10 @@ FUNCTIONS: dict[str, Callable[..., sp.Expr]] = {
     "relu": _relu,
     "gelu": _gelu,
     "sigmoid": _sigmoid,
+    "silu": _silu,
+    "swish": _silu,
+    "softplus": _softplus,
+    "mish": _mish,
     "abs": sp.Abs,
     **{name: getattr(sp, name) for name in ("Abs", "erf", "erfc", "exp", "sin", "cos", "sinh", "cosh", "tanh")},
     **{name: getattr(sp, name) for name in ("sign", "Heaviside", "log", "atan")},
@@ -67,7 +83,7 @@ FUNCTIONS: dict[str, Callable[..., sp.Expr]] = {
     **EXTREMES,
 }
 
-EXPONENTIALS = ("exp", "sinh", "cosh", "tanh", "sigmoid")
+EXPONENTIALS = ("exp", "sinh", "cosh", "tanh", "sigmoid", "silu", "swish", "softplus", "mish")
 
 OPERATORS: dict[type[ast.operator], Callable[[sp.Expr, sp.Expr], sp.Expr]] = {
     ast.Add: lambda a, b: a + b,  # type: ignore[operator]

@@ -69,7 +69,7 @@ def derivatives_or_series(f: sp.Expr, h: sp.Expr) -> sp.Expr:
     try:
         return dual_of_derivatives(f, h)
     except NoClosedForm:
-        return series(*(sp.diff(stable(g), X) for g in (f, h)), Q1, Q2, K12)
+        return series(sp.diff(stable(f), X), sp.diff(stable(h), X), Q1, Q2, K12)
 
 
 @dataclass(frozen=True)

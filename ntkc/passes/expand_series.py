@@ -6,6 +6,7 @@ per pair      K_tanh1 = HermiteSum(h1_dense1_f, h2_dense1_f, Cosine(K_dense1, q1
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import sympy as sp
@@ -49,9 +50,10 @@ def series_of(program: Program) -> list[sp.Lambda]:
     return sorted({f for a in atoms for f in a.args[:2]}, key=str)
 
 
-def describe_series(program: Program) -> str:
+def describe_series(program: Program, tolerances: Mapping[str, float]) -> str:
     """The certificates, for reports."""
-    return "; ".join(certificate(f.expr).text() for f in series_of(program))
+    wanted = dict.fromkeys(tolerances.values())
+    return "; ".join(certificate(f.expr).text(wanted) for f in series_of(program))
 
 
 def _expanded(statement: Statement, made: _Coefficients) -> Statement:

@@ -92,12 +92,12 @@ def polynomial(table, t):
 
 def columns(vectors):
     """Vectors of the first samples, one value for each row of a matrix of pairs."""
-    return [v[:, None] for v in vectors]
+    return [v[..., :, None] for v in vectors]
 
 
 def rows(vectors):
     """Vectors of the second samples, one value for each column of a matrix of pairs."""
-    return [v[None, :] for v in vectors]
+    return [v[..., None, :] for v in vectors]
 
 
 def ratio(a, b):

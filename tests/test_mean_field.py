@@ -1,0 +1,108 @@
+"""Fixed points, critical lines and depth scales against published and elementary values."""
+
+import math
+
+import jax.numpy as jnp
+import mpmath as mp
+import numpy as np
+import pytest
+import sympy as sp
+
+import ntkc
+from ntkc import stax
+from ntkc.errors import InvalidInput, UnsupportedExpr
+from ntkc.mean_field import B, C, Q, W
+
+
+def test_relu_is_critical_at_the_he_point():
+    relu = ntkc.meanfield(stax.Relu())
+    assert sp.simplify(relu.variance_map - (W**2 * Q / 2 + B**2)) == 0
+    assert relu.chi_1 == W**2 / 2
+    assert relu.critical_line == (sp.sqrt(2), 0)
+    assert relu.critical_W_std(0.0) == pytest.approx(math.sqrt(2), rel=1e-12)
+    assert relu.phase(math.sqrt(2)) == "critical"
+    assert math.isnan(relu.fixed_variances(math.sqrt(2))[0].value)
+    with pytest.raises(InvalidInput, match="no critical point"):
+        relu.critical_W_std(0.3)
+
+
+def test_relu_below_the_he_point():
+    relu = ntkc.meanfield("relu(x)")
+    (point,) = relu.fixed_variances(1.0, 0.5)
+    assert point.value == pytest.approx(0.5, rel=1e-12)  # b^2 / (1 - w^2 / 2)
+    assert point.slope == pytest.approx(0.5, rel=1e-6)
+    xi_q, xi_c = relu.depth_scales(1.0, 0.5)
+    assert xi_q == pytest.approx(1 / math.log(2), rel=1e-6)
+    assert xi_c == pytest.approx(1 / math.log(2), rel=1e-6)
+
+
+def test_erf_critical_line_in_closed_form():
+    erf = ntkc.meanfield(stax.Erf())
+    w, b = erf.critical_line
+    assert sp.simplify(w - sp.sqrt(sp.pi * sp.sqrt(4 * Q + 1)) / 2) == 0
+    for b_std in (0.05, 0.3, 1.0):
+        found = erf.critical_W_std(b_std)
+        q = mp.findroot(lambda v, wanted=b_std: mp.mpf(str(b.subs(Q, v).evalf(20))) - wanted, 0.1 + b_std**2)
+        assert found == pytest.approx(float(w.subs(Q, float(q))), rel=1e-9)
+        assert erf.phase(found, b_std) == "critical"
+        assert erf.phase(found * 0.9, b_std) == "ordered"
+        assert erf.phase(found * 1.1, b_std) == "chaotic"
+    assert erf.critical_W_std(0.0) == pytest.approx(math.sqrt(math.pi) / 2, rel=1e-12)
+
+
+def test_tanh_critical_point_of_the_literature():
+    """Pennington, Schoenholz and Ganguli 2017: tanh is critical at sigma_w = 1 without biases."""
+    tanh = ntkc.meanfield(jnp.tanh)
+    assert tanh.critical_W_std(0.0) == pytest.approx(1.0, abs=1e-6)
+    assert tanh.chi(0.9) < 1 < tanh.chi(1.1)
+
+
+def test_maps_are_what_deep_kernels_do(x64):
+    """The diagonal of a deep NNGP goes to q*, its cosines to c*, and the rate is the depth scale."""
+    w, b = 1.5, 0.1
+    for text in ("erf(x)", "tanh(x)"):
+        mean_field = ntkc.meanfield(text)
+        x = np.array([[1.0, 0.0, 0.3], [0.8, 0.9, 0.0]])
+        (variance,) = (p for p in mean_field.fixed_variances(w, b) if p.is_stable)
+        cosine = next(p for p in mean_field.fixed_correlations(w, b) if p.is_stable)
+        deep = []
+        for depth in (40, 41):
+            net = stax.serial(*[stax.Dense(1, w, b), stax.Activation(text)] * depth, stax.Dense(1, w, b))
+            k = np.asarray(ntkc.compile(net)(x, get="nngp"))
+            deep.append(k[0, 1] / math.sqrt(k[0, 0] * k[1, 1]) - cosine.value)
+        assert k[0, 0] == pytest.approx(variance.value, rel=1e-6)
+        assert abs(deep[1]) < 0.05
+        assert deep[1] / deep[0] == pytest.approx(cosine.slope, rel=2e-2)
+
+
+def test_slopes_are_derivatives_of_the_maps():
+    gelu = ntkc.meanfield("gelu(x)")
+    at = {Q: sp.Float(0.7), W: sp.Float(1.3), B: sp.Float(0.2)}
+    slope = sp.diff(gelu.correlation_map, C).subs({C: sp.Float(1 - 1e-9), **at})
+    assert float(gelu.chi_1.subs(at)) == pytest.approx(float(slope), rel=1e-4)
+
+
+def test_monomials_and_several_fixed_points():
+    square = ntkc.meanfield("x^2")
+    assert square.second_moment == 3 * Q**2
+    values = [p.value for p in square.fixed_variances(1.0, 0.2)]
+    expected = sorted((1 + s * math.sqrt(1 - 12 * 0.04)) / 6 for s in (-1, 1))
+    assert values == pytest.approx(expected, rel=1e-9)
+    with pytest.raises(InvalidInput, match="grow without bound"):
+        square.depth_scales(3.0, 1.0)
+
+
+@pytest.mark.parametrize("wrong", [-1.0, math.nan, math.inf])
+def test_standard_deviations_are_checked(wrong):
+    with pytest.raises(InvalidInput, match="W_std"):
+        ntkc.meanfield("erf(x)").fixed_variances(wrong)
+
+
+def test_what_is_no_nonlinearity():
+    with pytest.raises(UnsupportedExpr, match="no nonlinearity"):
+        ntkc.meanfield(stax.Dense(3))
+
+
+def test_representations():
+    assert "MeanField of erf(x)" in repr(ntkc.meanfield("erf(x)"))
+    assert "chi_1" in ntkc.meanfield("erf(x)")._repr_latex_()

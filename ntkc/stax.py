@@ -7,6 +7,7 @@ A layer is also what `ntkc.compile` takes. Finite networks draw the same weights
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -311,7 +312,7 @@ def _pointwise(expr: sp.Expr, arrays: dict[sp.Symbol, Any]) -> Any:
 
 @lru_cache(maxsize=1024)
 def _array_function(expr: sp.Expr, symbols: tuple[sp.Symbol, ...]) -> Callable[..., Any]:
-    names: dict[str, Any] = {"jax": jax, "jnp": jnp, "lax": lax}
+    names: dict[str, Any] = {"jax": jax, "jnp": jnp, "lax": lax, "pi": math.pi}
     exec(compile(function_text("elementwise", stable(expr), symbols), "<ntkc elementwise>", "exec"), names)
     return names["elementwise"]
 
@@ -422,6 +423,46 @@ def Monomial(degree: int) -> Layer:
 def Polynomial(coef: Sequence[Scalar]) -> Layer:
     """coef[0] + coef[1] x + coef[2] x^2 + ..."""
     return _layer(activations.Polynomial(tuple(coef)))
+
+
+def RectifiedMonomial(degree: int) -> Layer:
+    """max(x, 0)^degree; the unit step for degree 0."""
+    return _layer(activations.RectifiedMonomial(degree))
+
+
+def Hermite(degree: int) -> Layer:
+    """The Hermite polynomial He_degree(x) / sqrt(degree!), exact for every variance (the peer assumes 1)."""
+    return _layer(activations.Hermite(degree))
+
+
+def Sign() -> Layer:
+    """sign(x), with derivative 0."""
+    return _layer(activations.Sign())
+
+
+def Gaussian(a: Scalar = 1.0, b: Scalar = -1.0) -> Layer:
+    """a exp(b x^2)."""
+    return _layer(activations.Gaussian(a, b))
+
+
+def Gabor() -> Layer:
+    """exp(-x^2) sin(x)."""
+    return _layer(activations.Gabor())
+
+
+def Rbf(gamma: Scalar = 1.0) -> Layer:
+    """sqrt(2) sin(sqrt(2 gamma) x + pi / 4): random Fourier features of the kernel exp(-gamma |x - x'|^2)."""
+    return _layer(activations.Rbf(gamma))
+
+
+def Gelu(approximate: bool = False) -> Layer:
+    """x Phi(x), or its approximation by tanh (whose kernels are then those of that function, as a series)."""
+    return _layer(activations.Gelu(approximate))
+
+
+def Sigmoid_like() -> Layer:
+    """erf(x / 2.4020563531719796) / 2 + 1 / 2: close to the logistic sigmoid, with a closed form."""
+    return Erf(0.5, 1 / 2.4020563531719796, 0.5)
 
 
 def Activation(expr: str | sp.Expr | Callable[[Any], Any]) -> Layer:

@@ -32,6 +32,13 @@ PEER_ARGUMENTS = {
     "Exp": ("a", "b"),
     "Monomial": ("degree",),
     "Polynomial": ("coef",),
+    "RectifiedMonomial": ("degree",),
+    "Hermite": ("degree",),
+    "Sign": (),
+    "Gaussian": ("a", "b"),
+    "Gabor": (),
+    "Rbf": ("gamma",),
+    "Gelu": ("approximate",),
 }
 """Argument names of neural_tangents.stax 0.6.5, from inspect.signature."""
 OWN_ARGUMENTS = {"Activation": ("expr",)}

@@ -21,6 +21,7 @@ WORDS = {
     int: "a whole number",
     float: "a finite number",
     str: "text",
+    bool: "True or False",
     sp.Expr: 'a sympy expression (in JSON {"symbol": "w"} or {"expr": "sqrt(2)"})',
     NoneType: "None",
 }
@@ -55,7 +56,7 @@ def _plain(value: Any) -> Any:
     """numpy numbers and fractions  ->  int and float,  lists  ->  tuples."""
     if isinstance(value, (list, tuple)):
         return tuple(_plain(v) for v in value)
-    if isinstance(value, sp.Expr) or not isinstance(value, numbers.Real):
+    if isinstance(value, (bool, sp.Expr)) or not isinstance(value, numbers.Real):
         return value
     return int(value) if isinstance(value, numbers.Integral) else float(value)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -50,23 +51,24 @@ def _pair(f: Pieces, h: Pieces) -> sp.Expr:
 
 @lru_cache(maxsize=4096)
 def _pair_of_derivatives(f: Pieces, h: Pieces) -> sp.Expr:
-    df, dh = f.derivative(), h.derivative()
-    atoms = [*df.atoms(), *dh.atoms()]
-    # erf' times erf is better left to Price's theorem; where f itself holds a Gaussian, V is no simple function of k.
-    is_mixed = any(atom.a != 0 for atom in atoms) and any(atom.noise is not None for atom in atoms)
-    is_tilted = any(atom.a != 0 for atom in [*f.atoms(), *h.atoms()])
-    if is_mixed and not is_tilted and f.is_continuous and h.is_continuous:
-        return _price(_pair_groups(f, h))
-    return _pair(df, dh)
+    atoms = [*f.atoms(), *h.atoms()]
+    is_tilted = any(atom.a != 0 for atom in atoms)
+    # Price's theorem, dV/dk, where it gives less than f' and h' do: erf' times erf, Gaussians times waves.
+    if is_tilted and all(atom.noise != 0 for atom in atoms):
+        return sp.diff(_pair(f, h), K12)
+    has_erf = any(atom.noise not in (None, 0) for atom in atoms)
+    jumps = any(atom.noise == 0 and atom.n == 0 for atom in atoms)
+    if has_erf and not is_tilted and not jumps:
+        return _total(_pair_groups(f, h, _slope_of_expectation))
+    return _pair(f.derivative(), h.derivative())
 
 
-@lru_cache(maxsize=4096)
-def _pair_groups(f: Pieces, h: Pieces) -> Groups:
+def _pair_groups(f: Pieces, h: Pieces, expectation: Callable[[Atom, Atom], Groups] | None = None) -> Groups:
     groups: Groups = {}
     right = h.atoms()
     for atom1, c1 in f.atoms().items():
         for atom2, c2 in right.items():
-            for basis, c in _expectation(atom1, atom2).items():
+            for basis, c in (expectation or _expectation)(atom1, atom2).items():
                 _accumulate(groups, basis, c1 * c2 * c)
     if any((basis * c).has(sp.I) for basis, c in groups.items()):
         return _real_groups(groups)
@@ -83,26 +85,6 @@ def _accumulate(groups: Groups, basis: sp.Expr, c: sp.Expr) -> None:
 
 def _total(groups: Groups) -> sp.Expr:
     return sp.Add(*(c * basis for basis, c in groups.items()))
-
-
-def _price(groups: Groups) -> sp.Expr:
-    """dV/dk, group by group;  c1 / S + c3 / S^3  ->  ((c1 S^2 + c3) / S^2) / S, where the numerator divides."""
-    slopes: Groups = {}
-    for basis, c in groups.items():
-        _accumulate(slopes, basis, sp.diff(c, K12))
-        root = next(iter(basis.atoms(Root)), None)
-        if isinstance(basis, Angle):
-            _accumulate(slopes, 1 / Root(*basis.args), c)
-        elif root is not None:
-            power = sp.degree(basis, root) if basis == root else -1
-            _accumulate(slopes, root ** (power - 2), -power * K12 * c)
-        elif basis != 1:
-            raise NoClosedForm(f"the derivative of {basis} with respect to k is not implemented")
-    for root in {r for basis in slopes for r in basis.atoms(Root)}:
-        minor = root.explicit() ** 2
-        cubic = slopes.pop(root**-3, sp.S.Zero)
-        slopes[1 / root] = sp.cancel((slopes.get(1 / root, sp.S.Zero) * minor + cubic) / minor)
-    return _total(slopes)
 
 
 def _real_groups(groups: Groups) -> Groups:
@@ -145,6 +127,15 @@ def _expectation(f: Atom, h: Atom) -> Groups:
     return {basis: factor * c for basis, c in groups.items() if c != 0}
 
 
+def _slope_of_expectation(f: Atom, h: Atom) -> Groups:
+    """d/dk E[f(u) h(v)] of two atoms without exponentials."""
+    if f.noise is None or h.noise is None:
+        return {basis: sp.diff(c, K12) for basis, c in _expectation(f, h).items()}
+    t1, t2 = _noise(f, moments.t1), _noise(h, moments.t2)
+    value = moments.two_sign_moment(f.n, h.n, moments.PLAIN, t1, t2)
+    return _angle_groups(moments.slope(value, t1, t2), f, h, Q1, Q2, K12)
+
+
 def _tilt(a1: sp.Expr, a2: sp.Expr) -> tuple[sp.Expr, sp.Expr, sp.Expr, sp.Expr]:
     """exp(a1 u^2 + a2 v^2) N(0, C) = det^(-1/2) N(0, (C^-1 - 2 diag(a))^-1)."""
     if a1 == 0 and a2 == 0:
@@ -176,7 +167,13 @@ def _one_sign(f: Atom, h: Atom, q1: sp.Expr, q2: sp.Expr, k: sp.Expr) -> Groups:
 
 def _two_signs(f: Atom, h: Atom, q1: sp.Expr, q2: sp.Expr, k: sp.Expr) -> Groups:
     t1, t2 = _noise(f, moments.t1), _noise(h, moments.t2)
-    angle, root = moments.two_sign_moment(f.n, h.n, moments.PLAIN, t1, t2)
+    value = moments.two_sign_moment(f.n, h.n, moments.PLAIN, t1, t2)
+    return _angle_groups(value, f, h, q1, q2, k)
+
+
+def _angle_groups(value: moments.PairMoment, f: Atom, h: Atom, q1: sp.Expr, q2: sp.Expr, k: sp.Expr) -> Groups:
+    t1, t2 = _noise(f, moments.t1), _noise(h, moments.t2)
+    angle, root = value
     args = (k, q1 + f.noise, q2 + h.noise)
     whole = root / ((moments.q1 + t1) * (moments.q2 + t2) - moments.k**2)
     # Two hard signs: the moment is finite where S = 0, so S^2 divides the numerator. Noise keeps S from 0.

@@ -89,6 +89,13 @@ def two_sign_moment(n: int, m: int, c: Covariance, s1: Element, s2: Element) -> 
     return PairMoment(angle, root)
 
 
+def slope(moment: PairMoment, s1: Element, s2: Element) -> PairMoment:
+    """d/dk of a PairMoment of PLAIN:  A' arcsin + (A + B' + B k / S^2) / S."""
+    determinant = (q1 + s1) * (q2 + s2) - k**2
+    root = moment.angle + moment.root.diff(k) + moment.root * k / determinant
+    return PairMoment(moment.angle.diff(k), root)
+
+
 def _edge_u(n: int, m: int, c: Covariance, s1: Element, s2: Element) -> Element:
     """E[u^n v^m s1'(u) s2(v)] in units of (2/pi) / S."""
     return one_sign_moment(m, n, c.given_sign_edge(s1).swapped(), s2)

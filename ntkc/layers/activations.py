@@ -173,6 +173,115 @@ class Polynomial(_Elementwise):
 
 
 @dataclass(frozen=True)
+class RectifiedMonomial(_Elementwise):
+    """max(x, 0)^degree; the unit step for degree 0."""
+
+    degree: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "degree", whole(self.degree, "RectifiedMonomial degree", 0, HIGHEST_POWER))
+
+    def of(self, x: sp.Expr) -> sp.Expr:
+        return sp.Max(x, 0) ** self.degree if self.degree else (1 + sp.sign(x)) / 2
+
+    @classmethod
+    def examples(cls) -> tuple[Op, ...]:
+        return (RectifiedMonomial(0), RectifiedMonomial(1), RectifiedMonomial(2), RectifiedMonomial(3))
+
+
+@dataclass(frozen=True)
+class Hermite(_Elementwise):
+    """He_degree(x) / sqrt(degree!): of norm 1 for x ~ N(0, 1); exact for every variance."""
+
+    degree: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "degree", whole(self.degree, "Hermite degree", 0, HIGHEST_POWER))
+
+    def of(self, x: sp.Expr) -> sp.Expr:
+        polynomial = sp.hermite_prob_poly(self.degree, X)
+        return sp.sympify(polynomial / sp.sqrt(sp.factorial(self.degree))).xreplace({X: x})
+
+    @classmethod
+    def examples(cls) -> tuple[Op, ...]:
+        return (Hermite(0), Hermite(1), Hermite(2), Hermite(3))
+
+
+@dataclass(frozen=True)
+class Sign(_Elementwise):
+    """sign(x); its derivative is 0 almost everywhere, and so is its part of the NTK."""
+
+    def of(self, x: sp.Expr) -> sp.Expr:
+        return sp.sign(x)
+
+    @classmethod
+    def examples(cls) -> tuple[Op, ...]:
+        return (Sign(),)
+
+
+@dataclass(frozen=True)
+class Gaussian(_Elementwise):
+    """a exp(b x^2), b <= 0."""
+
+    a: Scalar = 1.0
+    b: Scalar = -1.0
+
+    def of(self, x: sp.Expr) -> sp.Expr:
+        return exact(self.a, "a") * sp.exp(exact(self.b, "b") * x**2)
+
+    @classmethod
+    def examples(cls) -> tuple[Op, ...]:
+        return (Gaussian(), Gaussian(1.25, -0.5))
+
+
+@dataclass(frozen=True)
+class Gabor(_Elementwise):
+    """exp(-x^2) sin(x)."""
+
+    def of(self, x: sp.Expr) -> sp.Expr:
+        return sp.exp(-(x**2)) * sp.sin(x)
+
+    @classmethod
+    def examples(cls) -> tuple[Op, ...]:
+        return (Gabor(),)
+
+
+@dataclass(frozen=True)
+class Rbf(_Elementwise):
+    """sqrt(2) sin(sqrt(2 gamma) x + pi / 4): K = exp(-gamma |x - x'|^2) of unscaled inputs (Rahimi and Recht 2007)."""
+
+    gamma: Scalar = 1.0
+
+    def of(self, x: sp.Expr) -> sp.Expr:
+        return sp.sqrt(2) * sp.sin(sp.sqrt(2 * exact(self.gamma, "gamma")) * x + sp.pi / 4)
+
+    @classmethod
+    def examples(cls) -> tuple[Op, ...]:
+        return (Rbf(), Rbf(0.25))
+
+
+@dataclass(frozen=True)
+class Gelu(_Elementwise):
+    """x Phi(x); with `approximate`, x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2 (Hendrycks and Gimpel 2016)."""
+
+    approximate: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.approximate, bool):
+            raise InvalidInput(f"Gelu(approximate={self.approximate!r}): True or False is needed")
+
+    def of(self, x: sp.Expr) -> sp.Expr:
+        if self.approximate:
+            cubic = x + sp.Rational("0.044715") * x**3
+            return x * (1 + sp.tanh(sp.sqrt(2 / sp.pi) * cubic)) / 2
+        return x * (1 + sp.erf(x / sp.sqrt(2))) / 2
+
+    @classmethod
+    def examples(cls) -> tuple[Op, ...]:
+        return (Gelu(), Gelu(approximate=True))
+
+
+@dataclass(frozen=True)
 class Activation(_Elementwise):
     """Any expression of x: text such as "x*erf(x)" (read by a whitelist parser), or a sympy expression."""
 

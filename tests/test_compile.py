@@ -28,6 +28,7 @@ MAKES = {
     "peel": Program,
     "normalise": Program,
     "collapse": Program,
+    "series": Program,
     "prune": Program,
     "schedule": Schedule,
     "emit": str,

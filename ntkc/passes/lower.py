@@ -111,7 +111,9 @@ RESERVED = {
     *("stats1", "stats2", "vectors1", "vectors2", "turn1", "turn2", "turn", "k", "t", "q", "q1", "q2"),
     *("nngp", "ntk", "kernel", "variance", "per_sample", "pair", "gram", "triangle", "block", "padded", "onward"),
     *("samples_of", "inputs_of", "in_blocks", "columns", "rows", "root", "angle", "polynomial", "table", "shape"),
-    *("fit", "predict", "y", "ridge", "size", "unit"),
+    *("fit", "predict", "y", "ridge", "size", "unit", "np", "coefficients", "cosine", "hermite_sum", "gaussian_mean"),
+    *("unresolved", "stats", "series", "shares", "assemble", "places", "count", "left", "right", "some_rows", "tile"),
+    *("mirror", "compute", "whole", "made", "corner", "first", "both", "below", "step", "samples"),
 }
 """Names that emitted modules use themselves."""
 

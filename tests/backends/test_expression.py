@@ -81,7 +81,7 @@ HARD = [
 
 
 def evaluate(expr, **values):
-    names = {"jnp": jnp, "lax": lax, "jax": jax, "pi": math.pi}
+    names = {"jnp": jnp, "lax": lax, "jax": jax, "np": np, "pi": math.pi}
     exec(helper_text(HELPERS), names)
     return float(eval(jax_text(expr), names, {n: jnp.asarray(v) for n, v in values.items()}))
 

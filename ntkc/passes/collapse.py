@@ -10,6 +10,7 @@ All of it is computed in 30 digits, so that every machine writes the same source
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -29,6 +30,10 @@ WORST = {"float32": 1e-7, "float64": 1e-12}
 """Errors, relative to |f| + max |f| / 10, that certification may not pass; the statements stay if it does."""
 DIGITS = 30
 DEGREE = 72
+UNSEEN = 8
+"""So many coefficients at the end must be negligible: what lies beyond DEGREE is smaller still."""
+LARGEST_TERMS = 10
+"""Terms of a polynomial may add up to this many times its largest value: rounding grows with them."""
 SCALE = 20
 """e times the number of arc-cosines: near the best for every mixture and depth that was tried."""
 NAMES = {"nngp": "NNGP", "ntk": "NTK"}
@@ -114,14 +119,16 @@ def _fit(program: Program, functions: Mapping[str, sp.Expr], moebius: sp.Rationa
 def _table(values: Sequence[Number]) -> Table:
     """Coefficients of 1, u, u^2, ...; the error counts every Chebyshev coefficient that is left out."""
     series = _chebyshev(values)
-    largest = max(abs(v) for v in values)
+    largest = max(abs(v) for v in values) or mp.mpf(1)
     coefficients: dict[str, tuple[float, ...]] = {}
     errors: dict[str, float] = {}
     for dtype, share in NEGLIGIBLE.items():
         kept = 1 + max((n for n, c in enumerate(series) if abs(c) > share * largest), default=0)
-        coefficients[dtype] = tuple(float(c) for c in _monomials(series[:kept]))
+        monomials = _monomials(series[:kept])
+        coefficients[dtype] = tuple(float(c) for c in monomials)
+        is_resolved = kept <= DEGREE - UNSEEN and mp.fsum(map(abs, monomials)) <= LARGEST_TERMS * largest
         # Relative to |f| + max |f| / 10, which is at least a tenth of the largest.
-        errors[dtype] = float(10 * mp.fsum(abs(c) for c in series[kept:]) / largest) if largest else 0.0
+        errors[dtype] = float(10 * mp.fsum(map(abs, series[kept:])) / largest) if is_resolved else math.inf
     return Table(coefficients, errors)
 
 

@@ -73,7 +73,15 @@ def show_program(study: Study, console: Console) -> None:
     get = next(name for name, title in KERNELS.items() if title == best.kernel)
     console.print(program.latex(get), markup=False, highlight=False, soft_wrap=True)
     console.rule(f"{best.architecture}: the JAX function of every pair of samples")
-    console.print(Syntax(function_text(program.source, "pair"), "python", background_color="default", word_wrap=True))
+    show_source(function_text(program.source, "pair"), console)
+
+
+def show_source(text: str, console: Console) -> None:
+    """Coloured on a terminal; elsewhere as it is, so that it can be copied."""
+    if console.is_terminal:
+        console.print(Syntax(text, "python", background_color="default", word_wrap=True))
+    else:
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def function_text(source: str, name: str) -> str:

@@ -1,4 +1,4 @@
-"""What is measured: ReLU MLPs, (Dense, Relu) depth times and a Dense, in float32. Imports in both environments."""
+"""What is measured: MLPs, (Dense, activation) depth times and a Dense, in float32. Imports in both environments."""
 
 from dataclasses import dataclass, replace
 
@@ -15,6 +15,7 @@ class Case:
 
     name: str
     depth: int
+    activation: str = "Relu"
     n: int = 2000
     width: int = 784
     W_std: float = SQRT2
@@ -35,6 +36,16 @@ def _timed() -> list[Case]:
         Case("depth_50_no_bias", 50, b_std=None),
         Case("depth_10_no_bias_width_32", 10, width=32, b_std=None),
         Case("depth_10_vjp", 10, n=500, is_vjp=True),
+        *_activations(),
+    ]
+
+
+def _activations() -> list[Case]:
+    """tanh has no closed form: the peer sums over 25 x 25 nodes, which for 2,000 rows takes 30 GB at once."""
+    return [
+        Case(f"{activation.lower()}_{width}", 3, activation, n, width, W_std=1.5)
+        for activation, n in (("Erf", 2000), ("Gelu", 2000), ("Tanh", 1000))
+        for width in (784, 32)
     ]
 
 

@@ -19,6 +19,9 @@ import numpy as np
 from cases import Case, find
 
 FEWEST_RUNS, MOST_RUNS = 3, 30
+NAMED = ("Relu", "Erf", "Gelu")
+NODES = 25
+"""Degree of the peer's Gauss-Hermite quadrature; its cost grows with the square."""
 
 
 def seconds_of(call: Callable[[], Any]) -> float:
@@ -38,10 +41,17 @@ def steady_times(call: Callable[[], Any], seconds: float) -> list[float]:
 
 def kernel_function(stax: ModuleType, case: Case) -> Callable[..., Any]:
     """(x1, x2)  ->  the kernels of the case."""
-    layers = [stax.Dense(512, W_std=case.W_std, b_std=case.b_std), stax.Relu()] * case.depth
+    layers = [stax.Dense(512, W_std=case.W_std, b_std=case.b_std), activation(stax, case)] * case.depth
     _, _, kernel_fn = stax.serial(*layers, stax.Dense(1, W_std=case.W_std, b_std=case.b_std))
     get = case.get if len(case.get) > 1 else case.get[0]
     return lambda x1, x2: kernel_fn(x1, x2, get)
+
+
+def activation(stax: ModuleType, case: Case) -> Any:
+    """The layer of that name; without a name in stax, of the jax.numpy function."""
+    if case.activation in NAMED:
+        return getattr(stax, case.activation)()
+    return stax.ElementwiseNumerical(getattr(jnp, case.activation.lower()), NODES)
 
 
 def bind(

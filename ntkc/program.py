@@ -8,15 +8,13 @@ from collections import namedtuple
 from collections.abc import Callable, Mapping
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import sympy as sp
 from jax.core import Tracer
-from rich.console import Console
-from rich.table import Table
 
 from ntkc.backends.formula import formula_of
 from ntkc.backends.latex import latex_of
@@ -26,6 +24,9 @@ from ntkc.errors import InvalidInput, SeriesNotConverged, ShapeMismatch, unknown
 from ntkc.ir.graph import Graph, feature_shapes, op_of
 from ntkc.ir.value import Law
 from ntkc.kernel import Kernel
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 GETS = ("nngp", "ntk")
 
@@ -190,6 +191,8 @@ class KernelProgram:
 
     def explain(self) -> Table:
         """One row per stage: statements, operations, milliseconds and what it did; print it with rich."""
+        from rich.table import Table  # a tenth of a second that kernels need not wait for
+
         table = Table(title="stages")
         for column in ("stage", "statements", "operations", "ms", "what it did"):
             table.add_column(column, justify="right" if column in ("statements", "operations", "ms") else "left")
@@ -216,6 +219,8 @@ class KernelProgram:
 
 def show(table: Table) -> str:
     """A rich table as plain text."""
+    from rich.console import Console
+
     console = Console(width=110, record=False, force_terminal=False)
     with console.capture() as capture:
         console.print(table)

@@ -26,7 +26,7 @@ from ntkc.ir.value import Law
 from ntkc.kernel import Kernel
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from ntkc.stage_table import StageTable
 
 GETS = ("nngp", "ntk")
 
@@ -189,17 +189,11 @@ class KernelProgram:
     def _repr_latex_(self) -> str:
         return f"$\\displaystyle {self.latex()}$"
 
-    def explain(self) -> Table:
-        """One row per stage: statements, operations, milliseconds and what it did; print it with rich."""
-        from rich.table import Table  # a tenth of a second that kernels need not wait for
+    def explain(self) -> StageTable:
+        """One row per stage: statements, operations, milliseconds and what it did; a rich table that `print` shows."""
+        from ntkc.stage_table import StageTable  # rich takes a tenth of a second that kernels need not wait for
 
-        table = Table(title="stages")
-        for column in ("stage", "statements", "operations", "ms", "what it did"):
-            table.add_column(column, justify="right" if column in ("statements", "operations", "ms") else "left")
-        for r in self._compilation.reports:
-            counts = ("" if v is None else str(v) for v in (r.statements, r.operations))
-            table.add_row(r.stage, *counts, f"{r.milliseconds:.1f}", r.what)
-        return table
+        return StageTable(self._compilation.reports)
 
     @property
     def stages(self) -> Any:
@@ -215,16 +209,6 @@ class KernelProgram:
     def __repr__(self) -> str:
         open_names = f", open hyper-parameters {', '.join(self.parameters)}" if self.parameters else ""
         return f"<KernelProgram of {len(self.graph)} layers{open_names}; .latex(), .source, .explain()>"
-
-
-def show(table: Table) -> str:
-    """A rich table as plain text."""
-    from rich.console import Console
-
-    console = Console(width=110, record=False, force_terminal=False)
-    with console.capture() as capture:
-        console.print(table)
-    return capture.get()
 
 
 @lru_cache(maxsize=64)

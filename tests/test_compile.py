@@ -86,6 +86,8 @@ def test_reports_count_statements_and_operations():
 def test_explain_is_a_table_of_all_stages():
     table = ntkc.compile(NET).explain()
     assert isinstance(table, Table)
+    assert all(stage in str(table) for stage in STAGES)
+    assert repr(table) == str(table)
     assert table.row_count == len(STAGES)
     console = Console(width=200)
     with console.capture() as capture:

@@ -19,6 +19,7 @@ GROUPS = (
     ("passes",),
     ("backends",),
     ("compile",),
+    ("stage_table",),
     ("kernel",),
     ("program",),
     ("tracing",),

@@ -325,6 +325,12 @@ for module, values in {cases}:
         raise SystemExit("unequal lengths passed")
     except ValueError as error:
         assert "targets" in str(error), error
+    for word, wrong in (("NaN", {"y": y * np.nan}), ("ridge", {"ridge": -1.0}), ("t =", {"t": -1.0})):
+        try:
+            module.fit(**{"x": x, "y": y, "ridge": 0.1, **wrong, **values})
+            raise SystemExit(f"wrong {word} passed")
+        except ValueError as error:
+            assert word in str(error), error
 np.savez("results.npz", **results)
 assert not any(m.split(".")[0] in ("ntkc", "sympy", "networkx", "rich") for m in sys.modules), "more than jax"
 print("done")

@@ -15,7 +15,7 @@ def fit(x, y, ridge=0.0, t=None, get="ntk"{keywords}):
     None, the posterior mean of the Gaussian process with noise variance `ridge`.
 
     x: [n, features], y: [n] or [n, outputs], ridge >= 0, t >= 0. Returns predict(x_new) -> [m] or [m, outputs].
-    Raises ValueError where K + ridge I is not positive definite.
+    Raises ValueError where data are not finite, or K + ridge I is not positive definite.
     """
     gram_of = {{"ntk": ntk, "nngp": nngp}}[get]
     x = jnp.asarray(x, jnp.result_type(x, jnp.float32))
@@ -23,7 +23,11 @@ def fit(x, y, ridge=0.0, t=None, get="ntk"{keywords}):
     targets = y[:, None] if y.ndim == 1 else y
     if len(x) != len(targets):
         raise ValueError(f"{{len(x)}} rows of x and {{len(targets)}} targets: one target a row is needed")
-    values, vectors = jnp.linalg.eigh(gram_of(x{named}) + ridge * jnp.eye(len(x)))
+    if not (jnp.isfinite(x).all() and jnp.isfinite(y).all()):
+        raise ValueError("x or y holds NaN or infinity: remove or impute it")
+    if not ridge >= 0 or not (t is None or t >= 0):
+        raise ValueError(f"ridge = {{ridge}}, t = {{t}}: neither may be negative or NaN")
+    values, vectors = jnp.linalg.eigh(gram_of(x{named}) + ridge * jnp.eye(len(x), dtype=x.dtype))
     floor = len(x) * jnp.finfo(values.dtype).eps * values[-1]
     if t is None and not values[0] > floor:
         needed = 2 * floor - values[0]

@@ -325,10 +325,10 @@ for module, values in {cases}:
         raise SystemExit("unequal lengths passed")
     except ValueError as error:
         assert "targets" in str(error), error
-    for word, wrong in (("NaN", {"y": y * np.nan}), ("ridge", {"ridge": -1.0}), ("t =", {"t": -1.0})):
+    for word, wrong in (("NaN", dict(y=y * np.nan)), ("ridge", dict(ridge=-1.0)), ("t =", dict(t=-1.0))):
         try:
-            module.fit(**{"x": x, "y": y, "ridge": 0.1, **wrong, **values})
-            raise SystemExit(f"wrong {word} passed")
+            module.fit(**dict(x=x, y=y, ridge=0.1) | wrong | values)
+            raise SystemExit("wrong " + word + " passed")
         except ValueError as error:
             assert word in str(error), error
 np.savez("results.npz", **results)

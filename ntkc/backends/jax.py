@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import types
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, count
 
 import sympy as sp
 
@@ -13,6 +15,7 @@ from ntkc.backends.driver import driver_text, unresolved_text
 from ntkc.backends.expression import jax_text
 from ntkc.backends.prelude import DEFAULT_TOLERANCE, HELPERS, helper_text, table_text
 from ntkc.gaussian.arc_cosine import ArcGap, ArcSlope, EvenGap, EvenSlope, NearGap, NearSlope
+from ntkc.gaussian.functions import Angle, Root
 from ntkc.ir.program import SAMPLE, Let, Loop, Program, Statement, lets
 from ntkc.passes.schedule import Schedule
 
@@ -24,6 +27,8 @@ _PAIRS = (
 )
 ARC_COSINES = {function: pair for pair in _PAIRS for function in pair[:2]}
 """The two functions of one gap that a single call gives, and the name of that call."""
+SHARED: dict[type[sp.Function], str] = {Root: "root", Angle: "angle"}
+"""Functions that are computed once where several statements of a layer read them, and the name of the result."""
 
 
 @dataclass(frozen=True)
@@ -167,22 +172,39 @@ def _pair_text(program: Program, sampled: _Sampled) -> str:
     ]
     lines += sampled.unpacking()
     made: dict[sp.Expr, str] = {}
+    shared = _shared(s for s in program.per_pair if isinstance(s, Let))
     for s, comment in _commented(program.per_pair, program.comments):
         lines += comment
-        lines += _pair_loop(s, sampled) if isinstance(s, Loop) else _pair_let(s, made)
+        lines += _pair_loop(s, sampled) if isinstance(s, Loop) else _pair_let(s, made, shared)
     lines.append(f"return {jax_text(program.outputs['nngp'])}, {jax_text(program.outputs['ntk'])}")
     return _indented(lines)
 
 
-def _pair_let(let: Let, made: dict[sp.Expr, str]) -> Iterator[str]:
-    """One statement; the arc-cosine pair of an argument is computed once, on a line of its own."""
+def _shared(statements: Iterable[Let]) -> Counter[sp.Expr]:
+    """How often each root and angle of a covariance is read."""
+    return Counter(e for let in statements for e in sp.preorder_traversal(let.expr) if isinstance(e, tuple(SHARED)))
+
+
+def _pair_let(let: Let, made: dict[sp.Expr, str], shared: Counter[sp.Expr]) -> Iterator[str]:
+    """One statement; what several read, and the arc-cosine pair of an argument, stands on a line of its own."""
     for call in sorted(let.expr.atoms(*ARC_COSINES), key=str):
         argument = call.args[0]
         gap, slope, name = ARC_COSINES[type(call)]
         if gap(argument) not in made:
             made[gap(argument)], made[slope(argument)] = f"gap_{let.dst.u}", f"slope_{let.dst.u}"
             yield f"gap_{let.dst.u}, slope_{let.dst.u} = {name}({jax_text(argument)})"
+    for call in sorted(let.expr.atoms(*SHARED), key=str):
+        if shared[call] > 1 and call not in made:
+            name = _unused(f"{SHARED[type(call)]}_{let.dst.u}", made.values())
+            yield f"{name} = {jax_text(call)}"
+            made[call] = name
     yield f"{let.dst.name} = {jax_text(let.expr, made)}"
+
+
+def _unused(name: str, taken: Iterable[str]) -> str:
+    """`root_gelu1`, `root_gelu1_2`, ..."""
+    names = chain([name], (f"{name}_{i}" for i in count(2)))
+    return next(n for n in names if n not in set(taken))
 
 
 def _pair_loop(loop: Loop, sampled: _Sampled) -> Iterator[str]:
@@ -197,8 +219,9 @@ def _pair_loop(loop: Loop, sampled: _Sampled) -> Iterator[str]:
     else:
         yield f"for _ in range({loop.count}):"
     made: dict[sp.Expr, str] = {}
+    shared = _shared(loop.body)
     for let in loop.body:
-        for line in _pair_let(let, made):
+        for line in _pair_let(let, made, shared):
             yield INDENT + line
     starts, ends = (", ".join(getattr(c, part).name for c in loop.carry) for part in ("start", "end"))
     yield f"{INDENT}{starts} = {ends}"

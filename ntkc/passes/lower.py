@@ -128,7 +128,7 @@ def _open_symbols(op: Op) -> set[sp.Symbol]:
 def _checked(symbol: sp.Symbol) -> sp.Symbol:
     """A hyper-parameter's symbol, if emitted source can have it as an argument."""
     name = symbol.name
-    is_stream = re.match(r"(K|T|q|n|c|a|b|delta|tau|theta|u|gap|slope)[12]?_|block\d", name)
+    is_stream = re.match(r"(K|T|q|n|c|a|b|delta|tau|theta|u|gap|slope|root|angle)[12]?_|block\d", name)
     is_plain = name.isidentifier() and name.isascii() and not keyword.iskeyword(name)
     if symbol != WIDTH and (is_stream or not is_plain or name in RESERVED):
         raise InvalidInput(f"the symbol {name!r} cannot name a hyper-parameter; use a plain name such as w or sigma")

@@ -142,8 +142,8 @@ UNRESOLVED = '''
 def unresolved(x{keywords}):
     """The largest share that the last terms have in the squares of a series: 0 where all have converged."""
     stats = jax.tree.leaves(samples_of(x{parameters})[2])
-    series = [jnp.moveaxis(v, -2, 0) for v in stats if v.ndim > 1 and v.shape[-2] == LEVELS[-1]]
-    shares = [ratio(jnp.sum(h[-LEVELS[0] :] ** 2, 0), jnp.sum(h * h, 0)) for h in series]
+    series = [jnp.moveaxis(v, -2, 0) for v in stats if v.ndim > 1 and v.shape[-2] == TERMS]
+    shares = [ratio(jnp.sum(h[-CHUNK:] ** 2, 0), jnp.sum(h * h, 0)) for h in series]
     return jnp.max(jnp.stack([jnp.max(s) for s in shares]))
 '''
 
@@ -153,6 +153,10 @@ INPUTS = {
         "x1 . x2 / d of all pairs.",
         "k = jnp.dot(x1, x2.T, precision=lax.Precision.HIGHEST) / x1.shape[-1]\n"
         "    return (jnp.where(same, q1[:, None], k),)",
+    ),
+    "ED": (
+        "Half the mean square of x1 - x2 of all pairs, and the difference of their mean squares.",
+        "return distances(x1, x2, q1, q2, same)",
     ),
     "": ("Nothing: the network is a constant.", "return ()"),
 }

@@ -158,28 +158,29 @@ def _(primals, tangents):
     ),
     "gaussian_nodes": Helper(
         '''
-LEVELS = (32, 96, 320, 1280)  # numbers of terms of a series: the first that suffices is taken
+TERMS, CHUNK = 1280, 32  # terms of a series at most, and terms added in one turn
+PARTS = (0, 96, 320, TERMS)  # coefficients are computed in parts, as long as they are needed
 TOLERANCE = {"float32": 1e-6, "float64": 1e-10}
 
 
 def gaussian_nodes():
-    """Nodes z, and He_n(z) / sqrt(n!) times the standard normal density and the step, n < LEVELS[-1]."""
+    """Nodes z, and He_n(z) / sqrt(n!) times the standard normal density and the step, n < TERMS."""
     z = np.linspace(-13, 13, 521)
     before, row = 0 * z, 0.05 / np.sqrt(2 * np.pi) * np.exp(-z * z / 2)
     rows = [row]
-    for n in range(LEVELS[-1] - 1):
+    for n in range(TERMS - 1):
         before, row = row, (z * row - np.sqrt(n) * before) / np.sqrt(n + 1)
         rows.append(row)
     return z, np.array(rows)
 
 
 NODES, HERMITE = gaussian_nodes()
-DENSITY, FIRST, OTHERS = HERMITE[0], HERMITE[: LEVELS[1]], HERMITE[LEVELS[1] :]
+TABLES = {dtype: [HERMITE[a:b].astype(dtype) for a, b in zip(PARTS, PARTS[1:])] for dtype in TOLERANCE}
 
 
 def project(weights, values):
     """Quadrature of values [nodes, samples]."""
-    return jnp.matmul(jnp.asarray(weights, values.dtype), values, precision=lax.Precision.HIGHEST)
+    return jnp.matmul(weights, values, precision=lax.Precision.HIGHEST)
 
 
 def at_nodes(f, q):
@@ -193,20 +194,26 @@ def at_nodes(f, q):
         '''
 def gaussian_mean(f, q):
     """E[f(u)], u ~ N(0, q), for each sample."""
-    return project(DENSITY, at_nodes(f, q))
+    return project(TABLES[q.dtype.name][0][0], at_nodes(f, q))
 ''',
         ("gaussian_nodes",),
     ),
     "coefficients": Helper(
         '''
 def coefficients(f, q):
-    """E[f(sqrt(q) z) He_n(z)] / sqrt(n!): [terms, samples]; those beyond LEVELS[1] are 0 if none is needed."""
+    """E[f(sqrt(q) z) He_n(z)] / sqrt(n!): [TERMS, samples]; 0 from where the Parseval tail is within tolerance."""
     values = at_nodes(f, q)
-
-    first, total = project(FIRST, values), project(DENSITY, values * values)
-    is_short = jnp.all(total - jnp.sum(first * first, 0) <= TOLERANCE[q.dtype.name] * total)
-    none = jnp.zeros((LEVELS[-1] - LEVELS[1], values.shape[1]), q.dtype)
-    return jnp.concatenate([first, lax.cond(is_short, lambda v: none, lambda v: project(OTHERS, v), values)])
+    tables = TABLES[q.dtype.name]
+    total = rest = project(tables[0][0], values * values)
+    parts = []
+    for table in tables:
+        is_needed = jnp.any(rest > TOLERANCE[q.dtype.name] * total)
+        none = jnp.zeros((len(table), len(q)), q.dtype)
+        branches = project, lambda table, values, none=none: none
+        part = lax.cond(is_needed, *branches, table, values) if parts else project(table, values)
+        rest -= jnp.sum(part * part, 0)
+        parts.append(part)
+    return jnp.concatenate(parts)
 ''',
         ("gaussian_nodes",),
     ),
@@ -219,50 +226,145 @@ def cosine(k, q1, q2):
 ''',
         ("ratio", "safe_sqrt"),
     ),
-    "hermite_sum": Helper('''
-def level_of(h):
-    """The first level of terms whose Parseval tail is within tolerance for all samples."""
-    squares = (h * h).reshape(len(h), -1)
-    allowed = TOLERANCE[h.dtype.name] * jnp.sum(squares, 0)
-    return sum(jnp.any(jnp.sum(squares[n:], 0) > allowed).astype("int32") for n in LEVELS[:-1])
+    "chunks_needed": Helper(
+        '''
+def chunks_needed(h):
+    """How many chunks of a series each sample needs for a Parseval tail within tolerance."""
+    squares = jnp.sum((h * h).reshape(TERMS // CHUNK, CHUNK, -1), 1)
+    beyond = jnp.cumsum(squares[::-1], 0)[::-1]
+    return lax.stop_gradient(jnp.sum(beyond > TOLERANCE[h.dtype.name] * beyond[0], 0).astype(h.dtype))
+''',
+        ("gaussian_nodes",),
+    ),
+    "hermite_sum": Helper(
+        '''
+def chunk_added(i, total, h1, h2, rho):
+    """Horner's scheme through the i-th chunk of terms."""
+    a, b = (lax.dynamic_slice_in_dim(h, i * CHUNK, CHUNK) for h in (h1, h2))
+    for n in reversed(range(CHUNK)):
+        total = total * rho + a[n] * b[n]
+    return total
 
 
-def horner(h1, h2, rho, terms):
-    """sum_{n < terms} h1_n h2_n rho^n, in turns of LEVELS[0] terms."""
-    size = LEVELS[0]
-
-    def turn(total, chunk):
-        for a, b in reversed(list(zip(*chunk))):
-            total = total * rho + a * b
-        return total, None
-
-    parts = tuple(h[:terms].reshape(-1, size, *h.shape[1:]) for h in (h1, h2))
-    if terms == size:
-        return turn(jnp.zeros_like(rho), tuple(p[0] for p in parts))[0]
-    return lax.scan(turn, jnp.zeros_like(rho), parts, reverse=True)[0]
+def chunks_added(chunks, h1, h2, rho):
+    """sum_n h1_n h2_n rho^n over the first chunks."""
+    none = jnp.zeros(jnp.broadcast_shapes(h1.shape[1:], h2.shape[1:], rho.shape), rho.dtype)
+    return lax.fori_loop(0, chunks, lambda i, total: chunk_added(chunks - 1 - i, total, h1, h2, rho), none)
 
 
-def sum_at_level(level, h1, h2, rho):
-    """The series with as many terms as the level says."""
-    return lax.switch(level, [lambda h1, h2, rho, n=n: horner(h1, h2, rho, n) for n in LEVELS], h1, h2, rho)
+def chunks_added_linearly(chunks, h1, h2, rho):
+    """The same in a form that can be transposed in h1 and h2."""
+
+    def turn(total, i):
+        return lax.cond(i < chunks, lambda v: chunk_added(i, v, h1, h2, rho), lambda v: v, total), None
+
+    none = jnp.zeros(jnp.broadcast_shapes(h1.shape[1:], h2.shape[1:], rho.shape), rho.dtype)
+    return lax.scan(turn, none, jnp.arange(TERMS // CHUNK), reverse=True)[0]
+
+
+def most_chunks(chunks1, chunks2):
+    """What every pair needs."""
+    return jnp.maximum(jnp.max(chunks1), jnp.max(chunks2)).astype("int32")
 
 
 @jax.custom_jvp
-def hermite_sum(h1, h2, rho):
+def hermite_sum(h1, h2, rho, chunks1, chunks2):
     """sum_n h1_n h2_n rho^n (Daniely, Frostig and Singer 2016); the error is at most TOLERANCE of its bound."""
-    return sum_at_level(jnp.maximum(level_of(h1), level_of(h2)), h1, h2, rho)
+    return chunks_added(most_chunks(chunks1, chunks2), h1, h2, rho)
 
 
 @hermite_sum.defjvp
 def _(primals, tangents):
-    (h1, h2, rho), (dh1, dh2, drho) = primals, tangents
-    level = jnp.maximum(level_of(h1), level_of(h2))
-    order = jnp.arange(len(h1), dtype=h1.dtype)[:, None, None]
+    h1, h2, rho, *needed = primals
+    dh1, dh2, drho, *_ = tangents
+    chunks = most_chunks(*needed)
+    order = jnp.arange(TERMS, dtype=h1.dtype)[:, None, None]
     below = tuple(jnp.pad(h[1:], ((0, 1), (0, 0), (0, 0))) for h in (order * h1, h2))
-    slope = sum_at_level(level, *below, rho)
-    change = sum_at_level(level, dh1, h2, rho) + sum_at_level(level, h1, dh2, rho)
-    return hermite_sum(h1, h2, rho), slope * drho + change
-'''),
+    slope = hermite_sum(*below, rho, *needed)
+    change = chunks_added_linearly(chunks, dh1, h2, rho) + chunks_added_linearly(chunks, h1, dh2, rho)
+    return hermite_sum(*primals), slope * drho + change
+''',
+        ("gaussian_nodes",),
+    ),
+    "edge": Helper(
+        '''
+def safe(q):
+    """A variance that may be divided by."""
+    return jnp.maximum(q, jnp.asarray(1e-12 if q.dtype == jnp.float32 else 1e-30, q.dtype))
+
+
+def spread_of(k, q1, q2):
+    """S = sqrt(q1 q2 - k^2), and no less than rounding leaves of it."""
+    least = 2 * jnp.sqrt(jnp.finfo(k.dtype).eps * safe(q1) * safe(q2))
+    return jnp.maximum(root(k, q1, q2), least)
+
+
+def turned(k, q1, q2, m1, m2):
+    """(q1 m2 - k m1) / (S sqrt(2 q1)), S^2 = q1 q2 - k^2: the mean of v where u = 0, in units of its spread."""
+    return (q1 * m2 - k * m1) / (jnp.sqrt(2 * safe(q1)) * spread_of(k, q1, q2))
+
+
+def edge(k, q1, q2, m1, m2):
+    """E[sign'(u) sign(v)], (u, v) Gaussian with variances q, covariance k and means m."""
+    density = jnp.sqrt(2 / pi / safe(q1)) * jnp.exp(-m1 * m1 / (2 * safe(q1)))
+    return density * lax.erf(turned(k, q1, q2, m1, m2))
+''',
+        ("root",),
+    ),
+    "ridge": Helper(
+        '''
+def ridge(k, q1, q2, m1, m2):
+    """S^2 E[sign'(u) sign'(v)], S^2 = q1 q2 - k^2."""
+    return 2 / pi * root(k, q1, q2) * jnp.exp(-m1 * m1 / (2 * safe(q1)) - turned(k, q1, q2, m1, m2) ** 2)
+''',
+        ("edge", "root"),
+    ),
+    "orthant": Helper(
+        '''
+LEGENDRE = tuple((x + 1) / 2 for x in np.polynomial.legendre.leggauss(16)[0])
+LEGENDRE_WEIGHTS = tuple(w / 2 for w in np.polynomial.legendre.leggauss(16)[1])
+
+
+def owens_t(h, g):
+    """Owen's T(h, g / h) by 16 Gauss-Legendre nodes on the ratio of the smaller to the larger (error 2e-14)."""
+    small, large = jnp.minimum(jnp.abs(h), jnp.abs(g)), jnp.maximum(jnp.abs(h), jnp.abs(g))
+    r = small / large
+    t = 0
+    for x, w in zip(LEGENDRE, LEGENDRE_WEIGHTS):
+        one = 1 + (r * x) ** 2
+        t += w * jnp.exp(-large * large * one / 2) / one
+    t = t * r / (2 * pi)
+    other = (1 - lax.erf(h * 0.5**0.5) * lax.erf(g * 0.5**0.5) * jnp.sign(h) * jnp.sign(g)) / 4 - t
+    return jnp.where(jnp.abs(g) <= jnp.abs(h), t, other) * jnp.sign(h) * jnp.sign(g)
+
+
+def orthant(k, q1, q2, m1, m2):
+    """E[sign(u) sign(v)], (u, v) Gaussian with variances q, covariance k and means m."""
+    return orthant_of(k, q1, q2, *(jnp.asarray(m, k.dtype) for m in (m1, m2)))
+
+
+@jax.custom_jvp
+def orthant_of(k, q1, q2, m1, m2):
+    """The same of arrays."""
+    tiny = 1e-15
+    n1, n2 = jnp.sqrt(safe(q1)), jnp.sqrt(safe(q2))
+    a, b = (jnp.where(jnp.abs(m) < tiny * n, tiny, m / n) for m, n in ((m1, n1), (m2, n2)))
+    sine = spread_of(k, q1, q2) / (n1 * n2)
+    rho = jnp.where(root(k, q1, q2) > 0, k / (n1 * n2), jnp.sign(k))
+    return 1 - 4 * owens_t(a, (b - rho * a) / sine) - 4 * owens_t(b, (a - rho * b) / sine) - 2 * (a * b < 0)
+
+
+@orthant_of.defjvp
+def _(primals, tangents):
+    (k, q1, q2, m1, m2), (dk, dq1, dq2, dm1, dm2) = primals, tangents
+    edge1, edge2 = edge(k, q1, q2, m1, m2), edge(k, q2, q1, m2, m1)
+    square = root(k, q1, q2) ** 2
+    density = jnp.where(square > 0, ridge(k, q1, q2, m1, m2) / jnp.where(square > 0, square, 1), 0)
+    slope1, slope2 = ((m * e + k * density) / safe(q) / 2 for m, e, q in ((m1, edge1, q1), (m2, edge2, q2)))
+    return orthant_of(*primals), density * dk + edge1 * dm1 + edge2 * dm2 - slope1 * dq1 - slope2 * dq2
+''',
+        ("edge", "ridge", "root"),
+    ),
     "cosine_gap": Helper('''
 NEAR = 0.02  # closer pairs than this (or nearly opposite ones) need more digits than a float32 product has
 
@@ -317,6 +419,116 @@ def _(primals, tangents):
     *data, same = primals
     slope = jax.jvp(gap_of_products, tuple(data), tuple(tangents[:4]))[1]
     return cosine_gap(*primals), jnp.where(same, 0, slope)
+'''),
+    "span": Helper('''
+def gram_determinant(eta, d, q1, q2):
+    """q1 q2 - k^2 of the covariance k = (q1 + q2) / 2 - eta, d = q1 - q2."""
+    return jnp.maximum(eta * (q1 + q2 - eta) - d * d / 4, 0)
+
+
+@jax.custom_jvp
+def span(eta, d, q1, q2):
+    """sqrt((1 + q1) (1 + q2) - k^2)."""
+    return jnp.sqrt(gram_determinant(eta, d, q1, q2) + q1 + q2 + 1)
+
+
+@span.defjvp
+def _(primals, tangents):
+    (eta, _, q1, q2), (deta, _, dq1, dq2) = primals, tangents
+    s, k = span(*primals), (q1 + q2) / 2 - eta
+    return s, ((1 + q2 - k) * dq1 + (1 + q1 - k) * dq2 + 2 * k * deta) / (2 * s)
+'''),
+    "angle_step": Helper(
+        '''
+def scale_of(r1, r2):
+    """2 / ((r1 + r2) (r1 r2 + 1))."""
+    return 2 / ((r1 + r2) * (r1 * r2 + 1))
+
+
+def angle_step(d, r1, r2):
+    """arcsin(q1 / (1 + q1)) - arcsin(q2 / (1 + q2)), r = sqrt(1 + 2 q), from d = q1 - q2: exact where d is small."""
+    z = d * scale_of(r1, r2)
+    return 2 * z * polynomial(ARCTAN, z * z)
+''',
+        ("polynomial",),
+        ("ARCTAN",),
+    ),
+    "angle_gap": Helper(
+        '''
+@jax.custom_jvp
+def angle_gap(eta, d, q1, q2, r1, r2, total):
+    """total / 2 - arcsin(k / sqrt((1 + q1) (1 + q2))), k = (q1 + q2) / 2 - eta: exact where eta and d = q1 - q2 are small.
+
+    r = sqrt(1 + 2 q); total is the sum of the same arcsin of k = q1 = q2. A negative k is read as -k, then turned back.
+    """
+    scale = scale_of(r1, r2)  # keeps the squares below from overflow
+    radial = d * scale * (r1 * r2 + 1)
+    sine = (2 * gram_determinant(eta, d, q1, q2) + radial * radial / 2) * scale
+    cosine = (jnp.abs(q1 + q2 - 2 * eta) * span(eta, d, q1, q2) + r1 * q2 + r2 * q1) * scale
+    length = jnp.maximum(cosine, jnp.sqrt(sine * sine + cosine * cosine))
+    z = sine / (cosine + length + jnp.finfo(sine.dtype).tiny)
+    gap = 2 * z * polynomial(ARCTAN, z * z)
+    return jnp.where(2 * eta <= q1 + q2, gap, total - gap)
+
+
+@angle_gap.defjvp
+def _(primals, tangents):
+    (eta, d, q1, q2, r1, r2, _), (deta, _, dq1, dq2, *_) = primals, tangents
+    s, k = span(eta, d, q1, q2), (q1 + q2) / 2 - eta
+    slope1, slope2 = (((k / s + 1 / r) / (1 + q) - 1 / s) / 2 for q, r in ((q1, r1), (q2, r2)))
+    return angle_gap(*primals), deta / s + slope1 * dq1 + slope2 * dq2
+''',
+        ("span", "angle_step", "polynomial"),
+        ("ARCTAN",),
+    ),
+    "distances": Helper('''
+NEAR = 0.02  # closer pairs than this part of their mean squares need more digits than a float32 product has
+
+
+def distances_of_products(x1, x2, q1, q2):
+    """(q1 + q2) / 2 - x1 . x2 / d and q1 - q2 of all pairs of rows, from mean squares q."""
+    q1, q2 = q1[..., :, None], q2[..., None, :]
+    products = jnp.matmul(x1, x2.mT, precision=lax.Precision.HIGHEST) / x1.shape[-1]
+    return (q1 + q2) / 2 - products, q1 - q2
+
+
+@jax.custom_batching.custom_vmap
+def distances_in_float64(x1, x2):
+    """The same from float64 products, also where jax_enable_x64 is off; one part in 1e15 is a duplicate."""
+    with jax.enable_x64(True):
+        wide = [x.astype("float64") for x in (x1, x2)]
+        q1, q2 = (jnp.mean(x * x, -1) for x in wide)
+        eta, d = distances_of_products(*wide, q1, q2)
+        eta = jnp.where(eta < 2e-15 * (q1[..., :, None] + q2[..., None, :]), 0, eta)
+        return eta.astype(x1.dtype), d.astype(x1.dtype)
+
+
+@distances_in_float64.def_vmap
+def _(size, batched, *data):
+    # Batched by JAX itself, the product would leave the float64 context.
+    data = (x if b else jnp.broadcast_to(x, (size, *x.shape)) for x, b in zip(data, batched, strict=True))
+    return distances_in_float64(*data), (True, True)
+
+
+@jax.custom_jvp
+def distances(x1, x2, q1, q2, same):
+    """Half the mean square of x1 - x2 and the difference of mean squares of all pairs of rows; 0 where `same`."""
+    # Derivatives, of any order, come from the rule below alone.
+    fixed = lax.stop_gradient(x1), lax.stop_gradient(x2)
+    if x1.dtype == jnp.float64:
+        eta, d = distances_in_float64(*fixed)
+    else:
+        eta, d = distances_of_products(x1, x2, q1, q2)
+        is_near = ~same & (eta < NEAR / 2 * (q1[:, None] + q2))
+        eta, d = lax.cond(jnp.any(is_near), distances_in_float64, lambda x1, x2: (eta, d), *fixed)
+    return jnp.where(same, 0, eta), jnp.where(same, 0, d)
+
+
+@distances.defjvp
+def _(primals, tangents):
+    *data, same = primals
+    slopes = jax.jvp(distances_of_products, tuple(data), tuple(tangents[:4]))[1]
+    return distances(*primals), tuple(jnp.where(same, 0, s) for s in slopes)
 '''),
 }
 """By name; the order is the order in the source."""

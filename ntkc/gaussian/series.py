@@ -20,10 +20,9 @@ from ntkc.errors import NoClosedForm
 from ntkc.gaussian.normal_form import X
 from ntkc.gaussian.numbers import on_array, on_number
 
-LEVELS = (32, 96, 320, 1280)
-"""Numbers of terms that emitted code chooses among."""
+TERMS = 1280
+"""Most terms of a series."""
 
-TERMS = LEVELS[-1]
 REACH = 13.0
 """Nodes run from -REACH to REACH standard deviations: what lies beyond is below 1e-18."""
 
@@ -122,10 +121,16 @@ class Cosine(sp.Function):
     nargs = 3
 
 
-class HermiteSum(sp.Function):
-    """HermiteSum(a, b, rho) = sum_n a_n b_n rho^n."""
+class Chunks(sp.Function):
+    """Chunks(a): how many chunks of the terms of a series are needed, for each sample."""
 
-    nargs = 3
+    nargs = 1
+
+
+class HermiteSum(sp.Function):
+    """HermiteSum(a, b, rho, chunks1, chunks2) = sum_n a_n b_n rho^n."""
+
+    nargs = 5
 
 
 def series(f: sp.Expr, h: sp.Expr, q1: sp.Expr, q2: sp.Expr, k: sp.Expr) -> sp.Expr:

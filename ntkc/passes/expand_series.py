@@ -1,7 +1,8 @@
 """E[f(u) h(v)] without a closed form  ->  coefficients per sample, and one Hermite sum per pair.
 
 per sample    h_dense1_f = Coefficients(tanh, q_dense1)
-per pair      K_tanh1 = HermiteSum(h1_dense1_f, h2_dense1_f, Cosine(K_dense1, q1_dense1, q2_dense1))
+              chunks_dense1_f = Chunks(h_dense1_f)
+per pair      K_tanh1 = HermiteSum(h1_dense1_f, h2_dense1_f, Cosine(K_dense1, q1_dense1, q2_dense1), chunks1_..., ...)
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 import sympy as sp
 
-from ntkc.gaussian.series import Coefficients, Cosine, HermiteSum, Series, certificate
+from ntkc.gaussian.series import Chunks, Coefficients, Cosine, HermiteSum, Series, certificate
 from ntkc.ir.program import SAMPLE, Key, Let, Loop, Program, Statement, lets, verify
 
 
@@ -28,9 +29,18 @@ class _Coefficients:
         return Key("M", node, name, SAMPLE)
 
     def lets(self, node: str, layer: str) -> list[Let]:
-        """Statements that make the coefficients of a node."""
+        """Statements that make the coefficients of a node, and say how many are needed."""
         variance = Key("S", node, node, SAMPLE).symbol
-        return [Let(self.key(node, f), Coefficients(f, variance), layer) for f in self.wanted.get(node, {})]
+        made: list[Let] = []
+        for f in self.wanted.get(node, {}):
+            key = self.key(node, f)
+            made.append(Let(key, Coefficients(f, variance), layer))
+            made.append(Let(_chunks(key), Chunks(key.symbol), layer))
+        return made
+
+
+def _chunks(key: Key) -> Key:
+    return replace(key, stream="L")
 
 
 def expand_series(program: Program) -> Program:
@@ -69,10 +79,9 @@ def _expanded_let(let: Let, made: _Coefficients) -> Let:
 
 def _sum_of(atom: Series, made: _Coefficients) -> sp.Expr:
     f, h, q1, q2, k = atom.args
-    first, second = (
-        made.key(q.name.removeprefix(f"q{side}_"), g).on(side).symbol for side, g, q in ((1, f, q1), (2, h, q2))
-    )
-    return HermiteSum(first, second, Cosine(k, q1, q2))
+    keys = [made.key(q.name.removeprefix(f"q{side}_"), g).on(side) for side, g, q in ((1, f, q1), (2, h, q2))]
+    (first, second), (chunks1, chunks2) = ([k.symbol for k in keys], [_chunks(k).symbol for k in keys])
+    return HermiteSum(first, second, Cosine(k, q1, q2), chunks1, chunks2)
 
 
 def _with_coefficients(statement: Statement, made: _Coefficients) -> list[Statement]:

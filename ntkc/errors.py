@@ -11,6 +11,10 @@ class NoInfiniteLimit(NtkcError, ValueError):
     """The network has no deterministic infinite-width kernel (say, an activation of something not Gaussian)."""
 
 
+class NoFiniteNetwork(NtkcError, NotImplementedError):
+    """The layer exists in the infinite-width limit only."""
+
+
 class NoClosedForm(NtkcError, ValueError):
     """E[f(u) f(v)] exists, but has no closed form that ntkc can derive."""
 

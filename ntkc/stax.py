@@ -27,7 +27,7 @@ from ntkc.ir.graph import Graph, GraphBuilder
 from ntkc.ir.op import Op, Scalar
 from ntkc.ir.value import Law
 from ntkc.kernel import Kernel
-from ntkc.layers import activations, branching, dense, reshape
+from ntkc.layers import activations, branching, dense, given, reshape
 from ntkc.layers.inputs import Input, Port
 from ntkc.program import KernelProgram, build
 from ntkc.tracing import expression_of
@@ -473,6 +473,31 @@ def Activation(expr: str | sp.Expr | Callable[[Any], Any]) -> Layer:
     return _layer(activations.Activation(expression_of(expr) if callable(expr) else expr))
 
 
+def Tanh() -> Layer:
+    """tanh(x)."""
+    return Activation("tanh(x)")
+
+
+def Sigmoid() -> Layer:
+    """1 / (1 + exp(-x))."""
+    return Activation("sigmoid(x)")
+
+
+def Softplus() -> Layer:
+    """log(1 + exp(x))."""
+    return Activation("softplus(x)")
+
+
+def Silu() -> Layer:
+    """x / (1 + exp(-x))."""
+    return Activation("silu(x)")
+
+
+def Elu() -> Layer:
+    """max(x, 0) + exp(min(x, 0)) - 1."""
+    return Activation("elu(x)")
+
+
 def ElementwiseNumerical(fn: Callable[[Any], Any], deg: int, df: Callable[[Any], Any] | None = None) -> Layer:
     """fn(x) of any jax.numpy function, derived from the expression that tracing it gives.
 
@@ -481,3 +506,34 @@ def ElementwiseNumerical(fn: Callable[[Any], Any], deg: int, df: Callable[[Any],
     """
     whole(deg, "deg")
     return Activation(fn)
+
+
+def Elementwise(
+    fn: Callable[[Any], Any] | str | sp.Expr | None = None,
+    nngp_fn: Callable[[Any, Any, Any], Any] | sp.Expr | None = None,
+    d_nngp_fn: Callable[[Any, Any, Any], Any] | sp.Expr | None = None,
+) -> Layer:
+    """fn(x) with K = nngp_fn(cov12, var1, var2) and T = d_nngp_fn(cov12, var1, var2) T, jax.numpy functions.
+
+    They are traced once into expressions of k, q1 and q2, which may be given as well: kernels have formulas, LaTeX and
+    JSON. Without `d_nngp_fn` it is the exact derivative in k; without `nngp_fn` both are derived from `fn` (the peer
+    then has no kernel); without `fn` there is no finite network.
+
+    Raises:
+        UnsupportedExpr: a function that uses what has no expression. InvalidInput: neither fn nor nngp_fn is given.
+    """
+    if nngp_fn is None:
+        if fn is None or d_nngp_fn is not None:
+            raise InvalidInput("Elementwise: nngp_fn is needed, or fn alone, from which both kernels are derived")
+        return Activation(fn)
+    function = expression_of(fn) if callable(fn) else fn
+    return _layer(given.Elementwise(function, _of_covariances(nngp_fn), d_nngp_fn and _of_covariances(d_nngp_fn)))
+
+
+def _of_covariances(fn: Callable[[Any, Any, Any], Any] | sp.Expr) -> sp.Expr:
+    return fn if isinstance(fn, sp.Expr) else expression_of(fn, tuple(given.KERNEL_VARIABLES.values()))
+
+
+def ExpNormalized(gamma: Scalar = 1, shift: Scalar = -1, do_clip: bool = False) -> Layer:
+    """K -> sqrt(p) exp(gamma (K / sqrt(p) + shift)),  p = q1 q2:  a kernel only; its finite network does not exist."""
+    return _layer(given.ExpNormalized(gamma, shift, do_clip))

@@ -13,7 +13,7 @@ import sympy as sp
 from sympy.printing.latex import LatexPrinter
 
 from ntkc.gaussian.arc_cosine import ArcGap, ArcSlope, EvenGap, EvenSlope, NearGap, NearSlope
-from ntkc.gaussian.functions import Angle, Root
+from ntkc.gaussian.functions import Angle, Ratio, Root
 from ntkc.ir.graph import Graph, op_of, operands, ordered
 from ntkc.ir.program import SAMPLE, Key, Let, Loop, Program, Statement, lets
 from ntkc.ir.value import Law
@@ -74,7 +74,7 @@ class _Page:
     def text(self, expr: sp.Expr) -> str:
         """An expression with the symbols of this page."""
         names = {s: self.symbol(s.name) for s in expr.free_symbols}
-        plain = expr.replace(lambda e: isinstance(e, (Root, Angle)), lambda e: e.explicit())
+        plain = expr.replace(lambda e: isinstance(e, (Root, Angle, Ratio)), lambda e: e.explicit())
         return _Printer({"symbol_names": names, "inv_trig_style": "full"}).doprint(plain)
 
     def line(self, line: _Line) -> str:

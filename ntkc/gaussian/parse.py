@@ -65,6 +65,25 @@ def _mish(x: sp.Expr) -> sp.Expr:
     return x * sp.tanh(_softplus(x))
 
 
+def _elu(x: sp.Expr) -> sp.Expr:
+    return sp.Max(x, 0) + sp.exp(sp.Min(x, 0)) - 1
+
+
+def _selu(x: sp.Expr) -> sp.Expr:
+    return SELU_SCALE * (sp.Max(x, 0) + SELU_ALPHA * (sp.exp(sp.Min(x, 0)) - 1))
+
+
+def _relu6(x: sp.Expr) -> sp.Expr:
+    return sp.Min(sp.Max(x, 0), 6)
+
+
+def _hard_sigmoid(x: sp.Expr) -> sp.Expr:
+    return _relu6(x + 3) / 6
+
+
+SELU_ALPHA, SELU_SCALE = sp.Rational("1.6732632423543772"), sp.Rational("1.0507009873554805")
+"""Klambauer et al. 2017: zero mean and unit variance are a fixed point."""
+
 EXTREMES: dict[str, Callable[..., sp.Expr]] = {"max": sp.Max, "Max": sp.Max, "min": sp.Min, "Min": sp.Min}
 """Functions of two or more arguments."""
 
@@ -76,14 +95,24 @@ FUNCTIONS: dict[str, Callable[..., sp.Expr]] = {
     "swish": _silu,
     "softplus": _softplus,
     "mish": _mish,
+    "elu": _elu,
+    "celu": _elu,
+    "selu": _selu,
+    "leaky_relu": lambda x: sp.Max(x, 0) + sp.Min(x, 0) / 100,
+    "relu6": _relu6,
+    "hard_tanh": lambda x: sp.Max(sp.Min(x, 1), -1),
+    "hard_sigmoid": _hard_sigmoid,
+    "hard_swish": lambda x: x * _hard_sigmoid(x),
+    "softsign": lambda x: x / (1 + sp.Abs(x)),
+    "step": lambda x: (1 + sp.sign(x)) / 2,
     "abs": sp.Abs,
     **{name: getattr(sp, name) for name in ("Abs", "erf", "erfc", "exp", "sin", "cos", "sinh", "cosh", "tanh")},
-    **{name: getattr(sp, name) for name in ("sign", "Heaviside", "log", "atan")},
+    **{name: getattr(sp, name) for name in ("sign", "Heaviside", "log", "asin", "acos", "atan")},
     "sqrt": _sqrt,
     **EXTREMES,
 }
 
-EXPONENTIALS = ("exp", "sinh", "cosh", "tanh", "sigmoid", "silu", "swish", "softplus", "mish")
+EXPONENTIALS = ("exp", "sinh", "cosh", "tanh", "sigmoid", "silu", "swish", "softplus", "mish", "elu", "celu", "selu")
 
 OPERATORS: dict[type[ast.operator], Callable[[sp.Expr, sp.Expr], sp.Expr]] = {
     ast.Add: lambda a, b: a + b,  # type: ignore[operator]

@@ -294,6 +294,8 @@ class Activation(_Elementwise):
             object.__setattr__(self, "expr", _in_x(self.expr))
         else:
             raise UnsupportedExpr(f"Activation({self.expr!r}): text or a sympy expression is needed")
+        if self.of(X).has(sp.asin, sp.acos):
+            raise UnsupportedExpr(f"Activation({self.expr}): asin and acos are not real beyond [-1, 1]")
 
     def of(self, x: sp.Expr) -> sp.Expr:
         return sp.sympify(self.expr).xreplace({X: x})

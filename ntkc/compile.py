@@ -13,6 +13,7 @@ from ntkc.gaussian.series import TOLERANCES
 from ntkc.ir.graph import Graph, op_of, ordered
 from ntkc.ir.program import Program
 from ntkc.passes.analyse import analyse
+from ntkc.passes.carry_distance import carry_distance
 from ntkc.passes.collapse import collapse
 from ntkc.passes.demand import demand
 from ntkc.passes.expand_series import describe_series, expand_series
@@ -24,7 +25,7 @@ from ntkc.passes.roll import roll
 from ntkc.passes.schedule import schedule
 
 STAGES = (
-    *("analyse", "fuse", "roll", "demand", "lower", "peel", "normalise", "collapse", "series", "prune"),
+    *("analyse", "fuse", "roll", "demand", "lower", "peel", "normalise", "collapse", "distance", "series", "prune"),
     *("schedule", "emit"),
 )
 """In order; `until=` takes any of them."""
@@ -105,8 +106,10 @@ def _stages(graph: Graph, tolerances: Mapping[str, float]) -> Any:
     yield "normalise", normal, "unchanged" if normal is peeled else "gap and tau instead of K and T"
     collapsed = collapse(normal)
     yield "collapse", collapsed, "unchanged" if collapsed is normal else "all layers in one function of the angle"
-    expanded = expand_series(collapsed)
-    yield "series", expanded, describe_series(collapsed, tolerances) or "unchanged: every expectation has a closed form"
+    distant = carry_distance(collapsed)
+    yield "distance", distant, "unchanged" if distant is collapsed else "half the squared distance instead of K"
+    expanded = expand_series(distant)
+    yield "series", expanded, describe_series(distant, tolerances) or "unchanged: every expectation has a closed form"
     pruned = prune(expanded)
     yield "prune", pruned, "statements that no output reads are gone"
     plan = schedule(pruned)

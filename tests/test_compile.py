@@ -28,6 +28,7 @@ MAKES = {
     "peel": Program,
     "normalise": Program,
     "collapse": Program,
+    "distance": Program,
     "series": Program,
     "prune": Program,
     "schedule": Schedule,
@@ -69,8 +70,10 @@ def test_stages_that_have_nothing_to_do_say_so():
     net = stax.serial(stax.Dense(4), stax.Erf(), stax.Dense(1))
     rows = {r.stage: r.what for r in ntkc.compile(net).stages}
     assert rows["normalise"] == rows["collapse"] == "unchanged"
+    assert rows["distance"] != "unchanged"
     rows = {r.stage: r.what for r in ntkc.compile(WITHOUT_BIASES).stages}
     assert "unchanged" not in (rows["normalise"], rows["collapse"])
+    assert rows["distance"] == "unchanged"
 
 
 def test_reports_count_statements_and_operations():

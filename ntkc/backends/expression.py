@@ -33,7 +33,6 @@ HEADS: dict[str, str] = {
     "Gap": "gap_of",
     "AngleOverPi": "angle_over_pi",
     "AngleGap": "angle_gap",
-    "AngleStep": "angle_step",
     "Span": "span",
     "Orthant": "orthant",
     "Edge": "edge",

@@ -438,35 +438,20 @@ def _(primals, tangents):
     s, k = span(*primals), (q1 + q2) / 2 - eta
     return s, ((1 + q2 - k) * dq1 + (1 + q1 - k) * dq2 + 2 * k * deta) / (2 * s)
 '''),
-    "angle_step": Helper(
-        '''
-def scale_of(r1, r2):
-    """2 / ((r1 + r2) (r1 r2 + 1))."""
-    return 2 / ((r1 + r2) * (r1 * r2 + 1))
-
-
-def angle_step(d, r1, r2):
-    """arcsin(q1 / (1 + q1)) - arcsin(q2 / (1 + q2)), r = sqrt(1 + 2 q), from d = q1 - q2: exact where d is small."""
-    z = d * scale_of(r1, r2)
-    return 2 * z * polynomial(ARCTAN, z * z)
-''',
-        ("polynomial",),
-        ("ARCTAN",),
-    ),
     "angle_gap": Helper(
         '''
 @jax.custom_jvp
 def angle_gap(eta, d, q1, q2, r1, r2, total):
-    """total / 2 - arcsin(k / sqrt((1 + q1) (1 + q2))), k = (q1 + q2) / 2 - eta: exact where eta and d = q1 - q2 are small.
+    """alpha - (alpha1 + alpha2) / 2, cos alpha = k / sqrt((1 + q1) (1 + q2)), k = (q1 + q2) / 2 - eta, d = q1 - q2.
 
-    r = sqrt(1 + 2 q); total is the sum of the same arcsin of k = q1 = q2. A negative k is read as -k, then turned back.
+    alpha1, alpha2 are the alpha of k = q1 = q2: 1 + r = sqrt(1 + 2 q) is the cotangent of their half, total is pi less
+    their sum. Exact where eta and d are small; a negative k is read as -k, then turned back.
     """
-    scale = scale_of(r1, r2)  # keeps the squares below from overflow
-    radial = d * scale * (r1 * r2 + 1)
-    sine = (2 * gram_determinant(eta, d, q1, q2) + radial * radial / 2) * scale
-    cosine = (jnp.abs(q1 + q2 - 2 * eta) * span(eta, d, q1, q2) + r1 * q2 + r2 * q1) * scale
-    length = jnp.maximum(cosine, jnp.sqrt(sine * sine + cosine * cosine))
-    z = sine / (cosine + length + jnp.finfo(sine.dtype).tiny)
+    k, s = jnp.abs(q1 + q2 - 2 * eta) / 2, span(eta, d, q1, q2)
+    square = (1 + q1) * (1 + q2)
+    c, w = r1 + r2 + r1 * r2, 2 + r1 + r2  # cosine and sine of (alpha1 + alpha2) / 2, times 2 sqrt(square)
+    sine = 2 * (gram_determinant(eta, d, q1, q2) + d * d / (w * w)) / (s * c + k * w + jnp.finfo(s.dtype).tiny)
+    z = sine * (2 * square / (2 * square + k * c + s * w))
     gap = 2 * z * polynomial(ARCTAN, z * z)
     return jnp.where(2 * eta <= q1 + q2, gap, total - gap)
 
@@ -475,10 +460,10 @@ def angle_gap(eta, d, q1, q2, r1, r2, total):
 def _(primals, tangents):
     (eta, d, q1, q2, r1, r2, _), (deta, _, dq1, dq2, *_) = primals, tangents
     s, k = span(eta, d, q1, q2), (q1 + q2) / 2 - eta
-    slope1, slope2 = (((k / s + 1 / r) / (1 + q) - 1 / s) / 2 for q, r in ((q1, r1), (q2, r2)))
+    slope1, slope2 = (((k / s + 1 / (1 + r)) / (1 + q) - 1 / s) / 2 for q, r in ((q1, r1), (q2, r2)))
     return angle_gap(*primals), deta / s + slope1 * dq1 + slope2 * dq2
 ''',
-        ("span", "angle_step", "polynomial"),
+        ("span", "polynomial"),
         ("ARCTAN",),
     ),
     "distances": Helper('''

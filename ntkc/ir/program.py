@@ -48,7 +48,8 @@ class Key:
     H = T / (N1 N2), C the share of an operand v (or of "bias") in the norm of u, A and B sine and cosine of half the
     angle between two shares; P = arccos(1 - G) / pi and U, the variable of collapsed programs; M the
     Hermite coefficients, at the variance of u, of the function called v, and L how many chunks of them are needed.
-    In distance form E = (S1 + S2) / 2 - K, D = S1 - S2; R = sqrt(1 + 2 S / noise) and F = arcsin(S / (S + noise)) of the variance that the erf u reads.
+    In distance form E = (S1 + S2) / 2 - K, D = S1 - S2; R = sqrt(1 + 2 S / noise) - 1 and F = arcsin(S / (S + noise))
+    of the variance S that the erf u reads.
     `side` is None for pairs, 0 for one sample, 1 and 2 for the samples of a pair.
     """
 

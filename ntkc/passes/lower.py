@@ -114,8 +114,11 @@ RESERVED = {
     *("fit", "predict", "y", "ridge", "size", "unit", "np", "coefficients", "cosine", "hermite_sum", "gaussian_mean"),
     *("unresolved", "stats", "series", "shares", "assemble", "places", "count", "left", "right", "some_rows", "tile"),
     *("mirror", "compute", "whole", "made", "corner", "first", "both", "below", "step", "samples"),
+    *("angle_gap", "span", "distances"),
 }
 """Names that emitted modules use themselves."""
+STREAMS = "K|T|q|n|c|a|b|d|r|delta|eta|phi|tau|theta|u|gap|slope|root|angle|chunks|h"
+"""What the names of streams, and of what emitted modules make of them, begin with."""
 
 
 def _open_symbols(op: Op) -> set[sp.Symbol]:
@@ -128,7 +131,7 @@ def _open_symbols(op: Op) -> set[sp.Symbol]:
 def _checked(symbol: sp.Symbol) -> sp.Symbol:
     """A hyper-parameter's symbol, if emitted source can have it as an argument."""
     name = symbol.name
-    is_stream = re.match(r"(K|T|q|n|c|a|b|delta|tau|theta|u|gap|slope|root|angle)[12]?_|block\d", name)
+    is_stream = re.match(rf"({STREAMS})[12]?_|block\d", name)
     is_plain = name.isidentifier() and name.isascii() and not keyword.iskeyword(name)
     if symbol != WIDTH and (is_stream or not is_plain or name in RESERVED):
         raise InvalidInput(f"the symbol {name!r} cannot name a hyper-parameter; use a plain name such as w or sigma")

@@ -96,7 +96,7 @@ def _rewritten_covariance(let: Let, form: _Form) -> Let:
         if near or mixture.is_nonnegative:
             form.nonnegative.add(node)
         return Let(Key("G", node, node), mixture.gap(_gap(operand, form), near), let.layer)
-    linear = _linear(let.expr)
+    linear = linear_terms(let.expr)
     if linear is None or not set(linear) - {BIAS} <= form.covariances:
         return replace(let, expr=_read(let.expr, form))
     _make_normal(form, node)
@@ -327,7 +327,7 @@ def mixture_of(let: Let) -> Mixture | None:
     return recognise(let.expr, *_stream_symbols(operand)) if operand else None
 
 
-def _linear(expr: sp.Expr) -> dict[str, sp.Expr] | None:
+def linear_terms(expr: sp.Expr) -> dict[str, sp.Expr] | None:
     """sum_i c_i K_i + b  ->  {operand i: c_i, "bias": b}; None for anything else, cross terms K[u, v] included."""
     streams = [s for s in expr.free_symbols if s.name.startswith(("K_", "q1_", "q2_", "T_"))]
     if not streams or any(not s.name.startswith("K_") or s.name.count("_") > 1 for s in streams):

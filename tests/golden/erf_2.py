@@ -105,41 +105,141 @@ def _(primals, tangents):
     return angle(k, q1, q2), inverse * (dk - k / 2 * relative)
 
 
+def gram_determinant(eta, d, q1, q2):
+    """q1 q2 - k^2 of the covariance k = (q1 + q2) / 2 - eta, d = q1 - q2."""
+    return jnp.maximum(eta * (q1 + q2 - eta) - d * d / 4, 0)
+
+
+@jax.custom_jvp
+def span(eta, d, q1, q2):
+    """sqrt((1 + q1) (1 + q2) - k^2)."""
+    return jnp.sqrt(gram_determinant(eta, d, q1, q2) + q1 + q2 + 1)
+
+
+@span.defjvp
+def _(primals, tangents):
+    (eta, _, q1, q2), (deta, _, dq1, dq2) = primals, tangents
+    s, k = span(*primals), (q1 + q2) / 2 - eta
+    return s, ((1 + q2 - k) * dq1 + (1 + q1 - k) * dq2 + 2 * k * deta) / (2 * s)
+
+
+@jax.custom_jvp
+def angle_gap(eta, d, q1, q2, r1, r2, total):
+    """alpha - (alpha1 + alpha2) / 2, cos alpha = k / sqrt((1 + q1) (1 + q2)), k = (q1 + q2) / 2 - eta, d = q1 - q2.
+
+    alpha1, alpha2 are the alpha of k = q1 = q2: 1 + r = sqrt(1 + 2 q) is the cotangent of their half, total is pi less
+    their sum. Exact where eta and d are small; a negative k is read as -k, then turned back.
+    """
+    k, s = jnp.abs(q1 + q2 - 2 * eta) / 2, span(eta, d, q1, q2)
+    square = (1 + q1) * (1 + q2)
+    c, w = r1 + r2 + r1 * r2, 2 + r1 + r2  # cosine and sine of (alpha1 + alpha2) / 2, times 2 sqrt(square)
+    sine = 2 * (gram_determinant(eta, d, q1, q2) + d * d / (w * w)) / (s * c + k * w + jnp.finfo(s.dtype).tiny)
+    z = sine * (2 * square / (2 * square + k * c + s * w))
+    gap = 2 * z * polynomial(ARCTAN, z * z)
+    return jnp.where(2 * eta <= q1 + q2, gap, total - gap)
+
+
+@angle_gap.defjvp
+def _(primals, tangents):
+    (eta, d, q1, q2, r1, r2, _), (deta, _, dq1, dq2, *_) = primals, tangents
+    s, k = span(eta, d, q1, q2), (q1 + q2) / 2 - eta
+    slope1, slope2 = (((k / s + 1 / (1 + r)) / (1 + q) - 1 / s) / 2 for q, r in ((q1, r1), (q2, r2)))
+    return angle_gap(*primals), deta / s + slope1 * dq1 + slope2 * dq2
+
+
+NEAR = 0.02  # closer pairs than this part of their mean squares need more digits than a float32 product has
+
+
+def distances_of_products(x1, x2, q1, q2):
+    """(q1 + q2) / 2 - x1 . x2 / d and q1 - q2 of all pairs of rows, from mean squares q."""
+    q1, q2 = q1[..., :, None], q2[..., None, :]
+    products = jnp.matmul(x1, x2.mT, precision=lax.Precision.HIGHEST) / x1.shape[-1]
+    return (q1 + q2) / 2 - products, q1 - q2
+
+
+@jax.custom_batching.custom_vmap
+def distances_in_float64(x1, x2):
+    """The same from float64 products, also where jax_enable_x64 is off; one part in 1e15 is a duplicate."""
+    with jax.enable_x64(True):
+        wide = [x.astype("float64") for x in (x1, x2)]
+        q1, q2 = (jnp.mean(x * x, -1) for x in wide)
+        eta, d = distances_of_products(*wide, q1, q2)
+        eta = jnp.where(eta < 2e-15 * (q1[..., :, None] + q2[..., None, :]), 0, eta)
+        return eta.astype(x1.dtype), d.astype(x1.dtype)
+
+
+@distances_in_float64.def_vmap
+def _(size, batched, *data):
+    # Batched by JAX itself, the product would leave the float64 context.
+    data = (x if b else jnp.broadcast_to(x, (size, *x.shape)) for x, b in zip(data, batched, strict=True))
+    return distances_in_float64(*data), (True, True)
+
+
+@jax.custom_jvp
+def distances(x1, x2, q1, q2, same):
+    """Half the mean square of x1 - x2 and the difference of mean squares of all pairs of rows; 0 where `same`."""
+    # Derivatives, of any order, come from the rule below alone.
+    fixed = lax.stop_gradient(x1), lax.stop_gradient(x2)
+    if x1.dtype == jnp.float64:
+        eta, d = distances_in_float64(*fixed)
+    else:
+        eta, d = distances_of_products(x1, x2, q1, q2)
+        is_near = ~same & (eta < NEAR / 2 * (q1[:, None] + q2))
+        eta, d = lax.cond(jnp.any(is_near), distances_in_float64, lambda x1, x2: (eta, d), *fixed)
+    return jnp.where(same, 0, eta), jnp.where(same, 0, d)
+
+
+@distances.defjvp
+def _(primals, tangents):
+    *data, same = primals
+    slopes = jax.jvp(distances_of_products, tuple(data), tuple(tangents[:4]))[1]
+    return distances(*primals), tuple(jnp.where(same, 0, s) for s in slopes)
+
+
 def per_sample(q_input1):
     """Variance of the output, and what pairs need of each sample."""
     # dense1: Dense(out_dim=512, W_std=1.5, b_std=0.1)
     q_dense1 = 9*q_input1/4 + 0.01
     # erf1: Erf()
-    q_erf1 = 2*angle(q_dense1, q_dense1 + 0.5, q_dense1 + 0.5)/pi
+    r_erf1 = 4*q_dense1/(safe_sqrt(4*q_dense1 + 1) + 1)
+    phi_erf1 = angle(q_dense1, q_dense1 + 0.5, q_dense1 + 0.5)
+    q_erf1 = 2*phi_erf1/pi
     # dense2: Dense(out_dim=512, W_std=1.5, b_std=0.1)
     q_dense2 = 9*q_erf1/4 + 0.01
     # erf2: Erf()
-    q_erf2 = 2*angle(q_dense2, q_dense2 + 0.5, q_dense2 + 0.5)/pi
+    r_erf2 = 4*q_dense2/(safe_sqrt(4*q_dense2 + 1) + 1)
+    phi_erf2 = angle(q_dense2, q_dense2 + 0.5, q_dense2 + 0.5)
+    q_erf2 = 2*phi_erf2/pi
     # dense3: Dense(out_dim=1)
     q_dense3 = q_erf2
-    return q_dense3, ([q_dense1, q_dense2],)
+    return q_dense3, ([q_dense1, phi_erf1, r_erf1, q_dense2, phi_erf2, r_erf2, q_dense3],)
 
 
-def pair(K_input1, stats1, stats2):
+def pair(eta_input1, d_input1, stats1, stats2):
     """nngp and ntk of every pair of two sets of samples."""
     vectors1, = stats1
-    [q1_dense1, q1_dense2] = columns(vectors1)
+    [q1_dense1, phi1_erf1, r1_erf1, q1_dense2, phi1_erf2, r1_erf2, q1_dense3] = columns(vectors1)
     vectors2, = stats2
-    [q2_dense1, q2_dense2] = rows(vectors2)
+    [q2_dense1, phi2_erf1, r2_erf1, q2_dense2, phi2_erf2, r2_erf2, q2_dense3] = rows(vectors2)
     # dense1: Dense(out_dim=512, W_std=1.5, b_std=0.1)
-    K_dense1 = 9*K_input1/4 + 0.01
+    eta_dense1 = 9*eta_input1/4
+    d_dense1 = 9*d_input1/4
+    K_dense1 = q1_dense1/2 + q2_dense1/2 - eta_dense1
     T_dense1 = K_dense1
     # erf1: Erf()
-    K_erf1 = 2*angle(K_dense1, q1_dense1 + 0.5, q2_dense1 + 0.5)/pi
-    T_erf1 = 4*T_dense1/(pi*safe_sqrt(4*q1_dense1*q2_dense1 + 2*q1_dense1 + 2*q2_dense1 + 1 - 4*K_dense1**2))
+    eta_erf1 = 2*angle_gap(2*eta_dense1, 2*d_dense1, 2*q1_dense1, 2*q2_dense1, r1_erf1, r2_erf1, phi1_erf1 + phi2_erf1)/pi
+    T_erf1 = 4*T_dense1/(pi*span(2*eta_dense1, 2*d_dense1, 2*q1_dense1, 2*q2_dense1))
     # dense2: Dense(out_dim=512, W_std=1.5, b_std=0.1)
-    K_dense2 = 9*K_erf1/4 + 0.01
+    eta_dense2 = 9*eta_erf1/4
+    d_dense2 = q1_dense2 - q2_dense2
+    K_dense2 = q1_dense2/2 + q2_dense2/2 - eta_dense2
     T_dense2 = K_dense2 + 9*T_erf1/4
     # erf2: Erf()
-    K_erf2 = 2*angle(K_dense2, q1_dense2 + 0.5, q2_dense2 + 0.5)/pi
-    T_erf2 = 4*T_dense2/(pi*safe_sqrt(4*q1_dense2*q2_dense2 + 2*q1_dense2 + 2*q2_dense2 + 1 - 4*K_dense2**2))
+    eta_erf2 = 2*angle_gap(2*eta_dense2, 2*d_dense2, 2*q1_dense2, 2*q2_dense2, r1_erf2, r2_erf2, phi1_erf2 + phi2_erf2)/pi
+    T_erf2 = 4*T_dense2/(pi*span(2*eta_dense2, 2*d_dense2, 2*q1_dense2, 2*q2_dense2))
     # dense3: Dense(out_dim=1)
-    K_dense3 = K_erf2
+    eta_dense3 = eta_erf2
+    K_dense3 = q1_dense3/2 + q2_dense3/2 - eta_dense3
     T_dense3 = K_dense3 + T_erf2
     return K_dense3, T_dense3
 
@@ -148,9 +248,8 @@ ROWS = 256  # samples compared with all others at a time
 
 
 def inputs_of(x1, x2, q1, q2, same):
-    """x1 . x2 / d of all pairs."""
-    k = jnp.dot(x1, x2.T, precision=lax.Precision.HIGHEST) / x1.shape[-1]
-    return (jnp.where(same, q1[:, None], k),)
+    """Half the mean square of x1 - x2 of all pairs, and the difference of their mean squares."""
+    return distances(x1, x2, q1, q2, same)
 
 
 def block(take, same, samples1, samples2):

@@ -17,6 +17,9 @@ Q1, Q2 = sp.symbols("q1 q2", positive=True)
 K12 = sp.Symbol("k", real=True)
 """The variances and the covariance that every dual activation is a function of."""
 
+MOST_PAIRS = 1000
+"""Pairs of terms whose expectations are added up."""
+
 
 def dual(f: sp.Expr, h: sp.Expr | None = None) -> sp.Expr:
     """V(q1, q2, k) = E[f(u) h(v)] as an expression of Q1, Q2, K12 (h = f unless given).
@@ -64,23 +67,28 @@ def _pair_of_derivatives(f: Pieces, h: Pieces) -> sp.Expr:
 
 
 def _pair_groups(f: Pieces, h: Pieces, expectation: Callable[[Atom, Atom], Groups] | None = None) -> Groups:
-    groups: Groups = {}
-    right = h.atoms()
-    for atom1, c1 in f.atoms().items():
+    parts: dict[sp.Expr, list[sp.Expr]] = {}
+    left, right = f.atoms(), h.atoms()
+    if len(left) * len(right) > MOST_PAIRS:
+        raise NoClosedForm(f"{len(left)} times {len(right)} terms: closed forms of at most {MOST_PAIRS} are derived")
+    for atom1, c1 in left.items():
         for atom2, c2 in right.items():
             for basis, c in (expectation or _expectation)(atom1, atom2).items():
-                _accumulate(groups, basis, c1 * c2 * c)
+                parts.setdefault(basis, []).append(c1 * c2 * c)
+    groups = {basis: _collected(coefficients) for basis, coefficients in parts.items()}
     if any((basis * c).has(sp.I) for basis, c in groups.items()):
         return _real_groups(groups)
     return groups
 
 
-def _accumulate(groups: Groups, basis: sp.Expr, c: sp.Expr) -> None:
-    if basis not in groups:
-        groups[basis] = c if sp.denom(c).free_symbols else sp.expand(c)
-        return
-    total = groups[basis] + c
-    groups[basis] = sp.cancel(total) if sp.denom(sp.together(total)).free_symbols else sp.expand(total)
+def _collected(coefficients: list[sp.Expr]) -> sp.Expr:
+    """The sum, as an expanded polynomial or as one fraction."""
+    total = sp.Add(*coefficients)
+    if not any(sp.denom(c).free_symbols for c in coefficients):
+        return sp.expand(total)
+    if len(coefficients) == 1:
+        return total
+    return sp.cancel(total) if sp.denom(sp.together(total)).free_symbols else sp.expand(total)
 
 
 def _total(groups: Groups) -> sp.Expr:

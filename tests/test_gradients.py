@@ -48,6 +48,8 @@ NETWORKS = {
     "erf, relu": stax.serial(dense(), stax.Erf(), dense(), stax.Relu(), dense()),
     "residual": stax.serial(dense(), residual(stax.serial(stax.Relu(), dense())), stax.Abs(), dense()),
     "relu loop": mlp(stax.Relu(), 5),
+    "erf loop": mlp(stax.Erf(), 5, 2.0, 0.1),
+    "erf residual": stax.serial(dense(), residual(stax.serial(stax.Erf(), dense())), stax.Sigmoid_like(), dense()),
 }
 
 
@@ -135,6 +137,7 @@ OPEN = {
     "relu": stax.serial(stax.Dense(4, W, B), stax.Relu(), stax.Dense(4, W, B)),
     "erf": stax.serial(stax.Dense(4, W, B), stax.Erf(), stax.Dense(4, W, B)),
     "relu loop": stax.serial(*[stax.serial(stax.Dense(4, W, B), stax.Relu())] * 4, stax.Dense(4, W, B)),
+    "erf(a, b)": stax.serial(stax.Dense(4, W), stax.Erf(W, B, 0.5), stax.Dense(4)),
     "slope of leaky": stax.serial(stax.Dense(4), stax.LeakyRelu(W), stax.Dense(4, 1, B)),
 }
 

@@ -450,7 +450,10 @@ def angle_gap(eta, d, q1, q2, r1, r2, total):
     k, s = jnp.abs(q1 + q2 - 2 * eta) / 2, span(eta, d, q1, q2)
     square = (1 + q1) * (1 + q2)
     c, w = r1 + r2 + r1 * r2, 2 + r1 + r2  # cosine and sine of (alpha1 + alpha2) / 2, times 2 sqrt(square)
-    sine = 2 * (gram_determinant(eta, d, q1, q2) + d * d / (w * w)) / (s * c + k * w + jnp.finfo(s.dtype).tiny)
+    # For small q the sine is eta: a little of that keeps it where q1 q2 underflows, and 0 / 0 away.
+    little = jnp.finfo(s.dtype).eps ** 2
+    least = little * jnp.minimum(eta, q1 + q2 - eta)
+    sine = 2 * (gram_determinant(eta, d, q1, q2) + d * d / (w * w) + least) / (s * c + k * w + 2 * little)
     z = sine * (2 * square / (2 * square + k * c + s * w))
     gap = 2 * z * polynomial(ARCTAN, z * z)
     return jnp.where(2 * eta <= q1 + q2, gap, total - gap)

@@ -79,4 +79,4 @@ def recognise_erf(expr: sp.Expr, k: sp.Symbol, q1: sp.Symbol, q2: sp.Symbol) -> 
 def is_slope_of(found: ErfLike, expr: sp.Expr, k: sp.Symbol, q1: sp.Symbol, q2: sp.Symbol) -> bool:
     """Whether expr is dV/dk = scale / Root(k, q1 + noise, q2 + noise), however it is written."""
     root = Root(k, q1 + found.noise, q2 + found.noise)
-    return sp.simplify(explicit(expr / found.scale) ** -2 - explicit(root) ** 2) == 0
+    return sp.expand(explicit(expr / found.scale) ** -2 - explicit(root) ** 2) == 0

@@ -17,6 +17,9 @@ LARGEST_CONSTANT = 1e50
 LARGEST_EXPRESSION = 1000
 """Parts of the argument of a function: gelu doubles them."""
 
+DEEPEST_FUNCTIONS = 8
+"""Functions of functions: sympy's rewriting of nested waves takes minutes."""
+
 LARGEST_NUMBER = 100
 """Parts of an expression without x: each is evaluated."""
 
@@ -135,10 +138,15 @@ def parse(text: str, names: Mapping[str, sp.Expr] = NAMES) -> sp.Expr:
     try:
         return _finite_real(_build(_tree(text), names, 0))
     except UnsupportedExpr as error:
-        raise UnsupportedExpr(f"expression {text!r}: {error}") from error
+        raise UnsupportedExpr(f"expression {text!r}: {_short(error)}") from error
     except (ValueError, TypeError, ArithmeticError, RuntimeError) as error:
         # sympy refuses in several ways, say to compare what it cannot compare.
-        raise UnsupportedExpr(f"expression {text!r} has no value: {error}") from error
+        raise UnsupportedExpr(f"expression {text!r} has no value: {_short(error)}") from error
+
+
+def _short(error: Exception) -> str:
+    message = str(error)
+    return message if len(message) <= LONGEST_TEXT else f"{message[:LONGEST_TEXT]}..."
 
 
 def _tree(text: str) -> ast.expr:
@@ -223,6 +231,11 @@ def _size(expr: sp.Expr) -> int:
     return sum(1 for _ in sp.preorder_traversal(expr))
 
 
+def _nesting(expr: sp.Basic) -> int:
+    """Functions around functions; max and min, which sympy flattens, do not count."""
+    return max(map(_nesting, expr.args), default=0) + isinstance(expr, sp.Function)
+
+
 def _constant(node: ast.Constant) -> sp.Expr:
     value = node.value
     if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -270,6 +283,8 @@ def _call(node: ast.Call, names: Mapping[str, sp.Expr], depth: int) -> sp.Expr:
     arguments = [_build(a, names, depth) for a in node.args]
     if sum(_size(a) for a in arguments) > LARGEST_EXPRESSION:
         raise UnsupportedExpr(f"the argument of {name} has more than {LARGEST_EXPRESSION} parts")
+    if max(map(_nesting, arguments)) >= DEEPEST_FUNCTIONS:
+        raise UnsupportedExpr(f"functions nested deeper than {DEEPEST_FUNCTIONS}")
     if name in EXPONENTIALS and abs(sp.N(_number_part(arguments[0], as_add=True))) > LARGEST_EXPONENT:
         raise UnsupportedExpr(f"{name} of a number beyond {LARGEST_EXPONENT}")
     return sp.sympify(FUNCTIONS[name](*arguments))

@@ -57,22 +57,22 @@ def test_tanh_critical_point_of_the_literature():
     assert tanh.chi(0.9) < 1 < tanh.chi(1.1)
 
 
-def test_maps_are_what_deep_kernels_do(x64):
+@pytest.mark.parametrize("text", ["erf(x)", pytest.param("tanh(x)", marks=pytest.mark.slow)])
+def test_maps_are_what_deep_kernels_do(text, x64):
     """The diagonal of a deep NNGP goes to q*, its cosines to c*, and the rate is the depth scale."""
     w, b = 1.5, 0.1
-    for text in ("erf(x)", "tanh(x)"):
-        mean_field = ntkc.meanfield(text)
-        x = np.array([[1.0, 0.0, 0.3], [0.8, 0.9, 0.0]])
-        (variance,) = (p for p in mean_field.fixed_variances(w, b) if p.is_stable)
-        cosine = next(p for p in mean_field.fixed_correlations(w, b) if p.is_stable)
-        deep = []
-        for depth in (40, 41):
-            net = stax.serial(*[stax.Dense(1, w, b), stax.Activation(text)] * depth, stax.Dense(1, w, b))
-            k = np.asarray(ntkc.compile(net)(x, get="nngp"))
-            deep.append(k[0, 1] / math.sqrt(k[0, 0] * k[1, 1]) - cosine.value)
-        assert k[0, 0] == pytest.approx(variance.value, rel=1e-6)
-        assert abs(deep[1]) < 0.05
-        assert deep[1] / deep[0] == pytest.approx(cosine.slope, rel=2e-2)
+    mean_field = ntkc.meanfield(text)
+    x = np.array([[1.0, 0.0, 0.3], [0.8, 0.9, 0.0]])
+    (variance,) = (p for p in mean_field.fixed_variances(w, b) if p.is_stable)
+    cosine = next(p for p in mean_field.fixed_correlations(w, b) if p.is_stable)
+    deep = []
+    for depth in (40, 41):
+        net = stax.serial(*[stax.Dense(1, w, b), stax.Activation(text)] * depth, stax.Dense(1, w, b))
+        k = np.asarray(ntkc.compile(net)(x, get="nngp"))
+        deep.append(k[0, 1] / math.sqrt(k[0, 0] * k[1, 1]) - cosine.value)
+    assert k[0, 0] == pytest.approx(variance.value, rel=1e-6)
+    assert abs(deep[1]) < 0.05
+    assert deep[1] / deep[0] == pytest.approx(cosine.slope, rel=2e-2)
 
 
 def test_slopes_are_derivatives_of_the_maps():
@@ -106,3 +106,34 @@ def test_what_is_no_nonlinearity():
 def test_representations():
     assert "MeanField of erf(x)" in repr(ntkc.meanfield("erf(x)"))
     assert "chi_1" in ntkc.meanfield("erf(x)")._repr_latex_()
+
+
+def test_tanh_critical_line_of_the_literature():
+    """Schoenholz et al. 2017: sigma_w^2 = 1.76 at sigma_b^2 = 0.05."""
+    tanh = ntkc.meanfield("tanh(x)")
+    assert tanh.critical_W_std(math.sqrt(0.05)) ** 2 == pytest.approx(1.76, abs=5e-3)
+
+
+def test_kinks_away_from_zero():
+    """hard_tanh: closed forms of thresholds, against quadrature of the function itself, and its phases."""
+    hard = ntkc.meanfield("hard_tanh(x)")
+    for q in (0.1, 0.7, 5.0):
+        f = lambda u, q=q: max(min(u, 1), -1) ** 2 * mp.npdf(u, 0, mp.sqrt(q))  # noqa: E731
+        moment = mp.quad(f, [-12 * math.sqrt(q), -1, 1, 12 * math.sqrt(q)])
+        assert hard._moment(q) == pytest.approx(float(moment), rel=1e-9)
+        assert hard._slope_moment(q) == pytest.approx(math.erf(1 / math.sqrt(2 * q)), rel=1e-12)
+    w = hard.critical_W_std(0.2)
+    assert [hard.phase(s * w, 0.2) for s in (0.95, 1, 1.05)] == ["ordered", "critical", "chaotic"]
+
+
+@pytest.mark.parametrize("text", ["relu(x)", "erf(x)", "gelu(x)", "sin(x)"])
+def test_maps_are_formulas_where_closed(text):
+    """V(q), the correlation map and chi_1 as sympy expressions, equal to the numbers at one place."""
+    field = ntkc.meanfield(text)
+    at = {Q: sp.Rational(7, 10), C: sp.Rational(3, 10), W: sp.Rational(13, 10), B: sp.Rational(1, 5)}
+    for expr, symbols in ((field.variance_map, {Q, W, B}), (field.correlation_map, {Q, C, W, B})):
+        assert expr.free_symbols <= symbols
+    w2, b2, q = 1.3**2, 0.2**2, 0.7
+    assert float(field.variance_map.xreplace(at)) == pytest.approx(w2 * field._moment(q) + b2, rel=1e-12)
+    assert float(field.correlation_map.xreplace(at)) == pytest.approx((w2 * field._pair(q, 0.3) + b2) / q, rel=1e-12)
+    assert float(field.chi_1.xreplace(at)) == pytest.approx(w2 * field._slope_moment(q), rel=1e-12)

@@ -9,7 +9,7 @@ from typing import Any
 
 from ntkc.backends.jax import emit
 from ntkc.errors import InvalidInput, unknown
-from ntkc.gaussian.series import TOLERANCES
+from ntkc.gaussian.certificates import TOLERANCES
 from ntkc.ir.graph import Graph, op_of, ordered
 from ntkc.ir.program import Program
 from ntkc.passes.analyse import analyse

@@ -161,7 +161,7 @@ class KernelProgram:
             return
         with jax.ensure_compile_time_eval():
             rest = max(float(self._function("unresolved")(x, **values)) for x in (x1, x2) if x is not None)
-        if rest > max(self._compilation.tolerances.values()):
+        if rest > self._compilation.tolerances[x1.dtype.name]:
             warnings.warn(
                 f"a series keeps a relative error of up to {rest:.1e}: the variances of these data are too large for "
                 "its terms (explain() shows how many each needs); rescale the data or lower W_std",

@@ -88,7 +88,7 @@ TABLE = {
         NoInfiniteLimit,
         ("faninsum1", "raw input", "Dense"),
     ),
-    "relu(x - 1)": (lambda: of_activation("relu(x - 1)"), NoClosedForm, ("x - 1",)),
+    "relu(exp(x) - 2)": (lambda: of_activation("relu(exp(x) - 2)"), NoClosedForm, ("exp(x) - 2",)),
     "slow series": (lambda: of_activation("tanh(x)*abs(x)"), NoClosedForm, ("tanh(x)*Abs(x)", "series")),
     "unknown function": (lambda: of_activation("foo(x)"), UnsupportedExpr, ("unknown function 'foo'", "erf", "relu")),
     "unknown name": (lambda: of_activation("y*x"), UnsupportedExpr, ("'y'", "have x")),

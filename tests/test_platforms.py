@@ -19,6 +19,10 @@ NETWORKS = {
     "relu loop": mlp(stax.Relu(), 4, 0.1),
     "relu collapsed": mlp(stax.Relu(), 6, None),
     "erf": mlp(stax.Erf(), 2, 0.1),
+    "gelu": mlp(stax.Gelu(), 1, 0.1),
+    "smooth series": mlp(stax.Activation("tanh(x)"), 2, 0.1),
+    "kinked series": mlp(stax.Activation("elu(x)"), 1, 0.1),
+    "thresholds": mlp(stax.Activation("hard_tanh(x)"), 1, 0.1),
     "polynomial": mlp(stax.Polynomial((0.1, 0.5, 0.2)), 2, None),
     "constant": stax.serial(stax.Dense(4), stax.Monomial(0), stax.Dense(4)),
 }

@@ -144,7 +144,7 @@ def unresolved(x{keywords}):
     stats = jax.tree.leaves(samples_of(x{parameters})[2])
     series = [jnp.moveaxis(v, -2, 0) for v in stats if v.ndim > 1 and v.shape[-2] == TERMS]
     shares = [ratio(jnp.sum(h[-CHUNK:] ** 2, 0), jnp.sum(h * h, 0)) for h in series]
-    return jnp.max(jnp.stack([jnp.max(s) for s in shares]))
+    {kinks}return jnp.max(jnp.stack([jnp.max(s) for s in shares]))
 '''
 
 INPUTS = {
@@ -190,10 +190,17 @@ def driver_text(streams: Sequence[str], parameters: Sequence[str], rows: int, is
     return DRIVER.format(rows=rows, inputs_doc=doc, inputs_code=code, **features, **names)
 
 
-def unresolved_text(parameters: Sequence[str]) -> str:
+KINKS_UNRESOLVED = """kinked = [jnp.moveaxis(v, (-3, -2), (0, 1)) for v in stats if v.ndim > 2 and v.shape[-3] == TERMS]
+    shares += [jnp.sqrt(jnp.prod(kink_tails(h)[:, -1], 0)) for h in kinked]
+    """
+"""What `unresolved` adds for functions with a kink: the series left are those of f - part times f + part."""
+
+
+def unresolved_text(parameters: Sequence[str], has_kinks: bool = False) -> str:
     """The function that says how far the series of a program have converged."""
     names = _argument_texts(parameters)
-    return UNRESOLVED.format(parameters=names["parameters"], keywords=names["keywords"])
+    kinks = KINKS_UNRESOLVED if has_kinks else ""
+    return UNRESOLVED.format(parameters=names["parameters"], keywords=names["keywords"], kinks=kinks)
 
 
 def _argument_texts(parameters: Sequence[str]) -> dict[str, str]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sympy as sp
+from sympy.core.symbol import Str
 from sympy.printing.precedence import PRECEDENCE, precedence
 from sympy.printing.str import StrPrinter
 
@@ -44,13 +45,18 @@ HEADS: dict[str, str] = {
     "Chunks": "chunks_needed",
     "Cosine": "cosine",
     "HermiteSum": "hermite_sum",
+    "KinkMoment": "kink_moment",
+    "KinkCoefficients": "kink_coefficients",
+    "KinkTails": "kink_tails",
+    "KinkSum": "kink_sum",
+    "SplitMoment": "split_mean",
     "NNGP": "polynomial",
     "NTK": "polynomial",
 }
 """Functions with one JAX or emitted counterpart; an expression with any other function is refused."""
 
 
-WRITABLE = (sp.Symbol, sp.Number, sp.NumberSymbol, sp.Add, sp.Mul, sp.Pow, sp.Max, sp.Min, sp.Function)
+WRITABLE = (sp.Symbol, sp.Number, sp.NumberSymbol, sp.Add, sp.Mul, sp.Pow, sp.Max, sp.Min, sp.Function, Str)
 """Kinds of expression that have a text; functions are looked up in HEADS."""
 
 
@@ -165,15 +171,20 @@ def number(value: sp.Expr) -> str:
 def jax_text(expr: sp.Expr, renamed: Mapping[sp.Expr, str] | None = None) -> str:
     """The expression as Python text over jnp, lax, pi and the emitted helper functions.
 
-    `renamed` gives sub-expressions a variable name instead.
+    `renamed` gives sub-expressions a variable name, or one with a minus, instead.
 
     Raises:
         UnsupportedExpr: for a function without a JAX counterpart.
     """
     _check_writable(expr)
     if renamed:
-        expr = expr.xreplace({e: sp.Symbol(name, real=True) for e, name in renamed.items()})
+        expr = expr.xreplace({e: _signed_symbol(name) for e, name in renamed.items()})
     return _JaxPrinter({"order": "lex"}).doprint(expr)
+
+
+def _signed_symbol(name: str) -> sp.Expr:
+    """`-r`  ->  -r."""
+    return -sp.Symbol(name[1:], real=True) if name.startswith("-") else sp.Symbol(name, real=True)
 
 
 def _check_writable(expr: sp.Basic) -> None:

@@ -15,7 +15,8 @@ from ntkc.backends.driver import driver_text, unresolved_text
 from ntkc.backends.expression import jax_text
 from ntkc.backends.prelude import DEFAULT_TOLERANCE, HELPERS, helper_text, table_text
 from ntkc.gaussian.arc_cosine import ArcGap, ArcSlope, EvenGap, EvenSlope, NearGap, NearSlope
-from ntkc.gaussian.functions import Angle, Root
+from ntkc.gaussian.functions import Angle, Edge, Orthant, Ridge, Root
+from ntkc.gaussian.kinks import CHOICES, KinkCoefficients, is_kinked, kink_of
 from ntkc.ir.program import SAMPLE, Let, Loop, Program, Statement, lets
 from ntkc.passes.schedule import Schedule
 
@@ -27,6 +28,8 @@ _PAIRS = (
 )
 ARC_COSINES = {function: pair for pair in _PAIRS for function in pair[:2]}
 """The two functions of one gap that a single call gives, and the name of that call."""
+SIGNS = ("orthant", "edge1", "edge2", "ridge")
+"""What one call gives for two Gaussians with means."""
 SHARED: dict[type[sp.Function], str] = {Root: "root", Angle: "angle"}
 """Functions that are computed once where several statements of a layer read them, and the name of the result."""
 
@@ -61,7 +64,8 @@ def emit(
     functions = [_per_sample_text(program, sampled), _pair_text(program, sampled), _driver_text(program, schedule)]
     body = "\n\n".join(functions)
     helpers = helper_text(name for name in HELPERS if re.search(rf"\b{name}\(", body))
-    helpers = own_tables(program) + helpers.replace(DEFAULT_TOLERANCE, f"TOLERANCE = {_braced(tolerances)}\n")
+    helpers = helpers.replace(DEFAULT_TOLERANCE, f"TOLERANCE = {_braced(tolerances)}\n")
+    helpers = own_tables(program) + kink_tables(program) + helpers
     numpy = "import numpy as np\n" if "np." in helpers.replace("jnp.", "") else ""
     math = "from math import pi\n\n" if re.search(r"\bpi\b", helpers + body) else ""
     return (
@@ -83,6 +87,23 @@ def own_tables(program: Program) -> str:
         )
         for name, t in program.tables.items()
     )
+
+
+def kink_tables(program: Program) -> str:
+    """What is taken out of functions with a kink: c, p_0, p_1, ... for each precision."""
+    atoms = {a for let in lets(program.per_sample) for a in let.expr.atoms(KinkCoefficients)}
+    named = {str(table): f.expr for f, table, _ in (a.args for a in atoms) if is_kinked(f.expr)}
+    return "".join(_kink_table(name, named[name]) for name in sorted(named))
+
+
+def _kink_table(name: str, f: sp.Expr) -> str:
+    lines = [f"\n# sign(x) (p_0 + p_1 x + ...) exp(-c x^2 / 2) has the kink of {f} at 0\n{name} = {{\n"]
+    for dtype in CHOICES:
+        kink = kink_of(f, dtype)
+        lines.append(f'    "{dtype}": (\n        {kink.c!r},\n')
+        lines += [f"        {p!r},\n" for p in kink.p]
+        lines.append("    ),\n")
+    return "".join([*lines, "}\n"])
 
 
 def _list(names: Sequence[str]) -> str:
@@ -193,6 +214,12 @@ def _pair_let(let: Let, made: dict[sp.Expr, str], shared: Counter[sp.Expr]) -> I
         if gap(argument) not in made:
             made[gap(argument)], made[slope(argument)] = f"gap_{let.dst.u}", f"slope_{let.dst.u}"
             yield f"gap_{let.dst.u}, slope_{let.dst.u} = {name}({jax_text(argument)})"
+    for arguments in _signs(let.expr):
+        calls = Orthant(*arguments), *_edges(*arguments), Ridge(*arguments)
+        if calls[0] not in made:
+            names = [_unused(f"{name}_{let.dst.u}", made.values()) for name in SIGNS]
+            made.update(_named(call, name) for call, name in zip(calls, names, strict=True))
+            yield f"{', '.join(names)} = signs({', '.join(map(jax_text, arguments))})"
     for call in sorted(let.expr.atoms(*SHARED), key=str):
         if shared[call] > 1 and call not in made:
             name = _unused(f"{SHARED[type(call)]}_{let.dst.u}", made.values())
@@ -201,10 +228,32 @@ def _pair_let(let: Let, made: dict[sp.Expr, str], shared: Counter[sp.Expr]) -> I
     yield f"{let.dst.name} = {jax_text(let.expr, made)}"
 
 
+def _signs(expr: sp.Expr) -> list[tuple[sp.Expr, ...]]:
+    """The arguments of Orthant and Ridge, and of an Edge that those do not bring with them."""
+    found = dict.fromkeys(a.args for a in sorted(expr.atoms(Orthant, Ridge), key=str))
+    covered = {atom for arguments in found for edge in _edges(*arguments) for atom in edge.atoms(Edge)}
+    for edge in sorted(expr.atoms(Edge) - covered, key=str):
+        if edge not in covered:
+            found[edge.args] = None
+            covered |= {atom for other in _edges(*edge.args) for atom in other.atoms(Edge)}
+    return list(found)
+
+
+def _edges(k: sp.Expr, q1: sp.Expr, q2: sp.Expr, m1: sp.Expr, m2: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
+    """E[sign'(u) sign(v)] and E[sign(u) sign'(v)], each an Edge or minus one."""
+    return Edge(k, q1, q2, m1, m2), Edge(k, q2, q1, m2, m1)
+
+
+def _named(call: sp.Expr, name: str) -> tuple[sp.Expr, str]:
+    """call = name, or for a negative call, -call = -name."""
+    return (-call, f"-{name}") if call.could_extract_minus_sign() else (call, name)
+
+
 def _unused(name: str, taken: Iterable[str]) -> str:
     """`root_gelu1`, `root_gelu1_2`, ..."""
     names = chain([name], (f"{name}_{i}" for i in count(2)))
-    return next(n for n in names if n not in set(taken))
+    used = {n.removeprefix("-") for n in taken}
+    return next(n for n in names if n not in used)
 
 
 def _pair_loop(loop: Loop, sampled: _Sampled) -> Iterator[str]:
@@ -251,4 +300,5 @@ def _driver_text(program: Program, schedule: Schedule) -> str:
     parameters = [p.name for p in program.parameters]
     text = driver_text(streams, parameters, schedule.rows, program.is_port).strip("\n") + "\n"
     has_series = any(let.dst.stream == "M" for let in lets(program.per_sample))
-    return text + unresolved_text(parameters) if has_series and not program.is_port else text
+    has_kinks = any(let.expr.has(KinkCoefficients) for let in lets(program.per_sample))
+    return text + unresolved_text(parameters, has_kinks) if has_series and not program.is_port else text

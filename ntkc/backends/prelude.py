@@ -286,6 +286,162 @@ def _(primals, tangents):
 ''',
         ("gaussian_nodes",),
     ),
+    "kink": Helper('''
+def kink(table, x):
+    """sign(x) (p_0 + p_1 x + ...) exp(-c x^2 / 2), c, p_0, p_1, ... for the precision of x."""
+    c, *p = table[x.dtype.name]
+    total = p[-1]
+    for v in p[-2::-1]:
+        total = total * x + v
+    return jnp.sign(x) * total * jnp.exp(-c / 2 * x * x)
+'''),
+    "split_nodes": Helper(
+        '''
+def split_nodes():
+    """Nodes z of panels that meet at 0, and He_n(z) / sqrt(n!) times the normal density and weights, n < TERMS."""
+    ends = np.array([0, 1 / 64, 1 / 16, 1 / 4, *np.linspace(0.75, 13, 18)])[:, None]
+    x, w = np.polynomial.legendre.leggauss(20)
+    half = np.diff(ends, axis=0) / 2
+    z, w = ((ends[:-1] + half) + half * x).ravel(), (half * w).ravel()
+    z, w = np.concatenate([-z, z]), np.concatenate([w, w])
+    before, row = 0 * z, w / np.sqrt(2 * np.pi) * np.exp(-z * z / 2)
+    rows = [row]
+    for n in range(TERMS - 1):
+        before, row = row, (z * row - np.sqrt(n) * before) / np.sqrt(n + 1)
+        rows.append(row)
+    return z, np.array(rows)
+
+
+SPLIT_NODES, SPLIT_HERMITE = split_nodes()
+SPLIT_TABLES = {dtype: SPLIT_HERMITE.astype(dtype) for dtype in TOLERANCE}
+
+
+def at_split_nodes(f, q):
+    """f(sqrt(q) z): [nodes, samples]."""
+    x = safe_sqrt(q) * jnp.asarray(SPLIT_NODES, q.dtype)[:, None]
+    return jnp.broadcast_to(f(x), x.shape)
+''',
+        ("gaussian_nodes", "safe_sqrt"),
+    ),
+    "split_mean": Helper(
+        '''
+def split_mean(f, q):
+    """E[f(u)], u ~ N(0, q), of a function with a kink at 0, for each sample."""
+    return project(SPLIT_TABLES[q.dtype.name][0], at_split_nodes(f, q))
+''',
+        ("split_nodes",),
+    ),
+    "kink_coefficients": Helper(
+        '''
+def kink_coefficients(f, table, q):
+    """Hermite coefficients of f - P and of f + P, P = kink(table, x), or 0: [TERMS, 2, samples]."""
+    values = at_split_nodes(f, q)
+    part = at_split_nodes(lambda x: kink(table, x), q) if table else 0
+    both = project(SPLIT_TABLES[q.dtype.name], jnp.concatenate([values - part, values + part], 1))
+    return both.reshape(TERMS, 2, -1)
+''',
+        ("split_nodes", "kink"),
+    ),
+    "kink_tails": Helper(
+        '''
+def kink_tails(h):
+    """What is left of the squares of f - P and f + P from each chunk on, over E[f^2]: [2, chunks, samples]."""
+    squares = jnp.sum((h * h).reshape(TERMS // CHUNK, CHUNK, *h.shape[1:]), 1)
+    # Beyond the last, squares fall like n^(-5.5) or faster, and n^(-1.5).
+    rest = squares[-1] * (TERMS // CHUNK) * jnp.asarray([1 / 4, 2], h.dtype).reshape(2, *[1] * (h.ndim - 2))
+    beyond = jnp.cumsum(squares[::-1], 0)[::-1] + rest
+    return lax.stop_gradient(jnp.moveaxis(ratio(beyond, jnp.sum(jnp.mean(h, 1) ** 2, 0)), 0, 1))
+''',
+        ("gaussian_nodes", "ratio"),
+    ),
+    "kink_sum": Helper(
+        '''
+def chunks_of_products(tails1, tails2):
+    """The least number of chunks whose remainder is within tolerance for all pairs, by Cauchy's inequality."""
+    (d1, s1), (d2, s2) = (jnp.max(t.reshape(2, TERMS // CHUNK, -1), -1) for t in (tails1, tails2))
+    left = (jnp.sqrt(d1) * jnp.sqrt(s2) + jnp.sqrt(s1) * jnp.sqrt(d2)) / 2
+    return jnp.sum(left > TOLERANCE[left.dtype.name]).astype(left.dtype)
+
+
+def kink_sum(h1, h2, rho, tails1, tails2):
+    """sum_n (d1_n s2_n + s1_n d2_n) / 2 rho^n, d and s the coefficients of f - P and f + P."""
+    chunks = chunks_of_products(tails1, tails2)
+    (d1, s1), (d2, s2) = ((h[:, 0], h[:, 1]) for h in (h1, h2))
+    return (hermite_sum(d1, s2, rho, chunks, chunks) + hermite_sum(s1, d2, rho, chunks, chunks)) / 2
+''',
+        ("hermite_sum",),
+    ),
+    "exact_minor": Helper('''
+def halves(x):
+    """x as the sum of two numbers of half the digits (Dekker 1971)."""
+    big = x * (2.0 ** (12 if x.dtype == jnp.float32 else 27) + 1)
+    high = big - (big - x)
+    return high, x - high
+
+
+def product_error(x, y):
+    """x y - fl(x y), exactly."""
+    (x1, x2), (y1, y2) = halves(x), halves(y)
+    return ((x1 * y1 - x * y) + x1 * y2 + x2 * y1) + x2 * y2
+
+
+@jax.custom_jvp
+def exact_minor(k, q1, q2):
+    """q1 q2 - k^2 with the rounding of the products put back; zero where the rounding of k alone decides its sign."""
+    minor = (q1 * q2 - k * k) + (product_error(q1, q2) - product_error(k, k))
+    return jnp.where(minor > 4 * jnp.finfo(minor.dtype).eps * q1 * q2, minor, 0)
+
+
+@exact_minor.defjvp
+def _(primals, tangents):
+    (k, q1, q2), (dk, dq1, dq2) = primals, tangents
+    return exact_minor(k, q1, q2), q2 * dq1 + q1 * dq2 - 2 * k * dk
+'''),
+    "kink_moment": Helper(
+        '''
+def edge_moments(root, rest, count):
+    """root, 2 rest root, 8 rest^2 root, ...: 2^j j! rest^j root."""
+    moments = [root]
+    for j in range(1, count):
+        moments.append(moments[-1] * (2 * j * rest))
+    return moments
+
+
+def signed_moments(counts, root, angle, variances, k, slopes, rests):
+    """pi / 2 E[sign(u) u^n sign(v) v^m], n + m even, by Stein's lemma.
+
+    slopes are k over the variances, rests the variances of v where u = 0 and of u where v = 0; root^2 = q1 q2 - k^2.
+    """
+    (q1, q2), (slope1, slope2) = variances, slopes
+    edge1, edge2 = (edge_moments(root, rest, count) for rest, count in zip(rests, reversed(counts)))
+    table = {(0, 0): angle}
+    for n in range(counts[0]):
+        for m in range(n % 2, counts[1], 2):
+            if n == 0 and m > 0:
+                table[n, m] = (m - 1) * q2 * table[n, m - 2] + slope1 * edge1[m // 2 - 1]
+            elif n > 0:
+                mixed = m * k * table[n - 1, m - 1] if m > 0 else slope2 * edge2[n // 2 - 1]
+                table[n, m] = mixed + ((n - 1) * q1 * table[n - 2, m] if n > 1 else edge1[m // 2])
+    return table
+
+
+def kink_moment(table1, table2, k, q1, q2):
+    """E[kink(table1, u) kink(table2, v)]: the exponentials tilt the Gaussian, then moments with two signs."""
+    (c1, *p), (c2, *r) = (table[k.dtype.name] for table in (table1, table2))
+    minor = exact_minor(k, q1, q2)
+    over1, over2 = q1 + c2 * minor, q2 + c1 * minor
+    det = 1 + c1 * q1 + c2 * q2 + c1 * c2 * minor
+    tilted1, tilted2, tilted = over1 / det, over2 / det, k / det
+    root, scale = safe_sqrt(minor / det), safe_sqrt(tilted1) * safe_sqrt(tilted2)
+    z = ratio(tilted, scale + root)
+    angle = 2 * z * polynomial(ARCTAN, z * z)  # of the same root: the two cancel where the vectors are near
+    slopes, rests = (ratio(k, over1), ratio(k, over2)), (ratio(minor, over1), ratio(minor, over2))
+    table = signed_moments((len(p), len(r)), root, angle, (tilted1, tilted2), tilted, slopes, rests)
+    return 2 / pi / jnp.sqrt(det) * sum(p[n] * r[m] * moment for (n, m), moment in table.items() if p[n] * r[m])
+''',
+        ("exact_minor", "safe_sqrt", "polynomial", "ratio"),
+        ("ARCTAN",),
+    ),
     "edge": Helper(
         '''
 def safe(q):
@@ -321,19 +477,21 @@ def ridge(k, q1, q2, m1, m2):
     ),
     "orthant": Helper(
         '''
-LEGENDRE = tuple((x + 1) / 2 for x in np.polynomial.legendre.leggauss(16)[0])
-LEGENDRE_WEIGHTS = tuple(w / 2 for w in np.polynomial.legendre.leggauss(16)[1])
+LEGENDRE = {"float32": np.polynomial.legendre.leggauss(8), "float64": np.polynomial.legendre.leggauss(16)}
 
 
 def owens_t(h, g):
-    """Owen's T(h, g / h) by 16 Gauss-Legendre nodes on the ratio of the smaller to the larger (error 2e-14)."""
+    """Owen's T(h, g / h) by Gauss-Legendre quadrature on the ratio of the smaller to the larger (error 2e-14)."""
     small, large = jnp.minimum(jnp.abs(h), jnp.abs(g)), jnp.maximum(jnp.abs(h), jnp.abs(g))
-    r = small / large
-    t = 0
-    for x, w in zip(LEGENDRE, LEGENDRE_WEIGHTS):
-        one = 1 + (r * x) ** 2
-        t += w * jnp.exp(-large * large * one / 2) / one
-    t = t * r / (2 * pi)
+    r, half = small / large, large * large / 2
+    x, w = (jnp.asarray(v, r.dtype) for v in LEGENDRE[r.dtype.name])
+
+    def turn(i, total):
+        one = 1 + (r * (x[i] + 1) / 2) ** 2
+        return total + w[i] * jnp.exp(-half * one) / one
+
+    # A loop, because XLA's compilation of the nodes written out takes minutes in deep networks.
+    t = lax.fori_loop(0, len(x), turn, jnp.zeros_like(r)) * r / (4 * pi)
     other = (1 - lax.erf(h * 0.5**0.5) * lax.erf(g * 0.5**0.5) * jnp.sign(h) * jnp.sign(g)) / 4 - t
     return jnp.where(jnp.abs(g) <= jnp.abs(h), t, other) * jnp.sign(h) * jnp.sign(g)
 
@@ -364,6 +522,26 @@ def _(primals, tangents):
     return orthant_of(*primals), density * dk + edge1 * dm1 + edge2 * dm2 - slope1 * dq1 - slope2 * dq2
 ''',
         ("edge", "ridge", "root"),
+    ),
+    "signs": Helper(
+        '''
+def apart(function, *arguments):
+    """function(*arguments); XLA fuses nothing across a conditional, and so computes nothing twice."""
+    unknown = jax.tree.map(lambda v: jnp.full(v.shape, jnp.nan, v.dtype), jax.eval_shape(function, *arguments))
+    is_number = jnp.isfinite(arguments[0].ravel()[0])
+    return lax.cond(is_number, function, lambda *_: unknown, *arguments)
+
+
+def signs(k, q1, q2, m1, m2):
+    """E[sign(u) sign(v)], E[sign'(u) sign(v)], E[sign(u) sign'(v)], S^2 E[sign'(u) sign'(v)], S^2 = q1 q2 - k^2."""
+
+    def all_four(k, q1, q2):
+        edges = edge(k, q1, q2, m1, m2), edge(k, q2, q1, m2, m1)
+        return orthant(k, q1, q2, m1, m2), *edges, ridge(k, q1, q2, m1, m2)
+
+    return apart(all_four, k, q1, q2)
+''',
+        ("edge", "orthant", "ridge"),
     ),
     "cosine_gap": Helper('''
 NEAR = 0.02  # closer pairs than this (or nearly opposite ones) need more digits than a float32 product has

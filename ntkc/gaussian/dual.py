@@ -9,8 +9,8 @@ from typing import Any
 import sympy as sp
 
 from ntkc.errors import NoClosedForm
-from ntkc.gaussian import moments
-from ntkc.gaussian.functions import Angle, Root
+from ntkc.gaussian import edges, moments
+from ntkc.gaussian.functions import Angle, Edge, Orthant, Ridge, Root
 from ntkc.gaussian.normal_form import Atom, Pieces, pieces
 
 Q1, Q2 = sp.symbols("q1 q2", positive=True)
@@ -123,6 +123,8 @@ def _expectation(f: Atom, h: Atom) -> Groups:
     """E[f(u) h(v)] of two atoms: tilt the Gaussian by the exponentials, then take moments."""
     if (f.noise is not None or h.noise is not None) and (f.b != 0 or h.b != 0):
         raise NoClosedForm(f"exp({f.b + h.b} x) times a kink or erf ({f}, {h}): no closed form is known")
+    if f.edge != 0 or h.edge != 0:
+        return _edged(f, h, is_slope=False)
     factor, q1, q2, k = _tilt(f.a, h.a)
     if f.noise is None and h.noise is None:
         groups = _shifted_moment(f, h, q1, q2, k)
@@ -137,11 +139,54 @@ def _expectation(f: Atom, h: Atom) -> Groups:
 
 def _slope_of_expectation(f: Atom, h: Atom) -> Groups:
     """d/dk E[f(u) h(v)] of two atoms without exponentials."""
+    if f.edge != 0 or h.edge != 0:
+        return _edged(f, h, is_slope=True)
     if f.noise is None or h.noise is None:
         return {basis: sp.diff(c, K12) for basis, c in _expectation(f, h).items()}
     t1, t2 = _noise(f, moments.t1), _noise(h, moments.t2)
     value = moments.two_sign_moment(f.n, h.n, moments.PLAIN, t1, t2)
     return _angle_groups(moments.slope(value, t1, t2), f, h, Q1, Q2, K12)
+
+
+def _edged(f: Atom, h: Atom, is_slope: bool) -> Groups:
+    """E[f(u) h(v)], or its derivative in k, of two atoms of which one at least has its edge away from 0."""
+    if any(atom.a != 0 or atom.b != 0 for atom in (f, h)):
+        raise NoClosedForm(f"an exponential times a kink or erf away from 0 ({f}, {h}): no closed form is known")
+    if f.noise is None:
+        return {basis.xreplace(_SWAP): c.xreplace(_SWAP) for basis, c in _edged(h, f, is_slope).items()}
+    args = K12, Q1 + f.noise, Q2 + (h.noise or 0), -f.edge, -h.edge
+    normal = edges.Normal(
+        edges.m1, edges.m2, edges.q1, edges.q2, edges.k, *(_edge_noise(a, i) for i, a in ((1, f), (2, h)))
+    )
+    names = "q1 q2 k t1 t2 m1 m2"
+    values = dict(zip(sp.symbols(names), (Q1, Q2, K12, f.noise, h.noise or 0, -f.edge, -h.edge), strict=True))
+
+    def read(element: Any) -> sp.Expr:
+        return element.as_expr().xreplace(values)
+
+    if h.noise is None:
+        one = edges.one_sign(f.n, h.n, normal._replace(m2=edges.ZERO))
+        one = edges.slope_of_one(one) if is_slope else one
+        density = sp.sqrt(2 / sp.pi) * sp.exp(-(f.edge**2) / (2 * args[1])) / sp.sqrt(args[1])
+        groups = {sp.erf(-f.edge / sp.sqrt(2 * args[1])): read(one.sign), density: read(one.edge)}
+    else:
+        two = edges.two_signs(f.n, h.n, normal)
+        two = edges.slope(two, normal) if is_slope else two
+        square = (edges.q1 + normal.t1) * (edges.q2 + normal.t2) - edges.k**2
+        swapped = (K12, args[2], args[1], args[4], args[3])
+        groups = {Orthant(*args): read(two.orthant), Edge(*args): read(two.edge1)}
+        groups |= {Edge(*swapped): read(two.edge2), Ridge(*args): read(two.ridge / square)}
+    return {basis: c for basis, c in groups.items() if c != 0}
+
+
+_SWAP = {Q1: Q2, Q2: Q1}
+
+
+def _edge_noise(atom: Atom, side: int) -> Any:
+    """The noise variance of an atom in the field of edges: a number where it is rational."""
+    if atom.noise is None:
+        return edges.ZERO
+    return edges.FIELD(sp.QQ.from_sympy(atom.noise)) if atom.noise.is_Rational else (edges.t1, edges.t2)[side - 1]
 
 
 def _tilt(a1: sp.Expr, a2: sp.Expr) -> tuple[sp.Expr, sp.Expr, sp.Expr, sp.Expr]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import mpmath as mp
 import sympy as sp
 
 
@@ -91,6 +92,78 @@ class Gap(sp.Function):
 
     def _eval_evalf(self, prec: int) -> sp.Expr:
         return self.explicit()._eval_evalf(prec)
+
+
+class _Signs(sp.Function):
+    """Functions of (k, Q1, Q2, m1, m2): two Gaussians of variances Q, covariance k and means m (see edges.py)."""
+
+    nargs = 5
+    parity = 1
+    """What the sign of both means does to the value."""
+
+    @classmethod
+    def eval(cls, k: sp.Expr, Q1: sp.Expr, Q2: sp.Expr, m1: sp.Expr, m2: sp.Expr) -> sp.Expr | None:
+        is_turned = m1.is_negative or (m1.is_zero and m2.is_negative)
+        return cls.parity * cls(k, Q1, Q2, -m1, -m2) if is_turned else None
+
+    def _numbers(self, prec: int) -> tuple[Any, ...] | None:
+        if self.free_symbols:
+            return None
+        return tuple(mp.mpf(str(sp.N(a, mp.libmp.prec_to_dps(prec) + 10))) for a in self.args)
+
+    def _eval_evalf(self, prec: int) -> sp.Expr | None:
+        with mp.workprec(prec + 30):
+            numbers = self._numbers(prec)
+            return None if numbers is None else sp.Float(type(self).number(*numbers), mp.libmp.prec_to_dps(prec))
+
+    @staticmethod
+    def number(k: Any, Q1: Any, Q2: Any, m1: Any, m2: Any) -> Any:
+        """The value in mpmath's precision."""
+        raise NotImplementedError
+
+
+class Orthant(_Signs):
+    """E[sign(u) sign(v)], even in the means."""
+
+    parity = 1
+
+    @staticmethod
+    def number(k: Any, Q1: Any, Q2: Any, m1: Any, m2: Any) -> Any:
+        a, b, rho = m1 / mp.sqrt(Q1), m2 / mp.sqrt(Q2), k / mp.sqrt(Q1 * Q2)
+        if abs(rho) >= 1 - mp.eps:  # v = rho u + m2: the signs differ between the two thresholds only
+            side = mp.sign(rho)
+            return side * (1 - abs(mp.erf(a / mp.sqrt(2)) - mp.erf(side * b / mp.sqrt(2))))
+        # d/drho of the probability is the density (Plackett 1954); from independence to rho = sin(t).
+        density = lambda t: mp.exp(-(a * a - 2 * a * b * mp.sin(t) + b * b) / (2 * mp.cos(t) ** 2))  # noqa: E731
+        end = mp.asin(max(min(rho, mp.mpf(1)), mp.mpf(-1)))
+        change = mp.quad(density, mp.linspace(0, end, 5)) if rho else mp.mpf(0)
+        return mp.erf(a / mp.sqrt(2)) * mp.erf(b / mp.sqrt(2)) + 2 / mp.pi * change
+
+
+class Edge(_Signs):
+    """E[sign'(u) sign(v)] = 2 phi(m1; Q1) erf((Q1 m2 - k m1) / (S sqrt(2 Q1))), odd in the means."""
+
+    parity = -1
+
+    @staticmethod
+    def number(k: Any, Q1: Any, Q2: Any, m1: Any, m2: Any) -> Any:
+        density = mp.sqrt(2 / (mp.pi * Q1)) * mp.exp(-m1 * m1 / (2 * Q1))
+        top, bottom = Q1 * m2 - k * m1, mp.sqrt(max(Q1 * Q2 - k * k, mp.mpf(0)) * 2 * Q1)
+        return density * (mp.erf(top / bottom) if bottom else mp.sign(top))
+
+
+class Ridge(_Signs):
+    """S^2 E[sign'(u) sign'(v)] = (2 / pi) S exp(-m' C^-1 m / 2), even in the means."""
+
+    parity = 1
+
+    @staticmethod
+    def number(k: Any, Q1: Any, Q2: Any, m1: Any, m2: Any) -> Any:
+        square = max(Q1 * Q2 - k * k, mp.mpf(0))
+        if not square:
+            return mp.mpf(0)
+        form = (Q2 * m1 * m1 - 2 * k * m1 * m2 + Q1 * m2 * m2) / square
+        return 2 / mp.pi * mp.sqrt(square) * mp.exp(-form / 2)
 
 
 def explicit(expr: sp.Expr) -> sp.Expr:

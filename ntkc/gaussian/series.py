@@ -1,43 +1,25 @@
-"""Dual activations without a closed form:  E[f(u) h(v)] = sum_n a_n(q1) b_n(q2) rho^n,  with a certified error.
+"""Dual activations without a closed form:  E[f(u) h(v)] as a symbol, that a certified series stands for.
 
-    a_n(q) = E[f(sqrt(q) z) He_n(z)] / sqrt(n!),   rho = k / sqrt(q1 q2)          (Daniely, Frostig and Singer 2016)
-
-By Parseval, |sum_{n >= N}| <= |rho|^N sqrt(tail(q1) tail(q2)), tail(q) = E[f(sqrt(q) z)^2] - sum_{n < N} a_n(q)^2.
+E[f(u) h(v)] = sum_n a_n(q1) b_n(q2) rho^n        (`certificates`; `kinks` where f or h has a kink or jump at 0)
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import mpmath as mp
-import numpy as np
 import sympy as sp
 
 from ntkc.errors import NoClosedForm
-from ntkc.gaussian.normal_form import X
-from ntkc.gaussian.numbers import on_array, on_number
-
-TERMS = 1280
-"""Most terms of a series."""
-
-REACH = 13.0
-"""Nodes run from -REACH to REACH standard deviations: what lies beyond is below 1e-18."""
-
-STEP = 0.05
-TOLERANCES = {"float32": 1e-6, "float64": 1e-10}
-"""Error of a series over sqrt(V(q1) V(q2)), for each working precision."""
-
-VARIANCES = (0.1, 1.0, 3.0, 10.0)
-"""Where `explain` states the number of terms."""
+from ntkc.gaussian.certificates import TERMS, VARIANCES, Certificate, SmoothCertificate
+from ntkc.gaussian.kinks import KINKS, KinkCertificate, is_kinked, joined, kink_of
+from ntkc.gaussian.normal_form import Pieces, X, pieces
+from ntkc.gaussian.numbers import on_number
 
 CUTS = [-16, -4, 0, 4, 16]
 """Panels of the quadrature in many digits."""
-
-DOUBTFUL = 1e-11
-"""Two quadratures of a smooth function differ by less."""
 
 
 class Softplus(sp.Function):
@@ -137,11 +119,47 @@ def series(f: sp.Expr, h: sp.Expr, q1: sp.Expr, q2: sp.Expr, k: sp.Expr) -> sp.E
     """E[f(u) h(v)] as a Series.
 
     Raises:
-        NoClosedForm: the series of f or h converges too slowly to be certified (a kink), or f is not finite.
+        NoClosedForm: the series of f or h converges too slowly to be certified, or f is not finite.
     """
-    for g in (f, h):
+    forms = [form(g) for g in (f, h)]
+    for g in forms:
         certificate(g)
-    return Series(sp.Lambda(X, f), sp.Lambda(X, h), q1, q2, k)
+    return Series(*(sp.Lambda(X, g) for g in forms), q1, q2, k)
+
+
+def series_of_derivatives(f: sp.Expr, h: sp.Expr, q1: sp.Expr, q2: sp.Expr, k: sp.Expr) -> sp.Expr:
+    """E[f'(u) h'(v)], derivatives almost everywhere, as a Series; raises as `series` does."""
+    return series(slope(f), slope(h), q1, q2, k)
+
+
+def form(f: sp.Expr) -> sp.Expr:
+    """The same function as series are made of it: one smooth expression, or two pieces that meet at 0.
+
+    Raises:
+        NoClosedForm: it has kinks away from 0.
+    """
+    if not f.has(*KINKS):
+        return stable(f)
+    parts = _parts(f)
+    return parts.plus if parts.plus == parts.minus else joined(parts)
+
+
+def slope(f: sp.Expr) -> sp.Expr:
+    """f' almost everywhere: what back-propagation multiplies with, jumps left out."""
+    if not f.has(*KINKS):
+        return sp.diff(stable(f), X)
+    slopes = _parts(f).derivative()
+    return slopes.plus if slopes.plus == slopes.minus else joined(slopes)
+
+
+def _parts(f: sp.Expr) -> Pieces:
+    found = pieces(f)
+    if found.tails:
+        raise NoClosedForm(
+            f"{f} has no closed form that is known, and its Hermite series converges too slowly: it has kinks away "
+            "from 0, between pieces that are no polynomials"
+        )
+    return Pieces(stable(found.plus), stable(found.minus))
 
 
 def stable(f: sp.Expr) -> sp.Expr:
@@ -185,100 +203,31 @@ def _of_softplus(e: sp.Expr) -> sp.Expr:
     return Softplus(_inner(e.args[0]))
 
 
-@dataclass(frozen=True)
-class Certificate:
-    """What is known of the Hermite series of one function, from quadrature in float64."""
-
-    f: sp.Expr
-
-    def second_moment(self, q: float) -> float:
-        """E[f(sqrt(q) z)^2]."""
-        values = on_array(self.f, np.sqrt(q) * nodes(STEP))
-        return float(np.sum(weights(STEP) * values**2))
-
-    def coefficients(self, q: float, step: float = STEP) -> np.ndarray:
-        """a_0(q) ... a_{TERMS - 1}(q)."""
-        with np.errstate(invalid="ignore"):
-            return hermite_weights(step) @ on_array(self.f, np.sqrt(q) * nodes(step))
-
-    def tail(self, q: float, terms: int) -> float:
-        """Upper bound of sum_{n >= terms} a_n(q)^2: Parseval's remainder beyond TERMS, and the squares before it."""
-        a = self.coefficients(q)
-        remainder = abs(self.second_moment(q) - float(np.sum(a**2)))
-        return float(np.sum(a[terms:] ** 2)) + remainder
-
-    def bound(self, q1: float, q2: float, rho: float, terms: int) -> float:
-        """Upper bound of |E[f(u) f(v)] - sum of `terms` terms|; add rounding of the working precision."""
-        return abs(rho) ** terms * float(np.sqrt(self.tail(q1, terms) * self.tail(q2, terms)))
-
-    def terms(self, q: float, tolerance: float) -> int | None:
-        """Fewest terms whose tail is at most tolerance E[f^2]; None if TERMS do not suffice."""
-        a, total = self.coefficients(q), self.second_moment(q)
-        beyond = np.append(np.cumsum(a[::-1] ** 2)[::-1], 0.0) + abs(total - np.sum(a**2))
-        enough = np.flatnonzero(beyond <= tolerance * total)
-        return int(enough[0]) if len(enough) else None
-
-    @cached_property
-    def is_sound(self) -> bool:
-        """Values are finite, two steps of quadrature agree, and the series converges for moderate variances."""
-        for q in VARIANCES[:2]:
-            coarse, fine = self.coefficients(q), self.coefficients(q, STEP / 2)
-            total = self.second_moment(q)
-            if not (np.isfinite(coarse).all() and np.isfinite(total)):
-                return False
-            if np.abs(coarse - fine).max() > DOUBTFUL * np.sqrt(total) or self.terms(q, TOLERANCES["float64"]) is None:
-                return False
-        return True
-
-    def text(self, tolerances: Iterable[float] = tuple(TOLERANCES.values())) -> str:
-        """`tanh(x): 8/28/66/186 terms for 1e-06 ...`, for reports."""
-        parts = []
-        for tolerance in tolerances:
-            counts = (self.terms(q, tolerance) for q in VARIANCES)
-            parts.append(f"{'/'.join('-' if c is None else str(c) for c in counts)} terms for {tolerance:g}")
-        return f"{self.f}: {', '.join(parts)} at q = {'/'.join(f'{q:g}' for q in VARIANCES)}"
-
-
 @lru_cache(maxsize=256)
-def certificate(f: sp.Expr) -> Certificate:
-    """The certificate of a function of X; hyper-parameters left open are tried at 1.
+def certificate(f: sp.Expr, precision: str = "float64") -> Certificate:
+    """The certificate of a function of X for a working precision; hyper-parameters left open are tried at 1.
 
     Raises:
         NoClosedForm: for functions whose series converges too slowly, or that are not finite.
     """
-    found = Certificate(f.xreplace(dict.fromkeys(f.free_symbols - {X}, sp.S.One)))
+    if is_kinked(f) and f.free_symbols != {X}:
+        raise NoClosedForm(f"{f} has no closed form that is known: for its series, give hyper-parameters as numbers")
+    plain = f.xreplace(dict.fromkeys(f.free_symbols - {X}, sp.S.One))
+    found = KinkCertificate(plain, kink_of(plain, precision)) if is_kinked(f) else SmoothCertificate(plain)
     if not found.is_sound:
         raise NoClosedForm(
-            f"{f} has no closed form that is known, and its Hermite series does not reach {TOLERANCES['float64']:g} "
-            f"in {TERMS} terms (a kink, a jump, or values beyond floating point): smooth it, or write its kinks "
-            "with Max, Min, Abs or sign of x times a polynomial"
+            f"{f} has no closed form that is known, and its Hermite series does not reach {found.needed:g} in {TERMS} "
+            "terms (values beyond floating point, or sharp features near 0): smooth it, or write its kinks with Max, "
+            "Min, Abs or sign of x times a polynomial"
         )
     return found
 
 
-@lru_cache(maxsize=4)
-def nodes(step: float) -> np.ndarray:
-    """The trapezoidal nodes."""
-    half = round(REACH / step)
-    return step * np.arange(-half, half + 1)
-
-
-@lru_cache(maxsize=4)
-def weights(step: float) -> np.ndarray:
-    """Standard normal density times the step: exponentially accurate for analytic functions."""
-    z = nodes(step)
-    return step / np.sqrt(2 * np.pi) * np.exp(-z * z / 2)
-
-
-@lru_cache(maxsize=4)
-def hermite_weights(step: float) -> np.ndarray:
-    """He_n(z) / sqrt(n!) times the weights, [TERMS, nodes], by the three-term recursion."""
-    z, before, row = nodes(step), np.zeros_like(nodes(step)), weights(step)
-    rows = [row]
-    for n in range(TERMS - 1):
-        before, row = row, (z * row - np.sqrt(n) * before) / np.sqrt(n + 1)
-        rows.append(row)
-    return np.array(rows)
+def report(f: sp.Expr, tolerances: Mapping[str, float]) -> str:
+    """`tanh(x): 8/28/66/186 terms for 1e-06, ... at q = 0.1/1/3/10`, for the tolerance of each precision."""
+    precisions = {tolerance: precision for precision, tolerance in tolerances.items()}
+    counts = ", ".join(certificate(f, precision).text(tolerance) for tolerance, precision in precisions.items())
+    return f"{f}: {counts} at q = {'/'.join(f'{q:g}' for q in VARIANCES)}"
 
 
 def _pair_quadrature(f: sp.Expr, h: sp.Expr, q1: Any, q2: Any, k: Any) -> Any:
@@ -287,6 +236,8 @@ def _pair_quadrature(f: sp.Expr, h: sp.Expr, q1: Any, q2: Any, k: Any) -> Any:
     sine = mp.sqrt(max(1 - cosine**2, 0))
 
     def inner(z: Any) -> Any:
-        return mp.quad(lambda w: on_number(h, mp.sqrt(q2) * (cosine * z + sine * w)) * mp.npdf(w), CUTS)
+        kink = -cosine * z / sine if sine else mp.mpf(0)
+        cuts = sorted({*CUTS, kink}) if abs(kink) < CUTS[-1] else CUTS
+        return mp.quad(lambda w: on_number(h, mp.sqrt(q2) * (cosine * z + sine * w)) * mp.npdf(w), cuts)
 
     return mp.quad(lambda z: on_number(f, mp.sqrt(q1) * z) * inner(z) * mp.npdf(z), CUTS)

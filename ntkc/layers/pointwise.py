@@ -13,7 +13,7 @@ import sympy as sp
 from ntkc.errors import NoClosedForm, NoInfiniteLimit
 from ntkc.gaussian.dual import K12, Q1, Q2, dual, dual_of_derivatives, evaluate
 from ntkc.gaussian.normal_form import X
-from ntkc.gaussian.series import series, stable
+from ntkc.gaussian.series import series, series_of_derivatives
 from ntkc.ir.exact import exact
 from ntkc.ir.op import Op, Requests, Shape
 from ntkc.ir.value import Law, Value
@@ -60,7 +60,7 @@ def dual_or_series(f: sp.Expr, h: sp.Expr) -> sp.Expr:
     try:
         return dual(f, h)
     except NoClosedForm:
-        return series(stable(f), stable(h), Q1, Q2, K12)
+        return series(f, h, Q1, Q2, K12)
 
 
 @lru_cache(maxsize=1024)
@@ -70,7 +70,7 @@ def derivatives_or_series(f: sp.Expr, h: sp.Expr) -> sp.Expr:
         return dual_of_derivatives(f, h)
     except NoClosedForm:
         dual_or_series(f, h)  # where f itself has no series, the error names f
-        return series(sp.diff(stable(f), X), sp.diff(stable(h), X), Q1, Q2, K12)
+        return series_of_derivatives(f, h, Q1, Q2, K12)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,10 @@
 per sample    h_dense1_f = Coefficients(tanh, q_dense1)
               chunks_dense1_f = Chunks(h_dense1_f)
 per pair      K_tanh1 = HermiteSum(h1_dense1_f, h2_dense1_f, Cosine(K_dense1, q1_dense1, q2_dense1), chunks1_..., ...)
+
+with a kink   h_dense1_f = KinkCoefficients(elu, KINK_F, q_dense1)
+              chunks_dense1_f = KinkTails(h_dense1_f)
+per pair      K_elu1 = KinkMoment(KINK_F, KINK_F, K_dense1, q1_dense1, q2_dense1) + KinkSum(h1_dense1_f, ...)
 """
 
 from __future__ import annotations
@@ -11,32 +15,50 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import sympy as sp
+from sympy.core.symbol import Str
 
-from ntkc.gaussian.series import Chunks, Coefficients, Cosine, HermiteSum, Series, certificate
+from ntkc.gaussian.kinks import KinkCoefficients, KinkMoment, KinkSum, KinkTails, SplitMoment, is_kinked
+from ntkc.gaussian.series import Chunks, Coefficients, Cosine, HermiteSum, Moment, Series, report
 from ntkc.ir.program import SAMPLE, Key, Let, Loop, Program, Statement, lets, verify
+
+
+@dataclass(frozen=True)
+class _Expanded:
+    """A function whose coefficients are made; `is_split` if a kink is taken out of it, or of its partner."""
+
+    function: sp.Lambda
+    is_split: bool
+
+    def table(self, key: Key) -> Str:
+        """The name of what is taken out of it: KINK_F1 of h_dense1_f1."""
+        return Str(f"KINK_{key.v.upper()}" if is_kinked(self.function.expr) else "None")
+
+    def statements(self, key: Key, layer: str) -> list[Let]:
+        """Its coefficients, and what says how many are needed."""
+        variance = Key("S", key.u, key.u, SAMPLE).symbol
+        if not self.is_split:
+            made, needed = Coefficients(self.function, variance), Chunks(key.symbol)
+        else:
+            made = KinkCoefficients(self.function, self.table(key), variance)
+            needed = KinkTails(key.symbol)
+        return [Let(key, made, layer), Let(_chunks(key), needed, layer)]
 
 
 @dataclass
 class _Coefficients:
     """A name for each function, and for each node the functions whose coefficients its variance must give."""
 
-    names: dict[sp.Lambda, str] = field(default_factory=dict[sp.Lambda, str])
-    wanted: dict[str, dict[sp.Lambda, None]] = field(default_factory=dict[str, dict[sp.Lambda, None]])
+    names: dict[_Expanded, str] = field(default_factory=dict[_Expanded, str])
+    wanted: dict[str, dict[_Expanded, None]] = field(default_factory=dict[str, dict[_Expanded, None]])
 
-    def key(self, node: str, function: sp.Lambda) -> Key:
+    def key(self, node: str, function: _Expanded) -> Key:
         name = self.names.setdefault(function, f"f{len(self.names) + 1}")
         self.wanted.setdefault(node, {})[function] = None
         return Key("M", node, name, SAMPLE)
 
     def lets(self, node: str, layer: str) -> list[Let]:
-        """Statements that make the coefficients of a node, and say how many are needed."""
-        variance = Key("S", node, node, SAMPLE).symbol
-        made: list[Let] = []
-        for f in self.wanted.get(node, {}):
-            key = self.key(node, f)
-            made.append(Let(key, Coefficients(f, variance), layer))
-            made.append(Let(_chunks(key), Chunks(key.symbol), layer))
-        return made
+        """Statements that make the coefficients of a node."""
+        return [let for f in self.wanted.get(node, {}) for let in f.statements(self.key(node, f), layer)]
 
 
 def _chunks(key: Key) -> Key:
@@ -62,8 +84,7 @@ def series_of(program: Program) -> list[sp.Lambda]:
 
 def describe_series(program: Program, tolerances: Mapping[str, float]) -> str:
     """The certificates, for reports."""
-    wanted = dict.fromkeys(tolerances.values())
-    return "; ".join(certificate(f.expr).text(wanted) for f in series_of(program))
+    return "; ".join(report(f.expr, tolerances) for f in series_of(program))
 
 
 def _expanded(statement: Statement, made: _Coefficients) -> Statement:
@@ -79,18 +100,32 @@ def _expanded_let(let: Let, made: _Coefficients) -> Let:
 
 def _sum_of(atom: Series, made: _Coefficients) -> sp.Expr:
     f, h, q1, q2, k = atom.args
-    keys = [made.key(q.name.removeprefix(f"q{side}_"), g).on(side) for side, g, q in ((1, f, q1), (2, h, q2))]
+    is_split = is_kinked(f.expr) or is_kinked(h.expr)
+    functions = [_Expanded(g, is_split) for g in (f, h)]
+    nodes = (q.name.removeprefix(f"q{side}_") for side, q in ((1, q1), (2, q2)))
+    keys = [made.key(node, g).on(side) for node, g, side in zip(nodes, functions, (1, 2), strict=True)]
     (first, second), (chunks1, chunks2) = ([k.symbol for k in keys], [_chunks(k).symbol for k in keys])
-    return HermiteSum(first, second, Cosine(k, q1, q2), chunks1, chunks2)
+    if not is_split:
+        return HermiteSum(first, second, Cosine(k, q1, q2), chunks1, chunks2)
+    whole = KinkSum(first, second, Cosine(k, q1, q2), chunks1, chunks2)
+    if not (is_kinked(f.expr) and is_kinked(h.expr)):
+        return whole
+    return whole + KinkMoment(*(g.table(key) for g, key in zip(functions, keys, strict=True)), k, q1, q2)
+
+
+def _split(let: Let) -> Let:
+    """Moments of functions with a kink by quadrature that splits there."""
+    kinked = {m: SplitMoment(*m.args) for m in let.expr.atoms(Moment) if is_kinked(m.args[0].expr)}
+    return replace(let, expr=let.expr.xreplace(kinked))
 
 
 def _with_coefficients(statement: Statement, made: _Coefficients) -> list[Statement]:
     """A per-sample statement, followed by the coefficients at its variance."""
     if isinstance(statement, Let):
-        return [statement, *made.lets(statement.dst.u, statement.layer)]
+        return [_split(statement), *made.lets(statement.dst.u, statement.layer)]
     body = [let for c in statement.carry for let in made.lets(c.start.u, statement.layer)]
     for let in statement.body:
-        body += [let, *made.lets(let.dst.u, let.layer)]
+        body += [_split(let), *made.lets(let.dst.u, let.layer)]
     kept = (*statement.stacked, *(let.dst for let in body if let.dst not in statement.stacked))
     after = [let for c in statement.carry for let in made.lets(c.after.u, statement.layer)]
     return [replace(statement, body=tuple(body), stacked=kept), *after]

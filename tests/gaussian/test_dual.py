@@ -150,13 +150,13 @@ def test_two_functions(left, right):
 
 
 REFUSED = [
-    ("relu(x - 1)", NoClosedForm, r"a kink where .* = 0 is not at x = 0"),
+    ("relu(exp(x) - 2)", NoClosedForm, r"which is no quadratic of x"),
     ("tanh(x)", NoClosedForm, r"no closed form is known for its factor tanh\(x\)"),
     ("erf(x)*erf(x)", NoClosedForm, r"erf\(x\)\*\*2"),
     ("exp(x)*relu(x)", NoClosedForm, r"times a kink or erf"),
     ("sin(x)*relu(x)", NoClosedForm, r"times a kink or erf"),
     ("sign(x)*erf(x)", NoClosedForm, r"sign times erf"),
-    ("erf(x + 1)", NoClosedForm, r"is not erf\(alpha x\)"),
+    ("erf(x**2)", NoClosedForm, r"is not erf\(alpha x\)"),
     ("exp(x**3)", NoClosedForm, r"is not a quadratic"),
     ("1/(1 + x**2)", NoClosedForm, r"no closed form"),
     ("exp(x**2)", NoInfiniteLimit, r"second moment is infinite"),

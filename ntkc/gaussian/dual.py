@@ -11,7 +11,7 @@ import sympy as sp
 from ntkc.errors import NoClosedForm
 from ntkc.gaussian import edges, moments
 from ntkc.gaussian.functions import Angle, Edge, Orthant, Ridge, Root
-from ntkc.gaussian.normal_form import Atom, Pieces, pieces
+from ntkc.gaussian.normal_form import Atom, Pieces, X, pieces
 
 Q1, Q2 = sp.symbols("q1 q2", positive=True)
 K12 = sp.Symbol("k", real=True)
@@ -49,7 +49,25 @@ Groups = dict[sp.Expr, sp.Expr]
 
 
 def _pair(f: Pieces, h: Pieces) -> sp.Expr:
+    if f.is_polynomial and h.is_polynomial:
+        return _of_polynomials(sp.Poly(f.plus, X), sp.Poly(h.plus, X))
     return _total(_pair_groups(f, h))
+
+
+def _of_polynomials(f: sp.Poly, h: sp.Poly) -> sp.Expr:
+    """E[f(u) h(v)] = sum_n k^n / n! E[f^(n)(u)] E[h^(n)(v)]: Price's theorem, n times at k = 0."""
+    if f.is_zero or h.is_zero:
+        return sp.S.Zero
+    orders = range(min(f.degree(), h.degree()) + 1)
+    return sp.Add(*(K12**n / sp.factorial(n) * _mean(f, n, Q1) * _mean(h, n, Q2) for n in orders))
+
+
+def _mean(f: sp.Poly, n: int, q: sp.Symbol) -> sp.Expr:
+    """E[f^(n)(u)], u ~ N(0, q)."""
+    degrees = range(n, f.degree() + 1, 2)
+    return sp.Add(
+        *(f.nth(i) * sp.factorial(i) * (q / 2) ** ((i - n) // 2) / sp.factorial((i - n) // 2) for i in degrees)
+    )
 
 
 @lru_cache(maxsize=4096)
@@ -225,17 +243,39 @@ def _two_signs(f: Atom, h: Atom, q1: sp.Expr, q2: sp.Expr, k: sp.Expr) -> Groups
 
 
 def _angle_groups(value: moments.PairMoment, f: Atom, h: Atom, q1: sp.Expr, q2: sp.Expr, k: sp.Expr) -> Groups:
+    """Coefficients of the angle and of odd powers of the root: two hard signs leave none that is negative."""
     t1, t2 = _noise(f, moments.t1), _noise(h, moments.t2)
-    angle, root = value
     args = (k, q1 + f.noise, q2 + h.noise)
-    whole = root / ((moments.q1 + t1) * (moments.q2 + t2) - moments.k**2)
-    # Two hard signs: the moment is finite where S = 0, so S^2 divides the numerator. Noise keeps S from 0.
-    is_hard = f.noise == 0 and h.noise == 0
-    over_root = {Root(*args): whole} if is_hard or whole.denom == 1 else {1 / Root(*args): root}
-    groups: dict[sp.Expr, Any] = {Angle(*args): angle}
-    groups.update(over_root)
-    symbols = {sp.Symbol("t1"): f.noise, sp.Symbol("t2"): h.noise}
-    return {b: 2 / sp.pi * _substituted(c, q1, q2, k).xreplace(symbols) for b, c in groups.items()}
+    square = (moments.q1 + t1) * (moments.q2 + t2) - moments.k**2
+    groups = {Root(*args) ** (2 * i - 1): c for i, c in _powers(value.root, square).items()}
+    groups[Angle(*args)] = _factored(value.angle.numer) / _factored(value.angle.denom)
+    names = sp.symbols("q1 q2 k t1 t2")
+    given = dict(zip(names, (q1, q2, k, f.noise, h.noise), strict=True))
+    return {basis: 2 / sp.pi * c.xreplace(given) for basis, c in groups.items()}
+
+
+def _powers(element: Any, square: Any) -> dict[int, sp.Expr]:
+    """element = sum_i c_i square^i, divided until the terms of a numerator have one sign: little then cancels."""
+    digit, scale = square.numer, square.denom.as_expr()
+    rest, below, i = element.numer, element.denom, 0
+    while not below.rem(digit):
+        below, i = below.exquo(digit), i - 1
+    found: dict[int, sp.Expr] = {}
+    while rest:
+        is_mixed = len({c > 0 for c in rest.coeffs()}) == 2
+        (quotient,), digits = rest.div([digit]) if is_mixed else ((rest.ring.zero,), rest)
+        if digits:
+            found[i] = _factored(digits) * scale**i / _factored(below)
+        rest, i = quotient, i + 1
+    return found
+
+
+def _factored(polynomial: Any) -> sp.Expr:
+    """A polynomial of the field's ring as a product of irreducible factors."""
+    if not polynomial:
+        return sp.S.Zero
+    c, factors = polynomial.factor_list()
+    return sp.Mul(sp.QQ.to_sympy(c), *(factor.as_expr() ** power for factor, power in factors))
 
 
 def _noise(atom: Atom, generator: Any) -> Any:

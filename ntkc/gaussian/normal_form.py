@@ -50,6 +50,11 @@ class Pieces:
         return Pieces(sp.diff(self.plus, X), sp.diff(self.minus, X), tails)
 
     @property
+    def is_polynomial(self) -> bool:
+        """One polynomial of X everywhere."""
+        return self.plus == self.minus and not self.tails and bool(self.plus.is_polynomial(X))
+
+    @property
     def is_continuous(self) -> bool:
         """No jumps."""
         jumps = [(sp.S.Zero, self.plus - self.minus), *((t.edge, t.change) for t in self.tails)]

@@ -111,11 +111,25 @@ def test_is_continuous(text, answer):
     assert pieces(parse(text)).is_continuous is answer
 
 
+@pytest.mark.parametrize("text", ["relu(x - 1)", "abs(x**2 - 1)", "max(x, 1)", "min(max(x, -1), 2)*x", "relu(-x - 2)"])
+def test_tails(text):
+    """f = the piece next to 0, plus every change between 0 and x."""
+    f, found = parse(text), pieces(parse(text))
+    for x in map(sp.Rational, ("-3", "-3/2", "-1/4", "1/4", "3/2", "3")):
+        changes = (t.change for t in found.tails if t.edge * x > 0 and abs(x) > abs(t.edge))
+        total = (found.plus if x > 0 else found.minus) + sp.Add(*changes)
+        assert sp.expand(total).xreplace({X: x}) == f.xreplace({X: x})
+
+
+def test_polynomials_are_known():
+    assert pieces(parse("(x + 1)**3")).is_polynomial
+    assert pieces(parse("abs(x)**2")).is_polynomial
+    assert not any(pieces(parse(t)).is_polynomial for t in ("abs(x)", "exp(x)", "relu(x - 1)"))
+
+
 REFUSED = [
-    ("relu(x - 1)", NoClosedForm, "not at x = 0"),
-    ("abs(x**2 - 1)", NoClosedForm, "not at x = 0"),
-    ("max(x, 1)", NoClosedForm, "not at x = 0"),
-    ("relu(sin(x))", NoClosedForm, "not at x = 0"),
+    ("relu(x**3 - 1)", NoClosedForm, "no quadratic of x"),
+    ("relu(sin(x))", NoClosedForm, "no quadratic of x"),
     ("atan(x)", NoClosedForm, "no closed form is known for its factor"),
     ("sqrt(abs(x))", NoClosedForm, "no closed form"),
     ("exp(x**2/2)", NoInfiniteLimit, "infinite for large variances"),

@@ -4,6 +4,7 @@ A number is the unevaluated sum of two float64 arrays (Dekker 1971). Functions a
 their kinks, mpmath's values at Chebyshev nodes give a polynomial of degree 24 that is within 1e-25 of the function.
 """
 
+import itertools
 from dataclasses import dataclass
 from functools import cache, cached_property
 
@@ -15,7 +16,7 @@ from ntkc.gaussian.normal_form import X
 
 DIGITS = 50
 DEGREE = 24
-NODES = 18
+NODES = 20
 WIDTH = 2.75
 REACH = 11  # beyond 11 standard deviations lie 1e-27 of a Gaussian
 
@@ -92,22 +93,22 @@ LAMBDAS = [{"Heaviside": lambda x, *_: (mp.sign(x) + 1) / 2, "DiracDelta": lambd
 
 
 class Table:
-    """A function of X with kinks or jumps at `kinks`, smooth on the scale of 1 around `centre`."""
+    """A function of X with kinks or jumps at `kinks`, smooth on the scale |x - centre| + scale."""
 
-    def __init__(self, f, kinks=(), centre=0):
-        self.kinks, self.centre = [mp.mpf(sp.N(c, DIGITS)) for c in kinks], mp.mpf(centre)
+    def __init__(self, f, kinks=(), centre=0, scale=1):
+        self.kinks, self.centre, self.scale = [mp.mpf(sp.N(c, DIGITS)) for c in kinks], mp.mpf(centre), mp.mpf(scale)
         self.f = sp.lambdify(X, f, LAMBDAS)
 
     @cached_property
     def features(self):
-        """Where the function is not smooth on the scale of |x|, and the scale on which it is."""
-        return [(self.centre, mp.mpf(1)), *((c, mp.mpf(0)) for c in self.kinks)]
+        """Places, and the scale on which the function is smooth there."""
+        return [(self.centre, self.scale), *((c, mp.mpf(0)) for c in self.kinks)]
 
     def panels(self, reach):
         """Ends of the panels of the table."""
         ends, x = {self.centre, *self.kinks}, mp.mpf(0)
         while x < reach:
-            x += max(mp.mpf(1) / 2, mp.mpf(2) ** mp.floor(mp.log(x + 1, 2)) / 8)
+            x += max(self.scale / 2, mp.mpf(2) ** mp.floor(mp.log(x + self.scale, 2)) / 8)
             ends |= {self.centre + x, self.centre - x}
         return sorted(ends)
 
@@ -117,8 +118,8 @@ class Table:
         nodes, matrix = interpolation()
         with mp.workdps(DIGITS - 5):
             ends = self.panels(reach)
-            centres = doubled([(a + b) / 2 for a, b in zip(ends, ends[1:], strict=False)])
-            scales = [2 / float(b - a) for a, b in zip(ends, ends[1:], strict=False)]
+            centres = doubled([(a + b) / 2 for a, b in itertools.pairwise(ends)])
+            scales = [2 / float(b - a) for a, b in itertools.pairwise(ends)]
             rows = []
             for hi, lo, scale in zip(centres.hi.tolist(), centres.lo.tolist(), scales, strict=True):
                 values = [mp.mpf(self.f(mp.mpf(hi) + mp.mpf(lo) + t / mp.mpf(scale))) for t in nodes]
@@ -149,15 +150,15 @@ def breaks(features, mean, spread, reach):
         step = scale / abs(spread)
         while mp.mpf(0) < step < WIDTH:
             ends |= {z + step, z - step}
-            step *= 2
+            step *= 1.6
     return sorted(e for e in ends if -reach <= e <= reach)
 
 
 def nodes_between(ends):
     """Gauss-Legendre nodes and weights of consecutive panels."""
     x, w = legendre()
-    centre = doubled([(a + b) / 2 for a, b in zip(ends, ends[1:], strict=False)])[:, None]
-    half = doubled([(b - a) / 2 for a, b in zip(ends, ends[1:], strict=False)])[:, None]
+    centre = doubled([(a + b) / 2 for a, b in itertools.pairwise(ends)])[:, None]
+    half = doubled([(b - a) / 2 for a, b in itertools.pairwise(ends)])[:, None]
     z, weight = centre + half * x[None], half * w[None]
     return Double(z.hi.ravel(), z.lo.ravel()), Double(weight.hi.ravel(), weight.lo.ravel())
 

@@ -114,7 +114,7 @@ def _inlined(page: _Page, program: Program, get: str) -> list[_Line]:
             continue
         (reader,) = readers
         current = next(x for x in lines if x.dst == line.dst)
-        merged = replace(reader, expr=sp.expand(reader.expr.xreplace({line.dst: current.expr})))
+        merged = replace(reader, expr=sp.expand_mul(reader.expr.xreplace({line.dst: current.expr}), deep=False))
         lines = [merged if x is reader else x for x in lines if x is not current]
     return lines
 

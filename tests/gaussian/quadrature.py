@@ -18,7 +18,7 @@ DIGITS = 50
 DEGREE = 24
 NODES = 20
 WIDTH = 2.75
-REACH = 11  # beyond 11 standard deviations lie 1e-27 of a Gaussian
+PANELS = 4  # on either side: beyond 11 standard deviations lie 1e-27 of a Gaussian
 
 
 @dataclass(frozen=True)
@@ -141,9 +141,9 @@ class Table:
 BELL = Table(sp.exp(-(X**2) / 2) / sp.sqrt(2 * sp.pi))
 
 
-def breaks(features, mean, spread, reach):
+def breaks(features, mean, spread, panels):
     """Ends of panels of a standard normal z: x = mean + spread z crosses the features, ever more finely near them."""
-    ends = {mp.mpf(i * WIDTH) for i in range(-4, 5)}
+    ends = {mp.mpf(i * WIDTH) for i in range(-panels, panels + 1)}
     for place, scale in features:
         z = (place - mean) / spread
         ends.add(z)
@@ -151,7 +151,7 @@ def breaks(features, mean, spread, reach):
         while mp.mpf(0) < step < WIDTH:
             ends |= {z + step, z - step}
             step *= 1.6
-    return sorted(e for e in ends if -reach <= e <= reach)
+    return sorted(e for e in ends if abs(e) <= panels * WIDTH)
 
 
 def nodes_between(ends):
@@ -168,22 +168,22 @@ def seen(features, slope, spread):
     return [(place / slope, (scale + spread) / abs(slope)) for place, scale in features]
 
 
-def expectation(f, h, q1, q2, k, reach=REACH):
+def expectation(f, h, q1, q2, k, panels=PANELS):
     """E[f(u) h(v)] of tables f and h, (u, v) ~ N(0, [[q1, k], [k, q2]])."""
     with mp.workdps(40):
         q1, q2, k = mp.mpf(q1), mp.mpf(q2), mp.mpf(k)
         s1, slope = mp.sqrt(q1), k / q1
         spread = mp.sqrt(max(q2 - k * slope, mp.mpf(0)))
-        far = 2 ** int(mp.ceil(mp.log(max(s1, mp.sqrt(q2), mp.mpf("0.1")) * reach * mp.mpf("1.5") + 2, 2)))
+        far = 2 ** int(mp.ceil(mp.log(max(s1, mp.sqrt(q2), mp.mpf("0.1")) * panels * WIDTH * mp.mpf("1.5") + 2, 2)))
         features = f.features + (seen(h.features, slope, spread) if k else [])
-        z, weight = nodes_between(breaks(features, mp.mpf(0), s1, reach))
+        z, weight = nodes_between(breaks(features, mp.mpf(0), s1, panels))
         u = z * constant(s1)
         weight = weight * BELL(z, 32) * f(u, far)
         means = u * constant(slope)
         if spread == 0:
             return (weight * h(means, far)).total()
         exact = [mp.mpf(a) + mp.mpf(b) for a, b in zip(means.hi.tolist(), means.lo.tolist(), strict=True)]
-        inner = [nodes_between(breaks(h.features, mean, spread, reach)) for mean in exact]
+        inner = [nodes_between(breaks(h.features, mean, spread, panels)) for mean in exact]
         w, w_weight = (joined(parts) for parts in zip(*inner, strict=True))
         index = np.repeat(np.arange(len(inner)), [len(z.hi) for z, _ in inner])
         values = h(means[index] + w * constant(spread), far)

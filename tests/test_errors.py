@@ -89,7 +89,7 @@ TABLE = {
         ("faninsum1", "raw input", "Dense"),
     ),
     "relu(exp(x) - 2)": (lambda: of_activation("relu(exp(x) - 2)"), NoClosedForm, ("exp(x) - 2",)),
-    "slow series": (lambda: of_activation("tanh(x)*abs(x)"), NoClosedForm, ("tanh(x)*Abs(x)", "series")),
+    "slow series": (lambda: of_activation("tanh(x)*relu(x - 1)"), NoClosedForm, ("tanh(x)*Max(0, x - 1)", "series")),
     "unknown function": (lambda: of_activation("foo(x)"), UnsupportedExpr, ("unknown function 'foo'", "erf", "relu")),
     "unknown name": (lambda: of_activation("y*x"), UnsupportedExpr, ("'y'", "have x")),
     "unknown layer": (lambda: graph("a b", a="Input", b="Dens"), UnknownName, ("'Dens'", "Dense, ")),

@@ -96,7 +96,8 @@ class SmoothCertificate(Certificate):
     needed = TOLERANCES["float64"]
 
     def second_moment(self, q: float) -> float:
-        return float(np.sum(weights(STEP) * on_array(self.f, np.sqrt(q) * nodes(STEP)) ** 2))
+        with np.errstate(over="ignore", invalid="ignore"):  # is_sound refuses what is not finite
+            return float(np.sum(weights(STEP) * on_array(self.f, np.sqrt(q) * nodes(STEP)) ** 2))
 
     def coefficients(self, q: float, step: float = STEP) -> np.ndarray:
         with np.errstate(invalid="ignore"):

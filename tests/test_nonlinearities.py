@@ -205,7 +205,7 @@ def test_invalid_arguments(make):
         (stax.Silu(), jax.nn.silu),
         (stax.Elu(), jax.nn.elu),
     ],
-    ids=repr,
+    ids=["tanh", "sigmoid", "softplus", "silu", "elu"],
 )
 def test_layers_by_name(layer, function):
     x = jnp.asarray([[-100.0, -2.0, 0.0, 0.5, 100.0]])

@@ -120,12 +120,22 @@ def angle_over_pi(delta):
 ''',
         ("arccos_over_pi",),
     ),
-    "root": Helper('''
+    "exp_sinh": Helper('''
+def exp_sinh(a, b):
+    """exp(a) sinh(b): no cancellation near b = 0, and no overflow of one factor."""
+    near = jnp.abs(b) < 1
+    return jnp.where(
+        near,
+        jnp.exp(jnp.where(near, a, 0)) * jnp.sinh(jnp.where(near, b, 0)),
+        (jnp.exp(a + b) - jnp.exp(a - b)) / 2,
+    )
+'''),
+    "root": Helper(
+        '''
 @jax.custom_jvp
 def root(k, q1, q2):
     """sqrt(q1 q2 - k^2), zero where rounding alone decides its sign."""
-    d = q1 * q2 - k * k
-    return jnp.sqrt(jnp.where(d > 4 * jnp.finfo(d.dtype).eps * q1 * q2, d, 0))
+    return jnp.sqrt(exact_minor(k, q1, q2))
 
 
 @root.defjvp
@@ -134,7 +144,9 @@ def _(primals, tangents):
     r = root(k, q1, q2)
     slope = (q2 * dq1 + q1 * dq2) / 2 - k * dk
     return r, jnp.where(r > 0, slope / jnp.where(r > 0, r, 1), 0)
-'''),
+''',
+        ("exact_minor",),
+    ),
     "angle": Helper(
         '''
 @jax.custom_jvp
@@ -379,16 +391,11 @@ def halves(x):
     return high, x - high
 
 
-def product_error(x, y):
-    """x y - fl(x y), exactly."""
-    (x1, x2), (y1, y2) = halves(x), halves(y)
-    return ((x1 * y1 - x * y) + x1 * y2 + x2 * y1) + x2 * y2
-
-
 @jax.custom_jvp
 def exact_minor(k, q1, q2):
-    """q1 q2 - k^2 with the rounding of the products put back; zero where the rounding of k alone decides its sign."""
-    minor = (q1 * q2 - k * k) + (product_error(q1, q2) - product_error(k, k))
+    """q1 q2 - k^2 from exact products of halves; zero where the rounding of k alone decides its sign."""
+    (a1, a2), (b1, b2), (c1, c2) = halves(q1), halves(q2), halves(k)
+    minor = (a1 * b1 - c1 * c1) + ((a1 * b2 - c1 * c2) + (a2 * b1 - c1 * c2)) + (a2 * b2 - c2 * c2)
     return jnp.where(minor > 4 * jnp.finfo(minor.dtype).eps * q1 * q2, minor, 0)
 
 
@@ -426,8 +433,13 @@ def signed_moments(counts, root, angle, variances, k, slopes, rests):
 
 
 def kink_moment(table1, table2, k, q1, q2):
-    """E[kink(table1, u) kink(table2, v)]: the exponentials tilt the Gaussian, then moments with two signs."""
-    (c1, *p), (c2, *r) = (table[k.dtype.name] for table in (table1, table2))
+    """E[kink(table1, u) kink(table2, v)]."""
+    return tilted_moment(table1[k.dtype.name], table2[k.dtype.name], k, q1, q2)
+
+
+def moment_of_signs(first, second, k, q1, q2):
+    """The same of two rows of tables: the exponentials tilt the Gaussian, then moments with two signs."""
+    (c1, *p), (c2, *r) = first, second
     minor = exact_minor(k, q1, q2)
     over1, over2 = q1 + c2 * minor, q2 + c1 * minor
     det = 1 + c1 * q1 + c2 * q2 + c1 * c2 * minor
@@ -438,6 +450,19 @@ def kink_moment(table1, table2, k, q1, q2):
     slopes, rests = (ratio(k, over1), ratio(k, over2)), (ratio(minor, over1), ratio(minor, over2))
     table = signed_moments((len(p), len(r)), root, angle, (tilted1, tilted2), tilted, slopes, rests)
     return 2 / pi / jnp.sqrt(det) * sum(p[n] * r[m] * moment for (n, m), moment in table.items() if p[n] * r[m])
+
+
+tilted_moment = jax.custom_jvp(moment_of_signs, nondiff_argnums=(0, 1))
+
+
+@tilted_moment.defjvp
+def _(first, second, primals, tangents):
+    # Slopes first: pulled back through all moments, a gradient would keep each of them.
+    total = 0
+    for i, tangent in enumerate(tangents):
+        unit = tuple(jnp.ones_like(v) if i == j else jnp.zeros_like(v) for j, v in enumerate(primals))
+        total += jax.jvp(lambda *v: moment_of_signs(first, second, *v), primals, unit)[1] * tangent
+    return tilted_moment(first, second, *primals), total
 ''',
         ("exact_minor", "safe_sqrt", "polynomial", "ratio"),
         ("ARCTAN",),

@@ -1,4 +1,4 @@
-"""Random sums and products of activations of affine arguments: a right number, or an error with the expression in it."""
+"""Random sums and products of activations of affine arguments: right numbers, or an error with the expression in it."""
 
 import functools
 
@@ -20,22 +20,8 @@ TOLERANCE = 1e-8
 REACH, PANELS, NODES = 10, 48, 12
 POINTS = ((0.5, 0.7, 0.3), (1.0, 2.0, -0.6), (0.1, 1.5, 0.8))
 """q1, q2, correlation."""
-HEADS = (
-    "relu",
-    "abs",
-    "sign",
-    "step",
-    "gelu",
-    "erf",
-    "exp",
-    "sin",
-    "cos",
-    "tanh",
-    "sigmoid",
-    "softplus",
-    "silu",
-    "elu",
-)
+KINKED = ("relu", "abs", "sign", "step", "elu")
+HEADS = (*KINKED, "gelu", "erf", "exp", "sin", "cos", "tanh", "sigmoid", "softplus", "silu")
 SCALES = ("1", "-1", "1/2", "3/2", "-0.7", "2")
 SHIFTS = ("0", "0", "0", "1", "-1/2", "0.3")
 

@@ -30,6 +30,8 @@ HEADS: dict[str, str] = {
     "Abs": "jnp.abs",
     "Root": "root",
     "Angle": "angle",
+    "Minor": "exact_minor",
+    "ExpSinh": "exp_sinh",
     "Ratio": "ratio",
     "Gap": "gap_of",
     "AngleOverPi": "angle_over_pi",
@@ -55,6 +57,9 @@ HEADS: dict[str, str] = {
 }
 """Functions with one JAX or emitted counterpart; an expression with any other function is refused."""
 
+
+CUSTOM = ("Root", "Angle", "Minor")
+"""Functions whose emitted counterpart has a derivative of its own."""
 
 WRITABLE = (sp.Symbol, sp.Number, sp.NumberSymbol, sp.Add, sp.Mul, sp.Pow, sp.Max, sp.Min, sp.Function, Str)
 """Kinds of expression that have a text; functions are looked up in HEADS."""
@@ -135,7 +140,9 @@ class _JaxPrinter(StrPrinter):
         if name not in HEADS:
             raise UnsupportedExpr(f"{expr}: the JAX backend does not know {name}; it knows {', '.join(HEADS)}")
         table = [name] if HEADS[name] == "polynomial" else []
-        return f"{HEADS[name]}({', '.join([*table, *(self._print(a) for a in expr.args)])})"
+        # jax.custom_jvp gives whole numbers tangents of no type that arithmetic knows.
+        floats = [repr(float(a)) if name in CUSTOM and a.is_Integer else self._print(a) for a in expr.args]
+        return f"{HEADS[name]}({', '.join([*table, *floats])})"
 
     def _print_Lambda(self, expr: sp.Lambda) -> str:
         return f"lambda {self._print(expr.variables[0])}: {self._print(expr.expr)}"

@@ -394,7 +394,7 @@ def halves(x):
 @jax.custom_jvp
 def exact_minor(k, q1, q2):
     """q1 q2 - k^2 from exact products of halves; zero where the rounding of k alone decides its sign."""
-    (a1, a2), (b1, b2), (c1, c2) = halves(q1), halves(q2), halves(k)
+    (a1, a2), (b1, b2), (c1, c2) = (halves(jnp.asarray(v, jnp.result_type(k, q1, q2, 1.0))) for v in (q1, q2, k))
     minor = (a1 * b1 - c1 * c1) + ((a1 * b2 - c1 * c2) + (a2 * b1 - c1 * c2)) + (a2 * b2 - c2 * c2)
     return jnp.where(minor > 4 * jnp.finfo(minor.dtype).eps * q1 * q2, minor, 0)
 
@@ -455,14 +455,52 @@ def moment_of_signs(first, second, k, q1, q2):
 tilted_moment = jax.custom_jvp(moment_of_signs, nondiff_argnums=(0, 1))
 
 
+def derivative(row):
+    """c, p'_0, p'_1, ... with (p_0 + p_1 x + ...) exp(-c x^2 / 2)  ->  (p'_0 + p'_1 x + ...) exp(-c x^2 / 2)."""
+    c, *p = row
+    padded = [0.0, *p, 0.0, 0.0]
+    return (c, *((n + 1) * padded[n + 2] - c * padded[n] for n in range(len(p) + 1)))
+
+
+def mean_of_kink(row, q):
+    """E[sign(w) (p_0 + p_1 w + ...) exp(-c w^2 / 2)], w ~ N(0, q)."""
+    c, *p = row
+    tilted = q / (1 + c * q)
+    total, moment = 0, safe_sqrt(2 / pi * tilted)
+    for n in range(1, len(p), 2):
+        total += p[n] * moment
+        moment *= (n + 1) * tilted
+    return total / jnp.sqrt(1 + c * q)
+
+
+def density_at_zero(q):
+    """1 / sqrt(2 pi q), and 0 where q is 0."""
+    return jnp.where(q > 0, lax.rsqrt(jnp.where(q > 0, 2 * pi * q, 1)), 0)
+
+
+def slope_in_variance(first, second, k, q1, q2):
+    """d/dq1 E[P(u) R(v)] = E[P''(u) R(v)] / 2, with what the jumps of P and P' at 0 give."""
+    rest, edge = ratio(exact_minor(k, q1, q2), q1), density_at_zero(q1)
+    slope = mean_of_kink(derivative(second), rest) + 2 * second[1] * density_at_zero(rest)
+    at_jumps = first[2] * mean_of_kink(second, rest) - first[1] * ratio(k, q1) * slope
+    return moment_of_signs(derivative(derivative(first)), second, k, q1, q2) / 2 + edge * at_jumps
+
+
+def slope_in_covariance(first, second, k, q1, q2):
+    """d/dk E[P(u) R(v)] = E[P'(u) R'(v)], with what the jumps of P and R at 0 give."""
+    slope1, slope2, minor = derivative(first), derivative(second), exact_minor(k, q1, q2)
+    at_jump1 = first[1] * density_at_zero(q1) * mean_of_kink(slope2, ratio(minor, q1))
+    at_jump2 = second[1] * density_at_zero(q2) * mean_of_kink(slope1, ratio(minor, q2))
+    at_both = first[1] * second[1] * density_at_zero(q1) * density_at_zero(ratio(minor, q1))
+    return moment_of_signs(slope1, slope2, k, q1, q2) + 2 * (at_jump1 + at_jump2 + 2 * at_both)
+
+
 @tilted_moment.defjvp
 def _(first, second, primals, tangents):
-    # Slopes first: pulled back through all moments, a gradient would keep each of them.
-    total = 0
-    for i, tangent in enumerate(tangents):
-        unit = tuple(jnp.ones_like(v) if i == j else jnp.zeros_like(v) for j, v in enumerate(primals))
-        total += jax.jvp(lambda *v: moment_of_signs(first, second, *v), primals, unit)[1] * tangent
-    return tilted_moment(first, second, *primals), total
+    (k, q1, q2), (dk, dq1, dq2) = primals, tangents
+    slope1, slope2 = slope_in_variance(first, second, k, q1, q2), slope_in_variance(second, first, k, q2, q1)
+    change = slope_in_covariance(first, second, k, q1, q2) * dk + slope1 * dq1 + slope2 * dq2
+    return tilted_moment(first, second, k, q1, q2), change
 ''',
         ("exact_minor", "safe_sqrt", "polynomial", "ratio"),
         ("ARCTAN",),

@@ -10,7 +10,7 @@ import sympy as sp
 
 from ntkc.errors import NoClosedForm
 from ntkc.gaussian import edges, moments
-from ntkc.gaussian.functions import Angle, Edge, Orthant, Ridge, Root
+from ntkc.gaussian.functions import Angle, Edge, ExpSinh, Minor, Orthant, Ridge, Root
 from ntkc.gaussian.normal_form import Atom, Pieces, X, pieces
 
 Q1, Q2 = sp.symbols("q1 q2", positive=True)
@@ -95,8 +95,23 @@ def _pair_groups(f: Pieces, h: Pieces, expectation: Callable[[Atom, Atom], Group
                 parts.setdefault(basis, []).append(c1 * c2 * c)
     groups = {basis: _collected(coefficients) for basis, coefficients in parts.items()}
     if any((basis * c).has(sp.I) for basis, c in groups.items()):
-        return _real_groups(groups)
-    return groups
+        groups = _real_groups(groups)
+    return _with_sinh(groups)
+
+
+def _with_sinh(groups: Groups) -> Groups:
+    """c exp(A + B) + d exp(A - B)  ->  (c + d) exp(A) cosh(B) + (c - d) exp(A) sinh(B) where B is odd in k."""
+    found = dict(groups)
+    for basis in groups:
+        mirror = basis.xreplace({K12: -K12})
+        if not isinstance(basis, sp.exp) or basis == mirror or not {basis, mirror} <= found.keys():
+            continue
+        c, d = found.pop(basis), found.pop(mirror)
+        high, low = basis.args[0], mirror.args[0]
+        half, odd = (sp.expand((high + s * low) / 2) for s in (1, -1))
+        found[basis + mirror] = sp.expand((c + d) / 2)
+        found[ExpSinh(half, odd)] = sp.expand(c - d)
+    return {basis: c for basis, c in found.items() if c != 0}
 
 
 def _collected(coefficients: list[sp.Expr]) -> sp.Expr:
@@ -104,7 +119,7 @@ def _collected(coefficients: list[sp.Expr]) -> sp.Expr:
     total = sp.Add(*coefficients)
     if not any(sp.denom(c).free_symbols for c in coefficients):
         return sp.expand(total)
-    if len(coefficients) == 1:
+    if len(coefficients) == 1 or total.has(Minor):
         return total
     return sp.cancel(total) if sp.denom(sp.together(total)).free_symbols else sp.expand(total)
 
@@ -114,7 +129,16 @@ def _total(groups: Groups) -> sp.Expr:
 
 
 def _real_groups(groups: Groups) -> Groups:
-    expanded = sp.expand(_total(groups), power_exp=False, power_base=False)
+    total = _total(groups)
+    # Denominators stay whole: expanded with the rest they make thousands of terms.
+    below = {p.base for p in total.atoms(sp.Pow) if p.exp.is_negative and p.base.is_Add}
+    names = {base: sp.Dummy(real=True) for base in sorted(below, key=sp.default_sort_key)}
+    bases = {name: base for base, name in names.items()}
+    real_groups = _real_groups_of(sp.expand(total.xreplace(names), power_exp=False, power_base=False))
+    return {basis.xreplace(bases): c.xreplace(bases) for basis, c in real_groups.items()}
+
+
+def _real_groups_of(expanded: sp.Expr) -> Groups:
     real = sp.Add(*(_real_part(t) for t in sp.Add.make_args(expanded)))
     basis = sorted(real.atoms(Root, Angle, sp.exp), key=sp.default_sort_key)
     flat = sp.expand(real, power_exp=False, power_base=False)
@@ -211,8 +235,8 @@ def _tilt(a1: sp.Expr, a2: sp.Expr) -> tuple[sp.Expr, sp.Expr, sp.Expr, sp.Expr]
     """exp(a1 u^2 + a2 v^2) N(0, C) = det^(-1/2) N(0, (C^-1 - 2 diag(a))^-1)."""
     if a1 == 0 and a2 == 0:
         return sp.S.One, Q1, Q2, K12
-    minor = Q1 * Q2 - K12**2
-    det = sp.expand((1 - 2 * a1 * Q1) * (1 - 2 * a2 * Q2) - 4 * a1 * a2 * K12**2)
+    minor = Minor(K12, Q1, Q2)
+    det = 1 - 2 * a1 * Q1 - 2 * a2 * Q2 + 4 * a1 * a2 * minor
     return 1 / sp.sqrt(det), (Q1 - 2 * a2 * minor) / det, (Q2 - 2 * a1 * minor) / det, K12 / det
 
 

@@ -36,6 +36,61 @@ class Root(sp.Function):
         return text if exp is None else rf"\left({text}\right)^{{{exp}}}"
 
 
+class Minor(sp.Function):
+    """Minor(k, q1, q2) = q1 q2 - k^2, emitted without cancellation."""
+
+    nargs = 3
+
+    @classmethod
+    def eval(cls, k: sp.Expr, q1: sp.Expr, q2: sp.Expr) -> sp.Expr | None:
+        if k.is_zero or (k == q1 and k == q2):
+            return q1 * q2 - k**2
+        return cls(-k, q1, q2) if k.could_extract_minus_sign() else None
+
+    def explicit(self) -> sp.Expr:
+        """The same in elementary functions."""
+        k, q1, q2 = self.args
+        return q1 * q2 - k**2  # type: ignore[operator]
+
+    def _eval_evalf(self, prec: int) -> sp.Expr:
+        return self.explicit()._eval_evalf(prec)
+
+    def fdiff(self, argindex: int = 1) -> sp.Expr:
+        k, q1, q2 = self.args
+        return (-2 * k, q2, q1)[argindex - 1]  # type: ignore[operator]
+
+    def _latex(self, printer: Any, exp: str | None = None) -> str:
+        text = rf"\left({printer._print(self.explicit())}\right)"
+        return text if exp is None else rf"{text}^{{{exp}}}"
+
+
+class ExpSinh(sp.Function):
+    """ExpSinh(a, b) = exp(a) sinh(b), emitted without cancellation near b = 0 and without overflow."""
+
+    nargs = 2
+
+    @classmethod
+    def eval(cls, a: sp.Expr, b: sp.Expr) -> sp.Expr | None:
+        if b.is_zero:
+            return sp.S.Zero
+        return -cls(a, -b) if b.could_extract_minus_sign() else None
+
+    def explicit(self) -> sp.Expr:
+        """The same in elementary functions."""
+        return sp.exp(self.args[0]) * sp.sinh(self.args[1])
+
+    def _eval_evalf(self, prec: int) -> sp.Expr:
+        return self.explicit()._eval_evalf(prec)
+
+    def fdiff(self, argindex: int = 1) -> sp.Expr:
+        a, b = self.args
+        return self if argindex == 1 else (sp.exp(a + b) + sp.exp(a - b)) / 2  # type: ignore[operator]
+
+    def _latex(self, printer: Any, exp: str | None = None) -> str:
+        text = printer._print(self.explicit())
+        return text if exp is None else rf"\left({text}\right)^{{{exp}}}"
+
+
 class Angle(sp.Function):
     """Angle(k, Q1, Q2) = arcsin(k / sqrt(Q1 Q2)), between -pi/2 and pi/2."""
 
@@ -168,4 +223,4 @@ class Ridge(_Signs):
 
 def explicit(expr: sp.Expr) -> sp.Expr:
     """`expr` without opaque functions: what a reader or sympy itself can evaluate."""
-    return expr.replace(lambda e: isinstance(e, (Root, Angle, Ratio, Gap)), lambda e: e.explicit())
+    return expr.replace(lambda e: isinstance(e, (Root, Angle, Ratio, Gap, Minor, ExpSinh)), lambda e: e.explicit())

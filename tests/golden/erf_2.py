@@ -76,8 +76,7 @@ def safe_sqrt(x):
 @jax.custom_jvp
 def root(k, q1, q2):
     """sqrt(q1 q2 - k^2), zero where rounding alone decides its sign."""
-    d = q1 * q2 - k * k
-    return jnp.sqrt(jnp.where(d > 4 * jnp.finfo(d.dtype).eps * q1 * q2, d, 0))
+    return jnp.sqrt(exact_minor(k, q1, q2))
 
 
 @root.defjvp
@@ -103,6 +102,27 @@ def _(primals, tangents):
     inverse = jnp.where(r > 0, 1 / jnp.where(r > 0, r, 1), 0)
     relative = dq1 / jnp.where(q1 > 0, q1, 1) + dq2 / jnp.where(q2 > 0, q2, 1)
     return angle(k, q1, q2), inverse * (dk - k / 2 * relative)
+
+
+def halves(x):
+    """x as the sum of two numbers of half the digits (Dekker 1971)."""
+    big = x * (2.0 ** (12 if x.dtype == jnp.float32 else 27) + 1)
+    high = big - (big - x)
+    return high, x - high
+
+
+@jax.custom_jvp
+def exact_minor(k, q1, q2):
+    """q1 q2 - k^2 from exact products of halves; zero where the rounding of k alone decides its sign."""
+    (a1, a2), (b1, b2), (c1, c2) = (halves(jnp.asarray(v, jnp.result_type(k, q1, q2, 1.0))) for v in (q1, q2, k))
+    minor = (a1 * b1 - c1 * c1) + ((a1 * b2 - c1 * c2) + (a2 * b1 - c1 * c2)) + (a2 * b2 - c2 * c2)
+    return jnp.where(minor > 4 * jnp.finfo(minor.dtype).eps * q1 * q2, minor, 0)
+
+
+@exact_minor.defjvp
+def _(primals, tangents):
+    (k, q1, q2), (dk, dq1, dq2) = primals, tangents
+    return exact_minor(k, q1, q2), q2 * dq1 + q1 * dq2 - 2 * k * dk
 
 
 def gram_determinant(eta, d, q1, q2):

@@ -10,7 +10,7 @@ import sympy as sp
 
 from ntkc.errors import NoClosedForm
 from ntkc.gaussian import edges, moments
-from ntkc.gaussian.functions import Angle, Edge, ExpSinh, Minor, Orthant, Ridge, Root
+from ntkc.gaussian.functions import Angle, Edge, ExpSinh, Minor, Orthant, Ratio, Ridge, Root
 from ntkc.gaussian.normal_form import Atom, Pieces, X, pieces
 
 Q1, Q2 = sp.symbols("q1 q2", positive=True)
@@ -79,7 +79,7 @@ def _pair_of_derivatives(f: Pieces, h: Pieces) -> sp.Expr:
         return sp.diff(_pair(f, h), K12)
     has_erf = any(atom.noise not in (None, 0) for atom in atoms)
     jumps = any(atom.noise == 0 and atom.n == 0 for atom in atoms)
-    if has_erf and not is_tilted and not jumps:
+    if has_erf and not is_tilted and not jumps and all(atom.b == 0 for atom in atoms):
         return _total(_pair_groups(f, h, _slope_of_expectation))
     return _pair(f.derivative(), h.derivative())
 
@@ -257,7 +257,18 @@ def _shifted_moment(f: Atom, h: Atom, q1: sp.Expr, q2: sp.Expr, k: sp.Expr) -> G
 def _one_sign(f: Atom, h: Atom, q1: sp.Expr, q2: sp.Expr, k: sp.Expr) -> Groups:
     t = _noise(f, moments.t1)
     value = _substituted(moments.one_sign_moment(f.n, h.n, moments.PLAIN, t), q1, q2, k)
-    return {sp.S.One: value * sp.sqrt(2 / sp.pi) / sp.sqrt(q1 + f.noise)}
+    whole = value * sp.sqrt(2 / sp.pi) / sp.sqrt(q1 + f.noise)
+    return {sp.S.One: _guarded(sp.expand(whole), q1) if f.noise == 0 and q1.is_Symbol else whole}
+
+
+def _guarded(expr: sp.Expr, q: sp.Expr) -> sp.Expr:
+    """k / sqrt(q) is 0 where q is 0, and k with it."""
+
+    def over(power: sp.Expr) -> sp.Expr:
+        whole = power.is_Integer
+        return Ratio(sp.S.One, q if whole else sp.sqrt(q)) ** (-power if whole else -2 * power)
+
+    return expr.replace(lambda e: e.is_Pow and e.base == q and e.exp.is_negative, lambda e: over(e.exp))
 
 
 def _two_signs(f: Atom, h: Atom, q1: sp.Expr, q2: sp.Expr, k: sp.Expr) -> Groups:
@@ -271,10 +282,16 @@ def _angle_groups(value: moments.PairMoment, f: Atom, h: Atom, q1: sp.Expr, q2: 
     t1, t2 = _noise(f, moments.t1), _noise(h, moments.t2)
     args = (k, q1 + f.noise, q2 + h.noise)
     square = (moments.q1 + t1) * (moments.q2 + t2) - moments.k**2
-    groups = {Root(*args) ** (2 * i - 1): c for i, c in _powers(value.root, square).items()}
+    # Where one sign is hard, S is 0 for a variance of 0, and k with it.
+    over = Ratio(sp.S.One, Root(*args)) if 0 in (f.noise, h.noise) else 1 / Root(*args)
+    powers = _powers(value.root, square)
+    groups = {Root(*args) ** (2 * i - 1) if i > 0 else over ** (1 - 2 * i): c for i, c in powers.items()}
     groups[Angle(*args)] = _factored(value.angle.numer) / _factored(value.angle.denom)
     names = sp.symbols("q1 q2 k t1 t2")
     given = dict(zip(names, (q1, q2, k, f.noise, h.noise), strict=True))
+    for noise, name in ((f.noise, names[0]), (h.noise, names[1])):
+        if noise == 0:
+            groups = {basis: _guarded(c, name) for basis, c in groups.items()}
     return {basis: 2 / sp.pi * c.xreplace(given) for basis, c in groups.items()}
 
 

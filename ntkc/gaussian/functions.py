@@ -135,6 +135,10 @@ class Ratio(sp.Function):
     def _eval_evalf(self, prec: int) -> sp.Expr:
         return self.explicit()._eval_evalf(prec)
 
+    def fdiff(self, argindex: int = 1) -> sp.Expr:
+        a, b = self.args
+        return Ratio(sp.S.One, b) if argindex == 1 else -a * Ratio(sp.S.One, b) ** 2  # type: ignore[operator]
+
 
 class Gap(sp.Function):
     """Gap(k, scale) = 1 - k / scale, between 0 and 2, from a covariance: rounding of k is all it knows near 0."""

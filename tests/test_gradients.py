@@ -157,7 +157,7 @@ def test_gradient_of_hyper_parameters(name, x64):
 
 
 @pytest.mark.parametrize(
-    "name", marked(["relu", "relu without bias", "relu collapsed", "erf", "sin", "cubic"], ("relu", "erf"))
+    "name", marked(["relu", "relu without bias", "relu collapsed", "erf", "sin", "cubic"], ("relu",))
 )
 def test_second_derivative(name, x64):
     x1, x2, weights = data()

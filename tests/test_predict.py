@@ -301,7 +301,7 @@ def test_ridge_silences_the_warning():
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(result))
 
 
-@pytest.mark.parametrize("is_train", [False, True])
+@pytest.mark.parametrize("is_train", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_jit(is_train):
     x, y, x_test = draw()
     x_test = None if is_train else x_test

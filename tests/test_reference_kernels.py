@@ -83,16 +83,14 @@ def both_sides(name):
     yield x1, x1, alone, (stored["nngp_self"], stored["ntk_self"]), [scales(a, a) for a in own]
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_peer_values(name):
+def check_peer_values(name):
     for x1, x2, ours, theirs, scale in both_sides(name):
         tolerance = np.where(collinear(x1, x2), PEER_COLLINEAR, PEER_TOLERANCE)
         for get, expected, size in zip(("nngp", "ntk"), theirs, scale, strict=True):
             assert np.all(np.abs(getattr(ours, get) - expected) <= tolerance * size), get
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_variances(name):
+def check_variances(name):
     case = NAMES.index(name)
     pair, alone = evaluated(name)
     for ours, key in ((pair.cov1, "cov1"), (pair.cov2, "cov2"), (alone.cov1, "cov1")):
@@ -101,8 +99,7 @@ def test_variances(name):
     np.testing.assert_allclose(np.diag(alone.nngp), alone.cov1, rtol=1e-12)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_collinear_rows(name):
+def check_collinear_rows(name):
     spec = json.loads(str(REFERENCE["spec"][NAMES.index(name)]))
     for x1, x2, ours, _, scale in both_sides(name):
         for i, j in np.argwhere(collinear(x1, x2)):
@@ -114,6 +111,13 @@ def test_collinear_rows(name):
 def layer_names(spec):
     inner = [name for part in spec[1:] if isinstance(part, list) for name in layer_names(part)]
     return [spec[0], *inner]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_network(name):
+    check_peer_values(name)
+    check_variances(name)
+    check_collinear_rows(name)
 
 
 def test_no_layer_of_the_reference_is_left_out():

@@ -68,6 +68,7 @@ def test_refused(fn, words):
         expression_of(fn)
 
 
+@pytest.mark.slow
 def test_elementwise_numerical_is_the_function(pair, x64):
     def net(layer):
         return stax.serial(stax.Dense(7, 1.5, 0.1), layer, stax.Dense(1))[2](*pair, "ntk")

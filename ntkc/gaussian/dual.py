@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
 import sympy as sp
 
-from ntkc.errors import NoClosedForm
+from ntkc.errors import NoClosedForm, NoInfiniteLimit
 from ntkc.gaussian import edges, moments
 from ntkc.gaussian.functions import Angle, Edge, ExpSinh, Minor, Orthant, Ratio, Ridge, Root
 from ntkc.gaussian.normal_form import Atom, Pieces, X, pieces
@@ -30,13 +31,26 @@ def dual(f: sp.Expr, h: sp.Expr | None = None) -> sp.Expr:
         NoClosedForm: no closed form is known; the message holds the expression.
         NoInfiniteLimit: the expectation is infinite.
     """
-    return _pair(pieces(f), pieces(f if h is None else h))
+    with _named(f, h):
+        return _pair(pieces(f), pieces(f if h is None else h))
 
 
 def dual_of_derivatives(f: sp.Expr, h: sp.Expr | None = None) -> sp.Expr:
     """E[f'(u) h'(v)], derivatives almost everywhere: dV/dk by Price's theorem wherever f and h do not jump."""
-    first, second = pieces(f), pieces(f if h is None else h)
-    return _pair_of_derivatives(first, second)
+    with _named(f, h):
+        return _pair_of_derivatives(pieces(f), pieces(f if h is None else h))
+
+
+@contextmanager
+def _named(f: sp.Expr, h: sp.Expr | None) -> Iterator[None]:
+    """An error from deep inside tells which function was asked for."""
+    try:
+        yield
+    except (NoClosedForm, NoInfiniteLimit) as error:
+        asked = [str(e) for e in (f, h) if e is not None and str(e) not in str(error)]
+        if not asked:
+            raise
+        raise type(error)(f"{', '.join(dict.fromkeys(asked))}: {error}") from None
 
 
 def evaluate(expr: sp.Expr, q1: sp.Expr, q2: sp.Expr, k: sp.Expr) -> sp.Expr:
@@ -164,7 +178,7 @@ def _split(expr: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
 def _expectation(f: Atom, h: Atom) -> Groups:
     """E[f(u) h(v)] of two atoms: tilt the Gaussian by the exponentials, then take moments."""
     if (f.noise is not None or h.noise is not None) and (f.b != 0 or h.b != 0):
-        raise NoClosedForm(f"exp({f.b + h.b} x) times a kink or erf ({f}, {h}): no closed form is known")
+        raise NoClosedForm(f"exp({f.b if f.b != 0 else h.b} x) times a kink or erf has no closed form that is known")
     if f.edge != 0 or h.edge != 0:
         return _edged(f, h, is_slope=False)
     factor, q1, q2, k = _tilt(f.a, h.a)
@@ -193,7 +207,7 @@ def _slope_of_expectation(f: Atom, h: Atom) -> Groups:
 def _edged(f: Atom, h: Atom, is_slope: bool) -> Groups:
     """E[f(u) h(v)], or its derivative in k, of two atoms of which one at least has its edge away from 0."""
     if any(atom.a != 0 or atom.b != 0 for atom in (f, h)):
-        raise NoClosedForm(f"an exponential times a kink or erf away from 0 ({f}, {h}): no closed form is known")
+        raise NoClosedForm("an exponential times a kink or erf away from 0 has no closed form that is known")
     if f.noise is None:
         return {basis.xreplace(_SWAP): c.xreplace(_SWAP) for basis, c in _edged(h, f, is_slope).items()}
     args = K12, Q1 + f.noise, Q2 + (h.noise or 0), -f.edge, -h.edge

@@ -106,7 +106,8 @@ class Table:
 
     def panels(self, reach):
         """Ends of the panels of the table."""
-        ends, x = {self.centre, *self.kinks}, mp.mpf(0)
+        fine = {s * mp.mpf(2) ** -i for i in range(2, 24) for s in (1, -1)}  # relative precision of x^5 near 0
+        ends, x = {self.centre, *self.kinks, *fine}, mp.mpf(0)
         while x < reach:
             x += max(self.scale / 2, mp.mpf(2) ** mp.floor(mp.log(x + self.scale, 2)) / 8)
             ends |= {self.centre + x, self.centre - x}

@@ -1,6 +1,7 @@
 """Closed forms  =  two-dimensional quadrature to 1e-20 in 30 digits, each derived from its expression."""
 
 import random
+from math import log10
 from typing import NamedTuple
 
 import mpmath as mp
@@ -23,6 +24,7 @@ class Case(NamedTuple):
     kinks: tuple[float, ...] = ()
     scale: str = "1"
     largest: str = "1e6"
+    smallest: str = "1e-12"
     panels: int = 4
 
 
@@ -64,7 +66,7 @@ CASES = {
     "relu + gelu": Case("relu(x) + gelu(x)", (0,)),
     "x relu": Case("(1 + x)*relu(x) - x", (0,)),
     "cut gaussian": Case("exp(-x**2/2)*relu(x)", (0,), "0.5"),
-    "shifted relu": Case("relu(x - 1)", (1,)),
+    "shifted relu": Case("relu(x - 1)", (1,), smallest="0.05"),
     "hard tanh": Case("min(max(x, -1), 1)", (-1, 1)),
     "relu6": Case("min(max(x, 0), 6)", (0, 6)),
     "affine": Case("2*relu(3*x/2 + 1) - abs(1 - x)/3", (-2 / 3, 1)),
@@ -80,20 +82,26 @@ def random_points(case, count):
     """q1 and q2 log-uniform, rho uniform."""
     draw = random.Random(case.text)
     high = min(float(case.largest), 100.0)
+    low = max(-4.0, log10(float(case.smallest) / high))
     for _ in range(count):
-        q1, q2 = (sp.Rational(str(round(high * 10 ** draw.uniform(-4, 0), 9))) for _ in range(2))
+        q1, q2 = (sp.Rational(str(round(high * 10 ** draw.uniform(low, 0), 9))) for _ in range(2))
         yield q1, q2, sp.Rational(str(round(draw.uniform(-1, 1) * float(sp.sqrt(q1 * q2)), 9)))
 
 
 def edge_points(case):
     """rho -> +-1, equal and opposite, independent, tiny, large and very unequal."""
-    one, top, tiny = sp.Rational("0.7"), sp.Rational(case.largest), sp.Rational("1e-12")
+    one, top, tiny = sp.Rational("0.7"), sp.Rational(case.largest), sp.Rational(case.smallest)
     for rho in ("1e-2", "1e-4", "1e-6", "1e-12"):
         yield one, one, one * (1 - sp.Rational(rho))
         yield one, 4 * one, -2 * one * (1 - sp.Rational(rho))
     yield from ((one, one, one), (one, one, -one), (4 * one, one, 2 * one), (one, 4 * one, -2 * one))
-    yield from ((one, one, sp.S.Zero), (tiny, tiny, tiny / 2), (tiny, one, one / 10**7), (one, tiny, -one / 10**7))
-    yield from ((top, top, top * (1 - tiny)), (top, top / 2, -top / 2), (top, tiny, tiny), (tiny, top, -tiny))
+    yield from ((one, one, sp.S.Zero), (tiny, tiny, tiny / 2), (tiny, one, tiny / 10), (one, tiny, -tiny / 10))
+    yield from (
+        (top, top, top * (1 - sp.Rational("1e-12"))),
+        (top, top / 2, -top / 2),
+        (top, tiny, tiny),
+        (tiny, top, -tiny),
+    )
 
 
 def value(expr, q1, q2, k):

@@ -62,7 +62,7 @@ class Choice(NamedTuple):
     terms: int
 
 
-CHOICES = {"float32": Choice((4, 6, 8, 10), 2.5, 128), "float64": Choice((8, 10, 12), 50.0, 480)}
+CHOICES = {"float32": Choice((4, 6, 8, 10), 2.5, 128), "float64": Choice((8, 10, 12, 14, 16), 50.0, 480)}
 JUDGED = 3.0
 
 SMOOTH = 4

@@ -297,23 +297,18 @@ def test_a_kink_and_a_smooth_function_share_a_node(x64):
     np.testing.assert_allclose(program(x, get="nngp")[0, 1], exact, rtol=1e-9)
 
 
-@pytest.mark.parametrize(
-    ("dtype", "get"),
-    [("float64", "nngp"), *(pytest.param(d, "ntk", marks=pytest.mark.slow) for d in ("float32", "float64"))],
-)
-def test_kinks_gradients_are_finite_and_right(pair, dtype, get, x64):
-    """At duplicates, opposites and zero too; differences are taken where nothing is near another."""
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_kinks_gradients_are_finite_and_right(pair, dtype, x64):
     program = ntkc.compile(stax.serial(stax.Dense(9), stax.Activation(KINKED["selu"]), stax.Dense(1)))
     x = jnp.asarray(np.vstack([pair[0], pair[0][:1], -pair[0][1:2], np.zeros(6)]), dtype)
-    total = jax.jit(lambda x, y: jnp.sum(program(x, y, get) ** 2))
-    gradient = jax.grad(lambda x: total(x, x[:3]))(x)
+    total = jax.jit(lambda x: jnp.sum(program(x, x[:3], "nngp") ** 2))
+    gradient = jax.grad(total)(x)
     assert np.isfinite(gradient).all()
+    assert np.isfinite(jax.grad(lambda x: jnp.sum(program(x, x[:3], "ntk")))(x)).all()
     if dtype == "float64":
-        apart, step = jnp.asarray(pair[1][:2]), np.zeros((2, 6))
+        step = np.zeros(x.shape)
         step[1, 2] = 1e-5
-        slope_there = jax.grad(total)(apart, x[:3])[1, 2]
-        ends = total(apart + step, x[:3]) - total(apart - step, x[:3])
-        np.testing.assert_allclose(slope_there, ends / 2e-5, rtol=1e-7)
+        np.testing.assert_allclose(gradient[1, 2], (total(x + step) - total(x - step)) / 2e-5, rtol=1e-7)
 
 
 def test_pieces_are_not_evaluated_on_the_other_side():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
@@ -42,7 +42,7 @@ def dual_of_derivatives(f: sp.Expr, h: sp.Expr | None = None) -> sp.Expr:
 
 
 @contextmanager
-def _named(f: sp.Expr, h: sp.Expr | None) -> Iterator[None]:
+def _named(f: sp.Expr, h: sp.Expr | None) -> Generator[None, None, None]:
     """An error from deep inside tells which function was asked for."""
     try:
         yield

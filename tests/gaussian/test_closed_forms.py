@@ -41,7 +41,7 @@ CASES = {
     "x gaussian": Case("x*exp(-x**2)", scale="0.5"),
     "gabor": Case("exp(-x**2)*sin(x)", scale="0.5"),
     "gaussian exp": Case("x**2*exp(-x**2 + x/2)", scale="0.5"),
-    "x sin": Case("x*sin(x)", largest="9"),
+    "x sin": Case("x*sin(x)", largest="4"),
     "swell": Case("x*exp(x/3)", largest="1", panels=5),
     "erf": Case("erf(x)"),
     "probit": Case("(1 + erf(x/sqrt(2)))/2"),
@@ -105,7 +105,9 @@ def edge_points(case):
 
 
 def value(expr, q1, q2, k):
-    return mp.mpf(str(sp.N(expr.xreplace({Q1: q1, Q2: q2, K12: k}), DIGITS)))
+    number = sp.N(expr.xreplace({Q1: q1, Q2: q2, K12: k}), DIGITS)
+    # At rho = 1 the argument of an arc sine may round to 1 + 1e-40.
+    return mp.mpf(str(sp.re(number)))
 
 
 def miss(expr, tables, case, place):

@@ -96,7 +96,9 @@ class Table:
     """A function of X with kinks or jumps at `kinks`, smooth on the scale |x - centre| + scale."""
 
     def __init__(self, f, kinks=(), centre=0, scale=1):
-        self.kinks, self.centre, self.scale = [mp.mpf(sp.N(c, DIGITS)) for c in kinks], mp.mpf(centre), mp.mpf(scale)
+        with mp.workdps(DIGITS):
+            self.kinks = [mp.mpf(sp.N(c, DIGITS)) for c in kinks]
+            self.centre, self.scale = mp.mpf(centre), mp.mpf(scale)
         self.f = sp.lambdify(X, f, LAMBDAS)
 
     @cached_property

@@ -40,6 +40,8 @@ HEADS: dict[str, str] = {
     "Orthant": "orthant",
     "Edge": "edge",
     "Ridge": "ridge",
+    "Tail": "tail",
+    "Density": "density",
     "Softplus": "jax.nn.softplus",
     "Sigmoid": "jax.nn.sigmoid",
     "Moment": "gaussian_mean",

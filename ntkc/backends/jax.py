@@ -28,8 +28,8 @@ _PAIRS = (
 )
 ARC_COSINES = {function: pair for pair in _PAIRS for function in pair[:2]}
 """The two functions of one gap that a single call gives, and the name of that call."""
-SIGNS = ("orthant", "edge1", "edge2", "ridge")
-"""What one call gives for two Gaussians with means."""
+STEPS = ("orthant", "edge1", "edge2", "ridge")
+"""What one call gives for steps of two Gaussians."""
 SHARED: dict[type[sp.Function], str] = {Root: "root", Angle: "angle"}
 """Functions that are computed once where several statements of a layer read them, and the name of the result."""
 
@@ -202,8 +202,16 @@ def _pair_text(program: Program, sampled: _Sampled) -> str:
 
 
 def _shared(statements: Iterable[Let]) -> Counter[sp.Expr]:
-    """How often each root and angle of a covariance is read."""
-    return Counter(e for let in statements for e in sp.preorder_traversal(let.expr) if isinstance(e, tuple(SHARED)))
+    """How often each root and angle of a covariance is read, and how often a power of one over a root."""
+    parts = [e for let in statements for e in sp.preorder_traversal(let.expr)]
+    return Counter(
+        [*(e for e in parts if isinstance(e, tuple(SHARED))), *(1 / e.base for e in parts if _is_over_root(e))]
+    )
+
+
+def _is_over_root(expr: sp.Basic) -> bool:
+    """Root(...) to the power of -1, -2, ..."""
+    return isinstance(expr, sp.Pow) and isinstance(expr.base, Root) and bool(expr.exp.is_Integer) and expr.exp < 0
 
 
 def _pair_let(let: Let, made: dict[sp.Expr, str], shared: Counter[sp.Expr]) -> Iterator[str]:
@@ -214,39 +222,46 @@ def _pair_let(let: Let, made: dict[sp.Expr, str], shared: Counter[sp.Expr]) -> I
         if gap(argument) not in made:
             made[gap(argument)], made[slope(argument)] = f"gap_{let.dst.u}", f"slope_{let.dst.u}"
             yield f"gap_{let.dst.u}, slope_{let.dst.u} = {name}({jax_text(argument)})"
-    for arguments in _signs(let.expr):
+    for arguments in _steps(let.expr):
         calls = Orthant(*arguments), *_edges(*arguments), Ridge(*arguments)
         if calls[0] not in made:
-            names = [_unused(f"{name}_{let.dst.u}", made.values()) for name in SIGNS]
-            made.update(_named(call, name) for call, name in zip(calls, names, strict=True))
-            yield f"{', '.join(names)} = signs({', '.join(map(jax_text, arguments))})"
+            names = [_unused(f"{name}_{let.dst.u}", made.values()) for name in STEPS]
+            made.update(zip(calls, names, strict=True))
+            yield f"{', '.join(names)} = steps({', '.join(map(jax_text, arguments))})"
     for call in sorted(let.expr.atoms(*SHARED), key=str):
         if shared[call] > 1 and call not in made:
             name = _unused(f"{SHARED[type(call)]}_{let.dst.u}", made.values())
             yield f"{name} = {jax_text(call)}"
             made[call] = name
-    yield f"{let.dst.name} = {jax_text(let.expr, made)}"
+    for over in sorted({1 / e.base for e in let.expr.atoms(sp.Pow) if _is_over_root(e)}, key=str):
+        if shared[over] > 1 and over not in made:
+            name = _unused(f"over_{made[over.base]}", made.values())
+            yield f"{name} = 1/{made[over.base]}"
+            made[over] = name
+    yield f"{let.dst.name} = {jax_text(_with_overs(let.expr, made), made)}"
 
 
-def _signs(expr: sp.Expr) -> list[tuple[sp.Expr, ...]]:
+def _with_overs(expr: sp.Expr, made: Mapping[sp.Expr, str]) -> sp.Expr:
+    """K / Root^3  ->  K over^3."""
+
+    def over(power: sp.Pow) -> sp.Expr:
+        return sp.Symbol(made[1 / power.base], real=True) ** -power.exp
+
+    return expr.replace(lambda e: _is_over_root(e) and 1 / e.base in made, over)
+
+
+def _steps(expr: sp.Expr) -> list[tuple[sp.Expr, ...]]:
     """The arguments of Orthant and Ridge, and of an Edge that those do not bring with them."""
     found = dict.fromkeys(a.args for a in sorted(expr.atoms(Orthant, Ridge), key=str))
-    covered = {atom for arguments in found for edge in _edges(*arguments) for atom in edge.atoms(Edge)}
-    for edge in sorted(expr.atoms(Edge) - covered, key=str):
-        if edge not in covered:
+    for edge in sorted(expr.atoms(Edge), key=str):
+        if not any(edge in _edges(*arguments) for arguments in found):
             found[edge.args] = None
-            covered |= {atom for other in _edges(*edge.args) for atom in other.atoms(Edge)}
     return list(found)
 
 
-def _edges(k: sp.Expr, q1: sp.Expr, q2: sp.Expr, m1: sp.Expr, m2: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
-    """E[sign'(u) sign(v)] and E[sign(u) sign'(v)], each an Edge or minus one."""
-    return Edge(k, q1, q2, m1, m2), Edge(k, q2, q1, m2, m1)
-
-
-def _named(call: sp.Expr, name: str) -> tuple[sp.Expr, str]:
-    """call = name, or for a negative call, -call = -name."""
-    return (-call, f"-{name}") if call.could_extract_minus_sign() else (call, name)
+def _edges(k: sp.Expr, q1: sp.Expr, q2: sp.Expr, c1: sp.Expr, c2: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
+    """A delta function for the first step, and for the second."""
+    return Edge(k, q1, q2, c1, c2), Edge(k, q2, q1, c2, c1)
 
 
 def _unused(name: str, taken: Iterable[str]) -> str:

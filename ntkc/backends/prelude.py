@@ -505,36 +505,56 @@ def _(first, second, primals, tangents):
         ("exact_minor", "safe_sqrt", "polynomial", "ratio"),
         ("ARCTAN",),
     ),
-    "edge": Helper(
+    "safe": Helper(
         '''
 def safe(q):
     """A variance that may be divided by."""
     return jnp.maximum(q, jnp.asarray(1e-12 if q.dtype == jnp.float32 else 1e-30, q.dtype))
-
-
+'''
+    ),
+    "tail": Helper(
+        '''
+def tail(q, c):
+    """2 P(u > c), u ~ N(0, q)."""
+    return lax.erfc(c * lax.rsqrt(2 * safe(q)))
+''',
+        ("safe",),
+    ),
+    "density": Helper(
+        '''
+def density(q, c):
+    """Twice the density of N(0, q) at c."""
+    return jnp.sqrt(2 / pi / safe(q)) * jnp.exp(-c * c / (2 * safe(q)))
+''',
+        ("safe",),
+    ),
+    "edge": Helper(
+        '''
 def spread_of(k, q1, q2):
     """S = sqrt(q1 q2 - k^2), and no less than rounding leaves of it."""
     least = 2 * jnp.sqrt(jnp.finfo(k.dtype).eps * safe(q1) * safe(q2))
     return jnp.maximum(root(k, q1, q2), least)
 
 
-def turned(k, q1, q2, m1, m2):
-    """(q1 m2 - k m1) / (S sqrt(2 q1)), S^2 = q1 q2 - k^2: the mean of v where u = 0, in units of its spread."""
-    return (q1 * m2 - k * m1) / (jnp.sqrt(2 * safe(q1)) * spread_of(k, q1, q2))
+def turned(k, q1, q2, c1, c2):
+    """(q1 c2 - k c1) / (S sqrt(2 q1)), S^2 = q1 q2 - k^2: how far v is below c2 where u = c1, over its spread."""
+    # The difference of q1 and k is exact where they are near, and the only one if the thresholds are equal.
+    return ((q1 - k) * c1 + q1 * (c2 - c1)) / (jnp.sqrt(2 * safe(q1)) * spread_of(k, q1, q2))
 
 
-def edge(k, q1, q2, m1, m2):
-    """E[sign'(u) sign(v)], (u, v) Gaussian with variances q, covariance k and means m."""
-    density = jnp.sqrt(2 / pi / safe(q1)) * jnp.exp(-m1 * m1 / (2 * safe(q1)))
-    return density * lax.erf(turned(k, q1, q2, m1, m2))
+def edge(k, q1, q2, c1, c2):
+    """E[2 delta(u - c1) 2 [v > c2]], (u, v) Gaussian with variances q and covariance k."""
+    turn = turned(k, q1, q2, c1, c2)
+    above = lax.erfc(jnp.abs(turn))  # Owen's T needs the same
+    return density(q1, c1) * jnp.where(turn < 0, 2 - above, above)
 ''',
-        ("root",),
+        ("density", "root"),
     ),
     "ridge": Helper(
         '''
-def ridge(k, q1, q2, m1, m2):
-    """S^2 E[sign'(u) sign'(v)], S^2 = q1 q2 - k^2."""
-    return 2 / pi * root(k, q1, q2) * jnp.exp(-m1 * m1 / (2 * safe(q1)) - turned(k, q1, q2, m1, m2) ** 2)
+def ridge(k, q1, q2, c1, c2):
+    """S^2 E[2 delta(u - c1) 2 delta(v - c2)], S^2 = q1 q2 - k^2."""
+    return 2 / pi * root(k, q1, q2) * jnp.exp(-c1 * c1 / (2 * safe(q1)) - turned(k, q1, q2, c1, c2) ** 2)
 ''',
         ("edge", "root"),
     ),
@@ -544,49 +564,49 @@ LEGENDRE = {"float32": np.polynomial.legendre.leggauss(8), "float64": np.polynom
 
 
 def owens_t(h, g):
-    """Owen's T(h, g / h) by Gauss-Legendre quadrature on the ratio of the smaller to the larger (error 2e-14)."""
+    """Owen's T(sqrt(2) h, g / h) by Gauss-Legendre quadrature on the ratio of the smaller to the larger, to 2e-14."""
     small, large = jnp.minimum(jnp.abs(h), jnp.abs(g)), jnp.maximum(jnp.abs(h), jnp.abs(g))
-    r, half = small / large, large * large / 2
+    r, square = small / large, large * large
     x, w = (jnp.asarray(v, r.dtype) for v in LEGENDRE[r.dtype.name])
 
     def turn(i, total):
         one = 1 + (r * (x[i] + 1) / 2) ** 2
-        return total + w[i] * jnp.exp(-half * one) / one
+        return total + w[i] * jnp.exp(-square * one) / one
 
     # A loop, because XLA's compilation of the nodes written out takes minutes in deep networks.
     t = lax.fori_loop(0, len(x), turn, jnp.zeros_like(r)) * r / (4 * pi)
-    other = (1 - lax.erf(h * 0.5**0.5) * lax.erf(g * 0.5**0.5) * jnp.sign(h) * jnp.sign(g)) / 4 - t
+    above_h, above_g = lax.erfc(jnp.abs(h)), lax.erfc(jnp.abs(g))
+    other = (above_h + above_g - above_h * above_g) / 4 - t
     return jnp.where(jnp.abs(g) <= jnp.abs(h), t, other) * jnp.sign(h) * jnp.sign(g)
 
 
-def orthant(k, q1, q2, m1, m2):
-    """E[sign(u) sign(v)], (u, v) Gaussian with variances q, covariance k and means m."""
-    return orthant_of(k, q1, q2, *(jnp.asarray(m, k.dtype) for m in (m1, m2)))
+def orthant(k, q1, q2, c1, c2):
+    """4 P(u > c1, v > c2), (u, v) Gaussian with variances q and covariance k."""
+    return orthant_of(k, q1, q2, *(jnp.asarray(c, k.dtype) for c in (c1, c2)))
 
 
 @jax.custom_jvp
-def orthant_of(k, q1, q2, m1, m2):
+def orthant_of(k, q1, q2, c1, c2):
     """The same of arrays."""
-    tiny = 1e-15
-    n1, n2 = jnp.sqrt(safe(q1)), jnp.sqrt(safe(q2))
-    a, b = (jnp.where(jnp.abs(m) < tiny * n, tiny, m / n) for m, n in ((m1, n1), (m2, n2)))
-    sine = spread_of(k, q1, q2) / (n1 * n2)
-    rho = jnp.where(root(k, q1, q2) > 0, k / (n1 * n2), jnp.sign(k))
-    return 1 - 4 * owens_t(a, (b - rho * a) / sine) - 4 * owens_t(b, (a - rho * b) / sine) - 2 * (a * b < 0)
+    scale1, scale2 = jnp.sqrt(2 * safe(q1)), jnp.sqrt(2 * safe(q2))
+    a1, a2 = (jnp.where(jnp.abs(c) < 1e-15 * s, 1e-15 * s, c) for c, s in ((c1, scale1), (c2, scale2)))
+    h1, h2 = a1 / scale1, a2 / scale2
+    turns = owens_t(h1, turned(k, q1, q2, a1, a2)) + owens_t(h2, turned(k, q2, q1, a2, a1))
+    return tail(q1, c1) + tail(q2, c2) - 4 * turns - 2 * (h1 * h2 < 0)
 
 
 @orthant_of.defjvp
 def _(primals, tangents):
-    (k, q1, q2, m1, m2), (dk, dq1, dq2, dm1, dm2) = primals, tangents
-    edge1, edge2 = edge(k, q1, q2, m1, m2), edge(k, q2, q1, m2, m1)
+    (k, q1, q2, c1, c2), (dk, dq1, dq2, dc1, dc2) = primals, tangents
+    edge1, edge2 = edge(k, q1, q2, c1, c2), edge(k, q2, q1, c2, c1)
     square = root(k, q1, q2) ** 2
-    density = jnp.where(square > 0, ridge(k, q1, q2, m1, m2) / jnp.where(square > 0, square, 1), 0)
-    slope1, slope2 = ((m * e + k * density) / safe(q) / 2 for m, e, q in ((m1, edge1, q1), (m2, edge2, q2)))
-    return orthant_of(*primals), density * dk + edge1 * dm1 + edge2 * dm2 - slope1 * dq1 - slope2 * dq2
+    both = jnp.where(square > 0, ridge(k, q1, q2, c1, c2) / jnp.where(square > 0, square, 1), 0)
+    slope1, slope2 = ((c * e - k * both) / safe(q) / 2 for c, e, q in ((c1, edge1, q1), (c2, edge2, q2)))
+    return orthant_of(*primals), both * dk - edge1 * dc1 - edge2 * dc2 + slope1 * dq1 + slope2 * dq2
 ''',
-        ("edge", "ridge", "root"),
+        ("edge", "ridge", "root", "tail"),
     ),
-    "signs": Helper(
+    "steps": Helper(
         '''
 def apart(function, *arguments):
     """function(*arguments); XLA fuses nothing across a conditional, and so computes nothing twice."""
@@ -595,12 +615,12 @@ def apart(function, *arguments):
     return lax.cond(is_number, function, lambda *_: unknown, *arguments)
 
 
-def signs(k, q1, q2, m1, m2):
-    """E[sign(u) sign(v)], E[sign'(u) sign(v)], E[sign(u) sign'(v)], S^2 E[sign'(u) sign'(v)], S^2 = q1 q2 - k^2."""
+def steps(k, q1, q2, c1, c2):
+    """4 P(u > c1, v > c2), with a delta function for the first step, for the second, and for both times q1 q2 - k^2."""
 
     def all_four(k, q1, q2):
-        edges = edge(k, q1, q2, m1, m2), edge(k, q2, q1, m2, m1)
-        return orthant(k, q1, q2, m1, m2), *edges, ridge(k, q1, q2, m1, m2)
+        edges = edge(k, q1, q2, c1, c2), edge(k, q2, q1, c2, c1)
+        return orthant(k, q1, q2, c1, c2), *edges, ridge(k, q1, q2, c1, c2)
 
     return apart(all_four, k, q1, q2)
 ''',

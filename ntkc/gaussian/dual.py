@@ -11,7 +11,7 @@ import sympy as sp
 
 from ntkc.errors import NoClosedForm, NoInfiniteLimit
 from ntkc.gaussian import edges, moments
-from ntkc.gaussian.functions import Angle, Edge, ExpSinh, Minor, Orthant, Ratio, Ridge, Root
+from ntkc.gaussian.functions import Angle, Density, Edge, ExpSinh, Minor, Orthant, Ratio, Ridge, Root, Tail
 from ntkc.gaussian.normal_form import Atom, Pieces, X, pieces
 
 Q1, Q2 = sp.symbols("q1 q2", positive=True)
@@ -205,34 +205,71 @@ def _slope_of_expectation(f: Atom, h: Atom) -> Groups:
 
 
 def _edged(f: Atom, h: Atom, is_slope: bool) -> Groups:
-    """E[f(u) h(v)], or its derivative in k, of two atoms of which one at least has its edge away from 0."""
+    """E[f(u) h(v)], or its derivative in k, of two atoms of which one at least has its edge away from 0.
+
+    sign(x - c) = side (s - 1), s = 2 [side x > side c] a step outwards: what is exact without the tails stays exact.
+    """
     if any(atom.a != 0 or atom.b != 0 for atom in (f, h)):
         raise NoClosedForm("an exponential times a kink or erf away from 0 has no closed form that is known")
     if f.noise is None:
         return {basis.xreplace(_SWAP): c.xreplace(_SWAP) for basis, c in _edged(h, f, is_slope).items()}
-    args = K12, Q1 + f.noise, Q2 + (h.noise or 0), -f.edge, -h.edge
-    normal = edges.Normal(
-        edges.m1, edges.m2, edges.q1, edges.q2, edges.k, *(_edge_noise(a, i) for i, a in ((1, f), (2, h)))
-    )
-    names = "q1 q2 k t1 t2 m1 m2"
-    values = dict(zip(sp.symbols(names), (Q1, Q2, K12, f.noise, h.noise or 0, -f.edge, -h.edge), strict=True))
-
-    def read(element: Any) -> sp.Expr:
-        return element.as_expr().xreplace(values)
-
+    side1, side2 = _side(f), _side(h)
+    k, (t1, t2), (c1, c2) = side1 * side2 * K12, (f.noise, h.noise or sp.S.Zero), (side1 * f.edge, side2 * h.edge)
+    means = edges.m1, edges.ZERO if h.noise is None else edges.m2
+    noises = (_edge_noise(atom, i) for i, atom in ((1, f), (2, h)))
+    normal = edges.Normal(*means, edges.q1, edges.q2, edges.k, *noises)
+    names = sp.symbols("q1 q2 k t1 t2 m1 m2")
+    values = dict(zip(names, (Q1, Q2, k, t1, t2, -c1, -c2), strict=True))
+    plain = edges.moment(f.n, h.n, normal)
+    plain = plain.diff(edges.k) if is_slope else plain
+    one = _step(f.n, h.n, normal, Q1 + t1, c1, is_slope)
     if h.noise is None:
-        one = edges.one_sign(f.n, h.n, normal._replace(m2=edges.ZERO))
-        one = edges.slope_of_one(one) if is_slope else one
-        density = sp.sqrt(2 / sp.pi) * sp.exp(-(f.edge**2) / (2 * args[1])) / sp.sqrt(args[1])
-        groups = {sp.erf(-f.edge / sp.sqrt(2 * args[1])): read(one.sign), density: read(one.edge)}
+        terms = [*one, (sp.S.One, -plain)]
     else:
-        two = edges.two_signs(f.n, h.n, normal)
-        two = edges.slope(two, normal) if is_slope else two
-        square = (edges.q1 + normal.t1) * (edges.q2 + normal.t2) - edges.k**2
-        swapped = (K12, args[2], args[1], args[4], args[3])
-        groups = {Orthant(*args): read(two.orthant), Edge(*args): read(two.edge1)}
-        groups |= {Edge(*swapped): read(two.edge2), Ridge(*args): read(two.ridge / square)}
+        other = _step(h.n, f.n, normal.swapped(), Q2 + t2, c2, is_slope)
+        both = _steps(f.n, h.n, normal, (k, Q1 + t1, Q2 + t2, c1, c2), is_slope)
+        terms = [*both, *((basis, -c) for basis, c in (*one, *other)), (sp.S.One, plain)]
+    flips = side1 ** (f.n + 1) * side2 ** (h.n + (h.noise is not None)) * (side1 * side2 if is_slope else 1)
+    groups: Groups = {}
+    for function, element in terms:
+        basis, c = _at_zero(function, flips * element.as_expr().xreplace(values))
+        groups[basis] = groups.get(basis, sp.S.Zero) + c
     return {basis: c for basis, c in groups.items() if c != 0}
+
+
+def _at_zero(function: sp.Expr, c: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
+    """c Density(q, 0)  ->  what other atoms write for it, so that both cancel exactly."""
+    if not (isinstance(function, Density) and function.args[1] == 0):
+        return function, c
+    q = function.args[0]
+    whole = sp.expand(c * sp.sqrt(2 / sp.pi) / sp.sqrt(q))
+    return sp.S.One, _guarded(whole, q) if q.is_Symbol else whole
+
+
+def _side(atom: Atom) -> int:
+    """Where the step of an atom leads away from 0: up, unless its edge lies below."""
+    return -1 if atom.edge.is_negative else 1
+
+
+Terms = list[tuple[sp.Expr, Any]]
+"""Transcendental functions, each with a coefficient in the field of edges."""
+
+
+def _step(n: int, m: int, c: edges.Normal, q: sp.Expr, edge: sp.Expr, is_slope: bool) -> Terms:
+    """E[u^n v^m s(u)], or its derivative in k."""
+    value = edges.one_step(n, m, c)
+    value = edges.slope_of_one(value) if is_slope else value
+    return [(Tail(q, edge), value.step), (Density(q, edge), value.edge)]
+
+
+def _steps(n: int, m: int, c: edges.Normal, args: tuple[sp.Expr, ...], is_slope: bool) -> Terms:
+    """E[u^n v^m s(u) s(v)], or its derivative in k."""
+    value = edges.two_steps(n, m, c)
+    value = edges.slope(value, c) if is_slope else value
+    square = (c.q1 + c.t1) * (c.q2 + c.t2) - c.k**2
+    k, q1, q2, c1, c2 = args
+    functions = Orthant(*args), Edge(*args), Edge(k, q2, q1, c2, c1), Ridge(*args)
+    return list(zip(functions, (*value[:3], value.ridge / square), strict=True))
 
 
 _SWAP = {Q1: Q2, Q2: Q1}

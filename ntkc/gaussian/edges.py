@@ -1,10 +1,10 @@
-"""Moments of two correlated Gaussians with means and signs: kinks at any threshold, by Stein's lemma, exactly.
+"""Moments of two correlated Gaussians with means and steps: kinks at any threshold, by Stein's lemma, exactly.
 
-(u, v) ~ N((m1, m2), [[q1, k], [k, q2]]) and a noisy sign s_t(u) = E sign(u + sqrt(t) xi); a threshold c of x is the
+(u, v) ~ N((m1, m2), [[q1, k], [k, q2]]) and a noisy step s(u) = 2 P(u + sqrt(t) xi > 0); a threshold c of x is the
 mean -c of u = x - c. With Q = q + t, S^2 = Q1 Q2 - k^2, values are linear in four transcendental functions,
 
-    orthant  E[s(u) s(v)]                      edge1  E[s'(u) s(v)] = 2 phi(m1; Q1) erf((Q1 m2 - k m1) / (S sqrt(2 Q1)))
-    edge2    E[s(u) s'(v)]                     ridge  S^2 E[s'(u) s'(v)] = (2 / pi) S exp(-m' C^-1 m / 2)
+    orthant  E[s(u) s(v)]               edge1  E[s'(u) s(v)] = 2 phi(m1; Q1) erfc((k m1 - Q1 m2) / (S sqrt(2 Q1)))
+    edge2    E[s(u) s'(v)]              ridge  S^2 E[s'(u) s'(v)] = (2 / pi) S exp(-m' C^-1 m / 2)
 
 with coefficients in the field QQ(q1, q2, k, t1, t2, m1, m2).
 """
@@ -25,7 +25,7 @@ ZERO, ONE = FIELD.zero, FIELD.one
 
 
 class Normal(NamedTuple):
-    """Means and covariance of (u, v), and the noise of both signs."""
+    """Means and covariance of (u, v), and the noise of both steps."""
 
     m1: Element
     m2: Element
@@ -54,14 +54,14 @@ class Normal(NamedTuple):
         )
 
 
-class OneSign(NamedTuple):
-    """sign E[s(u)] + edge E[s'(u)]."""
+class OneStep(NamedTuple):
+    """step E[s(u)] + edge E[s'(u)]."""
 
-    sign: Element
+    step: Element
     edge: Element
 
 
-class TwoSigns(NamedTuple):
+class TwoSteps(NamedTuple):
     """orthant E[s s] + edge1 E[s' s] + edge2 E[s s'] + ridge E[s' s'] (the ridge not yet over S^2)."""
 
     orthant: Element
@@ -69,9 +69,9 @@ class TwoSigns(NamedTuple):
     edge2: Element
     ridge: Element
 
-    def swapped(self) -> TwoSigns:
+    def swapped(self) -> TwoSteps:
         """u and v exchanged."""
-        return TwoSigns(self.orthant, self.edge2, self.edge1, self.ridge)
+        return TwoSteps(self.orthant, self.edge2, self.edge1, self.ridge)
 
 
 def _sum(terms: Any, kind: Any) -> Any:
@@ -99,50 +99,50 @@ def moment(n: int, m: int, c: Normal) -> Element:
 
 
 @cache
-def one_sign(n: int, m: int, c: Normal) -> OneSign:
+def one_step(n: int, m: int, c: Normal) -> OneStep:
     """E[u^n v^m s(u)]."""
     if n == 0 and m == 0:
-        return OneSign(ONE, ZERO)
+        return OneStep(ONE, ZERO)
     if n:
         terms = [
-            (c.m1, one_sign(n - 1, m, c)),
-            (c.q1, OneSign(ZERO, moment(n - 1, m, c.at_edge()))),
-            (c.q1 * (n - 1), one_sign(n - 2, m, c) if n > 1 else ()),
-            (c.k * m, one_sign(n - 1, m - 1, c) if m else ()),
+            (c.m1, one_step(n - 1, m, c)),
+            (c.q1, OneStep(ZERO, moment(n - 1, m, c.at_edge()))),
+            (c.q1 * (n - 1), one_step(n - 2, m, c) if n > 1 else ()),
+            (c.k * m, one_step(n - 1, m - 1, c) if m else ()),
         ]
     else:
         terms = [
-            (c.m2, one_sign(0, m - 1, c)),
-            (c.k, OneSign(ZERO, moment(0, m - 1, c.at_edge()))),
-            (c.q2 * (m - 1), one_sign(0, m - 2, c) if m > 1 else ()),
+            (c.m2, one_step(0, m - 1, c)),
+            (c.k, OneStep(ZERO, moment(0, m - 1, c.at_edge()))),
+            (c.q2 * (m - 1), one_step(0, m - 2, c) if m > 1 else ()),
         ]
-    return _sum(terms, OneSign)
+    return _sum(terms, OneStep)
 
 
 @cache
-def two_signs(n: int, m: int, c: Normal) -> TwoSigns:
+def two_steps(n: int, m: int, c: Normal) -> TwoSteps:
     """E[u^n v^m s(u) s(v)]."""
     if n == 0 and m == 0:
-        return TwoSigns(ONE, ZERO, ZERO, ZERO)
+        return TwoSteps(ONE, ZERO, ZERO, ZERO)
     if n == 0:
-        return two_signs(m, 0, c.swapped()).swapped()
+        return two_steps(m, 0, c.swapped()).swapped()
     terms = [
-        (c.m1, two_signs(n - 1, m, c)),
-        (c.q1 * (n - 1), two_signs(n - 2, m, c) if n > 1 else ()),
-        (c.k * m, two_signs(n - 1, m - 1, c) if m else ()),
+        (c.m1, two_steps(n - 1, m, c)),
+        (c.q1 * (n - 1), two_steps(n - 2, m, c) if n > 1 else ()),
+        (c.k * m, two_steps(n - 1, m - 1, c) if m else ()),
         (c.q1, _at_edge(n - 1, m, c)),
         (c.k, _at_edge(m, n - 1, c.swapped()).swapped()),
     ]
-    return _sum(terms, TwoSigns)
+    return _sum(terms, TwoSteps)
 
 
-def _at_edge(n: int, m: int, c: Normal) -> TwoSigns:
-    """E[u^n v^m s'(u) s(v)]: a one-sign moment of v under the posterior."""
-    sign, edge = one_sign(m, n, c.at_edge().swapped())
-    return TwoSigns(ZERO, sign, ZERO, edge)
+def _at_edge(n: int, m: int, c: Normal) -> TwoSteps:
+    """E[u^n v^m s'(u) s(v)]: a one-step moment of v under the posterior."""
+    step, edge = one_step(m, n, c.at_edge().swapped())
+    return TwoSteps(ZERO, step, ZERO, edge)
 
 
-def slope(value: TwoSigns, c: Normal) -> TwoSigns:
+def slope(value: TwoSteps, c: Normal) -> TwoSteps:
     """d/dk, means and noise fixed, the ridge again not over S^2."""
     Q1, Q2 = c.q1 + c.t1, c.q2 + c.t2
     square = Q1 * Q2 - c.k**2
@@ -150,9 +150,9 @@ def slope(value: TwoSigns, c: Normal) -> TwoSigns:
     ridge = value.ridge.diff(k) + value.orthant
     ridge -= (value.edge1 * (Q2 * c.m1 - c.k * c.m2) + value.edge2 * (Q1 * c.m2 - c.k * c.m1)) / square
     ridge += value.ridge * ((c.k + c.m1 * c.m2) / square - c.k * form / square**2)
-    return TwoSigns(value.orthant.diff(k), value.edge1.diff(k), value.edge2.diff(k), ridge)
+    return TwoSteps(value.orthant.diff(k), value.edge1.diff(k), value.edge2.diff(k), ridge)
 
 
-def slope_of_one(value: OneSign) -> OneSign:
+def slope_of_one(value: OneStep) -> OneStep:
     """d/dk: neither E[s(u)] nor E[s'(u)] depends on k."""
-    return OneSign(value.sign.diff(k), value.edge.diff(k))
+    return OneStep(value.step.diff(k), value.edge.diff(k))

@@ -1,4 +1,4 @@
-"""Two opaque functions that every dual activation with a kink is made of; guards live where they are emitted."""
+"""The opaque functions that dual activations are made of; guards live where they are emitted."""
 
 from __future__ import annotations
 
@@ -153,17 +153,58 @@ class Gap(sp.Function):
         return self.explicit()._eval_evalf(prec)
 
 
-class _Signs(sp.Function):
-    """Functions of (k, Q1, Q2, m1, m2): two Gaussians of variances Q, covariance k and means m (see edges.py)."""
+class Tail(sp.Function):
+    """Tail(Q, c) = erfc(c / sqrt(2 Q)) = 2 P(u > c), u ~ N(0, Q)."""
 
-    nargs = 5
-    parity = 1
-    """What the sign of both means does to the value."""
+    nargs = 2
 
     @classmethod
-    def eval(cls, k: sp.Expr, Q1: sp.Expr, Q2: sp.Expr, m1: sp.Expr, m2: sp.Expr) -> sp.Expr | None:
-        is_turned = m1.is_negative or (m1.is_zero and m2.is_negative)
-        return cls.parity * cls(k, Q1, Q2, -m1, -m2) if is_turned else None
+    def eval(cls, Q: sp.Expr, c: sp.Expr) -> sp.Expr | None:
+        return sp.S.One if c.is_zero else None
+
+    def explicit(self) -> sp.Expr:
+        """The same in elementary functions."""
+        Q, c = self.args
+        return sp.erfc(c / sp.sqrt(2 * Q))  # type: ignore[operator]
+
+    def _eval_evalf(self, prec: int) -> sp.Expr:
+        return self.explicit()._eval_evalf(prec)
+
+    def fdiff(self, argindex: int = 1) -> sp.Expr:
+        Q, c = self.args
+        return (c / (2 * Q), sp.S.NegativeOne)[argindex - 1] * Density(Q, c)  # type: ignore[operator]
+
+    def _latex(self, printer: Any, exp: str | None = None) -> str:
+        text = printer._print(self.explicit())
+        return text if exp is None else rf"{text}^{{{exp}}}"
+
+
+class Density(sp.Function):
+    """Density(Q, c) = sqrt(2 / (pi Q)) exp(-c^2 / (2 Q)): twice the density of N(0, Q) at c."""
+
+    nargs = 2
+
+    def explicit(self) -> sp.Expr:
+        """The same in elementary functions."""
+        Q, c = self.args
+        return sp.sqrt(2 / sp.pi) * sp.exp(-(c**2) / (2 * Q)) / sp.sqrt(Q)  # type: ignore[operator]
+
+    def _eval_evalf(self, prec: int) -> sp.Expr:
+        return self.explicit()._eval_evalf(prec)
+
+    def fdiff(self, argindex: int = 1) -> sp.Expr:
+        Q, c = self.args
+        return ((c**2 / Q - 1) / (2 * Q), -c / Q)[argindex - 1] * self  # type: ignore[operator]
+
+    def _latex(self, printer: Any, exp: str | None = None) -> str:
+        text = printer._print(self.explicit())
+        return text if exp is None else rf"\left({text}\right)^{{{exp}}}"
+
+
+class _Steps(sp.Function):
+    """Functions of (k, Q1, Q2, c1, c2): steps 2 [u > c1] and 2 [v > c2] of Gaussians of variances Q, covariance k."""
+
+    nargs = 5
 
     def _numbers(self, prec: int) -> tuple[Any, ...] | None:
         if self.free_symbols:
@@ -176,55 +217,53 @@ class _Signs(sp.Function):
             return None if numbers is None else sp.Float(type(self).number(*numbers), mp.libmp.prec_to_dps(prec))
 
     @staticmethod
-    def number(k: Any, Q1: Any, Q2: Any, m1: Any, m2: Any) -> Any:
+    def number(k: Any, Q1: Any, Q2: Any, c1: Any, c2: Any) -> Any:
         """The value in mpmath's precision."""
         raise NotImplementedError
 
 
-class Orthant(_Signs):
-    """E[sign(u) sign(v)], even in the means."""
-
-    parity = 1
+class Orthant(_Steps):
+    """4 P(u > c1, v > c2)."""
 
     @staticmethod
-    def number(k: Any, Q1: Any, Q2: Any, m1: Any, m2: Any) -> Any:
-        a, b, rho = m1 / mp.sqrt(Q1), m2 / mp.sqrt(Q2), k / mp.sqrt(Q1 * Q2)
-        if abs(rho) >= 1 - mp.eps:  # v = rho u + m2: the signs differ between the two thresholds only
-            side = mp.sign(rho)
-            return side * (1 - abs(mp.erf(a / mp.sqrt(2)) - mp.erf(side * b / mp.sqrt(2))))
+    def number(k: Any, Q1: Any, Q2: Any, c1: Any, c2: Any) -> Any:
+        a, b, rho = c1 / mp.sqrt(Q1), c2 / mp.sqrt(Q2), k / mp.sqrt(Q1 * Q2)
+        above = lambda c: mp.erfc(c / mp.sqrt(2))  # noqa: E731
+        if rho >= 1 - mp.eps:
+            return 2 * above(max(a, b))
+        if rho <= mp.eps - 1:
+            return 2 * max(above(a) - above(-b), mp.mpf(0))
         # d/drho of the probability is the density (Plackett 1954); from independence to rho = sin(t).
         density = lambda t: mp.exp(-(a * a - 2 * a * b * mp.sin(t) + b * b) / (2 * mp.cos(t) ** 2))  # noqa: E731
-        end = mp.asin(max(min(rho, mp.mpf(1)), mp.mpf(-1)))
-        change = mp.quad(density, mp.linspace(0, end, 5)) if rho else mp.mpf(0)
-        return mp.erf(a / mp.sqrt(2)) * mp.erf(b / mp.sqrt(2)) + 2 / mp.pi * change
+        change = mp.quad(density, mp.linspace(0, mp.asin(rho), 5)) if rho else mp.mpf(0)
+        return above(a) * above(b) + 2 / mp.pi * change
 
 
-class Edge(_Signs):
-    """E[sign'(u) sign(v)] = 2 phi(m1; Q1) erf((Q1 m2 - k m1) / (S sqrt(2 Q1))), odd in the means."""
-
-    parity = -1
+class Edge(_Steps):
+    """E[2 delta(u - c1) 2 [v > c2]] = Density(Q1, c1) erfc((Q1 c2 - k c1) / (S sqrt(2 Q1)))."""
 
     @staticmethod
-    def number(k: Any, Q1: Any, Q2: Any, m1: Any, m2: Any) -> Any:
-        density = mp.sqrt(2 / (mp.pi * Q1)) * mp.exp(-m1 * m1 / (2 * Q1))
-        top, bottom = Q1 * m2 - k * m1, mp.sqrt(max(Q1 * Q2 - k * k, mp.mpf(0)) * 2 * Q1)
-        return density * (mp.erf(top / bottom) if bottom else mp.sign(top))
+    def number(k: Any, Q1: Any, Q2: Any, c1: Any, c2: Any) -> Any:
+        density = mp.sqrt(2 / (mp.pi * Q1)) * mp.exp(-c1 * c1 / (2 * Q1))
+        top, bottom = Q1 * c2 - k * c1, mp.sqrt(max(Q1 * Q2 - k * k, mp.mpf(0)) * 2 * Q1)
+        return density * (mp.erfc(top / bottom) if bottom else 1 - mp.sign(top))
 
 
-class Ridge(_Signs):
-    """S^2 E[sign'(u) sign'(v)] = (2 / pi) S exp(-m' C^-1 m / 2), even in the means."""
-
-    parity = 1
+class Ridge(_Steps):
+    """S^2 E[2 delta(u - c1) 2 delta(v - c2)] = (2 / pi) S exp(-c' C^-1 c / 2)."""
 
     @staticmethod
-    def number(k: Any, Q1: Any, Q2: Any, m1: Any, m2: Any) -> Any:
+    def number(k: Any, Q1: Any, Q2: Any, c1: Any, c2: Any) -> Any:
         square = max(Q1 * Q2 - k * k, mp.mpf(0))
         if not square:
             return mp.mpf(0)
-        form = (Q2 * m1 * m1 - 2 * k * m1 * m2 + Q1 * m2 * m2) / square
+        form = (Q2 * c1 * c1 - 2 * k * c1 * c2 + Q1 * c2 * c2) / square
         return 2 / mp.pi * mp.sqrt(square) * mp.exp(-form / 2)
+
+
+_ELEMENTARY = (Root, Angle, Ratio, Gap, Minor, ExpSinh, Tail, Density)
 
 
 def explicit(expr: sp.Expr) -> sp.Expr:
     """`expr` without opaque functions: what a reader or sympy itself can evaluate."""
-    return expr.replace(lambda e: isinstance(e, (Root, Angle, Ratio, Gap, Minor, ExpSinh)), lambda e: e.explicit())
+    return expr.replace(lambda e: isinstance(e, _ELEMENTARY), lambda e: e.explicit())

@@ -13,13 +13,13 @@ from test_closed_forms import CASES, JUMPS
 
 from ntkc.backends.expression import function_text
 from ntkc.gaussian.dual import K12, Q1, Q2, dual, dual_of_derivatives
-from ntkc.gaussian.functions import explicit
+from ntkc.gaussian.functions import Edge, Orthant, Ridge, explicit
 from ntkc.gaussian.parse import parse
 
 BOUNDS = {np.float32: 4e-7, np.float64: 1e-14}
 COSINES = (0, 0.3, -0.3, 0.9, -0.9, 0.99, -0.99, 1 - 1e-4, -1 + 1e-4, 1 - 2e-6, -1 + 2e-6, 1, -1)
 VARIANCES = ((1, 1), (0.3, 5), (7, 7), (40, 0.01), (1e-4, 1e-4), (1e-12, 1), (1e3, 1e3), (1e6, 1e6), (1e6, 1e-4))
-# Thresholds away from 0 are sums of signs: what cancels in them is measured elsewhere. x sin(x): terms of order q^2.
+# x sin(x): terms of order q^2.
 NAMES = [n for n, c in CASES.items() if set(c.kinks) <= {0} and not n.startswith("shifted")]
 # The sum of a variance and 8 / pi rounds: an error of sqrt(q) eps.
 LARGEST = {"x sin": 1, "sigmoid-like": 1e3}
@@ -49,7 +49,8 @@ def emitted(name, is_slope):
     expr = dual_of_derivatives(f) if is_slope else dual(f)
     names = {"jnp": jnp, "jax": jax, "lax": jax.lax, "np": np, "pi": np.pi}
     exec(function_text("value", expr + 0 * K12, (K12, Q1, Q2)), names)
-    return sp.lambdify((K12, Q1, Q2), explicit(expr), "mpmath"), names["value"]
+    steps = {f.__name__: f.number for f in (Orthant, Edge, Ridge)}
+    return sp.lambdify((K12, Q1, Q2), explicit(expr), [steps, "mpmath"]), names["value"]
 
 
 def misses(name, is_slope, where, got):
@@ -78,6 +79,32 @@ def test_value(name, dtype, x64):
     got = jax.jit(emitted(name, False)[1])(*where.T)
     assert np.asarray(got).dtype == dtype or name == "constant"
     assert misses(name, False, where, got).max() <= BOUNDS[dtype]
+
+
+# Pieces that grow like q cancel to what is bounded: an error of q eps. relu(x - 1) of a small q is all tail.
+RANGES = {
+    "shifted erf": (0, 1e3),
+    "shifted gelu": (0, 1e3),
+    "affine": (0, 10),
+    "shifted relu": (0.1, 1e3),
+    "hard tanh": (0, 5),
+    "relu6": (0, 40),
+}
+THRESHOLD_BOUNDS = {np.float32: 1e-6, np.float64: 1e-14}
+
+
+@pytest.mark.parametrize("name", [n if n == "hard tanh" else pytest.param(n, marks=pytest.mark.slow) for n in RANGES])
+@pytest.mark.parametrize("dtype", BOUNDS)
+def test_value_of_thresholds(name, dtype, x64):
+    low, high = RANGES[name]
+    where = places(name, dtype)
+    where = where[((where[:, 1:] >= low) & (where[:, 1:] <= high)).all(1)]
+    got = jax.jit(emitted(name, False)[1])(*where.T)
+    assert misses(name, False, where, got).max() <= THRESHOLD_BOUNDS[dtype]
+
+
+def test_every_case_is_measured():
+    assert {*NAMES, *RANGES} == set(CASES)
 
 
 @pytest.mark.parametrize("name", sorted(JUMPS))

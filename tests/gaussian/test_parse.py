@@ -130,10 +130,10 @@ def test_refusal_says_why(text, part):
 @pytest.mark.parametrize("text", ATTACKS)
 def test_attack_is_refused_at_once(text, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    start = time.perf_counter()
+    start = time.thread_time()
     with pytest.raises(UnsupportedExpr):
         parse(text)
-    assert time.perf_counter() - start < 1
+    assert time.thread_time() - start < 1
     assert not list(tmp_path.iterdir())
 
 

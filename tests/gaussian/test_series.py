@@ -31,6 +31,8 @@ KINKED = {
     "even_tanh": sp.sign(X) * sp.tanh(X),
 }
 """Functions with a kink or jump at 0 whose pieces have no closed form."""
+LONG = ("selu", "celu", "even_tanh")
+"""The mathematics of elu again, or seconds of panels."""
 
 REACHED = {
     **{(name, slope, precision): 10.0 for name in KINKED for slope in (False, True) for precision in TOLERANCES},
@@ -108,7 +110,7 @@ def split_expectation(f, q1, q2, rho):
 
 
 @pytest.mark.parametrize("derivative", [False, True], ids=["f", "f'"])
-@pytest.mark.parametrize("name", KINKED)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in LONG else n for n in KINKED])
 def test_kinks_error_is_below_the_bound_and_the_bound_below_the_tolerance(name, derivative):
     f = slope(KINKED[name]) if derivative else form(KINKED[name])
     for q in VARIANCES:
@@ -173,7 +175,7 @@ def test_grid_against_mpmath(text, q1, q2, rho):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("text", ["tanh(x)", "softplus(x)"])
+@pytest.mark.parametrize("text", ["tanh(x)", pytest.param("softplus(x)", marks=pytest.mark.slow)])
 def test_emitted_code(text, dtype, x64):
     assert_emitted(text, function(text), sp.diff(function(text), X), grid_expectation, dtype)
 
@@ -297,15 +299,15 @@ def test_a_kink_and_a_smooth_function_share_a_node(x64):
     np.testing.assert_allclose(program(x, get="nngp")[0, 1], exact, rtol=1e-9)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])
 def test_kinks_gradients_are_finite_and_right(pair, dtype, x64):
     program = ntkc.compile(stax.serial(stax.Dense(9), stax.Activation(KINKED["selu"]), stax.Dense(1)))
     x = jnp.asarray(np.vstack([pair[0], pair[0][:1], -pair[0][1:2], np.zeros(6)]), dtype)
     total = jax.jit(lambda x: jnp.sum(program(x, x[:3], "nngp") ** 2))
     gradient = jax.grad(total)(x)
     assert np.isfinite(gradient).all()
-    assert np.isfinite(jax.grad(lambda x: jnp.sum(program(x, x[:3], "ntk")))(x)).all()
     if dtype == "float64":
+        assert np.isfinite(jax.grad(lambda x: jnp.sum(program(x, x[:3], "ntk")))(x)).all()
         step = np.zeros(x.shape)
         step[1, 2] = 1e-5
         np.testing.assert_allclose(gradient[1, 2], (total(x + step) - total(x - step)) / 2e-5, rtol=1e-7)

@@ -18,6 +18,7 @@ from ntkc.passes.collapse import collapse
 from ntkc.passes.demand import demand
 from ntkc.passes.expand_series import describe_series, expand_series
 from ntkc.passes.fuse import fuse
+from ntkc.passes.hoist import hoist
 from ntkc.passes.lower import lower
 from ntkc.passes.normalise import normalise
 from ntkc.passes.prune import prune
@@ -25,8 +26,8 @@ from ntkc.passes.roll import roll
 from ntkc.passes.schedule import schedule
 
 STAGES = (
-    *("analyse", "fuse", "roll", "demand", "lower", "peel", "normalise", "collapse", "distance", "series", "prune"),
-    *("schedule", "emit"),
+    *("analyse", "fuse", "roll", "demand", "lower", "peel", "normalise", "collapse", "distance", "series", "hoist"),
+    *("prune", "schedule", "emit"),
 )
 """In order; `until=` takes any of them."""
 
@@ -110,7 +111,9 @@ def _stages(graph: Graph, tolerances: Mapping[str, float]) -> Any:
     yield "distance", distant, "unchanged" if distant is collapsed else "half the squared distance instead of K"
     expanded = expand_series(distant)
     yield "series", expanded, describe_series(distant, tolerances) or "unchanged: every expectation has a closed form"
-    pruned = prune(expanded)
+    hoisted = hoist(expanded)
+    yield "hoist", hoisted, "unchanged" if hoisted is expanded else "what pairs need of one sample, once per sample"
+    pruned = prune(hoisted)
     yield "prune", pruned, "statements that no output reads are gone"
     plan = schedule(pruned)
     yield "schedule", plan, plan.text()

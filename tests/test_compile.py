@@ -30,6 +30,7 @@ MAKES = {
     "collapse": Program,
     "distance": Program,
     "series": Program,
+    "hoist": Program,
     "prune": Program,
     "schedule": Schedule,
     "emit": str,

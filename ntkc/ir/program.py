@@ -36,6 +36,7 @@ LETTERS = {
     "D": "d",
     "R": "r",
     "F": "phi",
+    "I": "i",
 }
 """How each stream is written in programs and source."""
 
@@ -49,7 +50,7 @@ class Key:
     angle between two shares; P = arccos(1 - G) / pi and U, the variable of collapsed programs; M the
     Hermite coefficients, at the variance of u, of the function called v, and L how many chunks of them are needed.
     In distance form E = (S1 + S2) / 2 - K, D = S1 - S2; R = sqrt(1 + 2 S / noise) - 1 and F = arcsin(S / (S + noise))
-    of the variance S that the erf u reads.
+    of the variance S that the erf u reads. I is what pairs read of one sample, made once per sample (v: which one).
     `side` is None for pairs, 0 for one sample, 1 and 2 for the samples of a pair.
     """
 

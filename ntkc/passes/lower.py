@@ -117,7 +117,7 @@ RESERVED = {
     *("angle_gap", "span", "distances"),
 }
 """Names that emitted modules use themselves."""
-STREAMS = "K|T|q|n|c|a|b|d|r|delta|eta|phi|tau|theta|u|gap|slope|root|angle|chunks|h"
+STREAMS = "K|T|q|n|c|a|b|d|r|delta|eta|phi|tau|theta|u|gap|slope|root|over|angle|chunks|h|i|orthant|edge1|edge2|ridge"
 """What the names of streams, and of what emitted modules make of them, begin with."""
 
 

@@ -125,26 +125,28 @@ def per_sample(q_input1, W_std):
     # dense1: Dense(out_dim=512, W_std=W_std)
     q_dense1 = W_std**2*q_input1
     # activation1: Activation(expr=x*erf(x))
+    i_activation1 = 1/(2*q_dense1 + 1)
     q_activation1 = 8*q_dense1**2*root(q_dense1, q_dense1 + 0.5, q_dense1 + 0.5)/(pi*(2*q_dense1 + 1)**2) + 2*q_dense1**2/(pi*(2*q_dense1 + 1)**2*root(q_dense1, q_dense1 + 0.5, q_dense1 + 0.5)) + 2*q_dense1*angle(q_dense1, q_dense1 + 0.5, q_dense1 + 0.5)/pi
     # dense2: Dense(out_dim=1)
     q_dense2 = q_activation1
-    return q_dense2, ([q_dense1],)
+    return q_dense2, ([i_activation1, q_dense1],)
 
 
 def pair(K_input1, stats1, stats2, W_std):
     """nngp and ntk of every pair of two sets of samples."""
     vectors1, = stats1
-    [q1_dense1] = columns(vectors1)
+    [i1_activation1, q1_dense1] = columns(vectors1)
     vectors2, = stats2
-    [q2_dense1] = rows(vectors2)
+    [i2_activation1, q2_dense1] = rows(vectors2)
     # dense1: Dense(out_dim=512, W_std=W_std)
     K_dense1 = K_input1*W_std**2
     T_dense1 = K_dense1
     # activation1: Activation(expr=x*erf(x))
     angle_activation1 = angle(K_dense1, q1_dense1 + 0.5, q2_dense1 + 0.5)
     root_activation1 = root(K_dense1, q1_dense1 + 0.5, q2_dense1 + 0.5)
-    K_activation1 = 2*K_dense1**2/(pi*root_activation1*(2*q1_dense1 + 1)*(2*q2_dense1 + 1)) + 2*K_dense1*angle_activation1/pi + 8*q1_dense1*q2_dense1*root_activation1/(pi*(2*q1_dense1 + 1)*(2*q2_dense1 + 1))
-    T_activation1 = T_dense1*(2*K_dense1**3/(pi*root_activation1**3*(2*q1_dense1 + 1)*(2*q2_dense1 + 1)) + 2*K_dense1*(2*q1_dense1 + 2*q2_dense1 + 3)/(pi*root_activation1*(2*q1_dense1 + 1)*(2*q2_dense1 + 1)) + 2*angle_activation1/pi)
+    over_root_activation1 = 1/root_activation1
+    K_activation1 = 2*K_dense1**2*i1_activation1*i2_activation1*over_root_activation1/pi + 2*K_dense1*angle_activation1/pi + 8*i1_activation1*i2_activation1*q1_dense1*q2_dense1*root_activation1/pi
+    T_activation1 = T_dense1*(2*K_dense1**3*i1_activation1*i2_activation1*over_root_activation1**3/pi + 2*K_dense1*i1_activation1*i2_activation1*over_root_activation1*(2*q1_dense1 + 2*q2_dense1 + 3)/pi + 2*angle_activation1/pi)
     # dense2: Dense(out_dim=1)
     K_dense2 = K_activation1
     T_dense2 = K_dense2 + T_activation1

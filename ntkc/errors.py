@@ -51,6 +51,10 @@ class SeriesNotConverged(UserWarning):
     """A series was cut where its error bound exceeds the tolerance: the message states the bound."""
 
 
+class SolverNotConverged(UserWarning):
+    """An iteration ended before its tolerance was met: the message states the residual."""
+
+
 def unknown(kind: str, name: object, known: Iterable[object]) -> UnknownName:
     """The error for a name outside a list:  `no layer 'Dens'; have Abs, Dense, Relu`."""
     return UnknownName(f"no {kind} {name!r}; have {', '.join(sorted(map(str, known)))}")

@@ -15,7 +15,7 @@ from ntkc.backends.driver import driver_text, unresolved_text
 from ntkc.backends.expression import jax_text
 from ntkc.backends.prelude import DEFAULT_TOLERANCE, HELPERS, helper_text, table_text
 from ntkc.gaussian.arc_cosine import ArcGap, ArcSlope, EvenGap, EvenSlope, NearGap, NearSlope
-from ntkc.gaussian.functions import Angle, Edge, Orthant, Ridge, Root
+from ntkc.gaussian.functions import Angle, Edge, Minor, Orthant, Ridge, Root
 from ntkc.gaussian.kinks import CHOICES, KinkCoefficients, is_kinked, kink_of
 from ntkc.ir.program import SAMPLE, Let, Loop, Program, Statement, lets
 from ntkc.passes.schedule import Schedule
@@ -30,8 +30,10 @@ ARC_COSINES = {function: pair for pair in _PAIRS for function in pair[:2]}
 """The two functions of one gap that a single call gives, and the name of that call."""
 STEPS = ("orthant", "edge1", "edge2", "ridge")
 """What one call gives for steps of two Gaussians."""
-SHARED: dict[type[sp.Function], str] = {Root: "root", Angle: "angle"}
+SHARED: dict[type[sp.Function], str] = {Root: "root", Angle: "angle", Minor: "minor"}
 """Functions that are computed once where several statements of a layer read them, and the name of the result."""
+LONG_SUM, MANY_TIMES = 4, 3
+"""Operations of a sum, and how often it is read, that earn it a line of its own."""
 
 
 @dataclass(frozen=True)
@@ -202,11 +204,14 @@ def _pair_text(program: Program, sampled: _Sampled) -> str:
 
 
 def _shared(statements: Iterable[Let]) -> Counter[sp.Expr]:
-    """How often each root and angle of a covariance is read, and how often a power of one over a root."""
+    """How often each root, angle, minor and long sum is read, and how often a power of one over a root."""
     parts = [e for let in statements for e in sp.preorder_traversal(let.expr)]
-    return Counter(
-        [*(e for e in parts if isinstance(e, tuple(SHARED))), *(1 / e.base for e in parts if _is_over_root(e))]
-    )
+    read = (e for e in parts if isinstance(e, tuple(SHARED)) or _is_long_sum(e))
+    return Counter([*read, *(1 / e.base for e in parts if _is_over_root(e))])
+
+
+def _is_long_sum(expr: sp.Basic) -> bool:
+    return isinstance(expr, sp.Add) and int(sp.count_ops(expr)) >= LONG_SUM
 
 
 def _is_over_root(expr: sp.Basic) -> bool:
@@ -233,6 +238,11 @@ def _pair_let(let: Let, made: dict[sp.Expr, str], shared: Counter[sp.Expr]) -> I
             name = _unused(f"{SHARED[type(call)]}_{let.dst.u}", made.values())
             yield f"{name} = {jax_text(call)}"
             made[call] = name
+    sums = (e for e in let.expr.atoms(sp.Add) if shared[e] >= MANY_TIMES and e not in made)
+    for repeated in sorted(sums, key=lambda e: (int(sp.count_ops(e)), str(e))):
+        name = _unused(f"sum_{let.dst.u}", made.values())
+        yield f"{name} = {jax_text(repeated, made)}"
+        made[repeated] = name
     for over in sorted({1 / e.base for e in let.expr.atoms(sp.Pow) if _is_over_root(e)}, key=str):
         if shared[over] > 1 and over not in made:
             name = _unused(f"over_{made[over.base]}", made.values())

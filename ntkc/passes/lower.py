@@ -117,7 +117,10 @@ RESERVED = {
     *("angle_gap", "span", "distances"),
 }
 """Names that emitted modules use themselves."""
-STREAMS = "K|T|q|n|c|a|b|d|r|delta|eta|phi|tau|theta|u|gap|slope|root|over|angle|chunks|h|i|orthant|edge1|edge2|ridge"
+STREAMS = (
+    "K|T|q|n|c|a|b|d|r|delta|eta|phi|tau|theta|u|h|i|gap|slope|root|over|sum|minor|angle|chunks"
+    "|orthant|edge1|edge2|ridge"
+)
 """What the names of streams, and of what emitted modules make of them, begin with."""
 
 

@@ -11,13 +11,13 @@ import numpy as np
 from ntkc.predict.targets import require_finite
 from ntkc.program import KernelProgram
 
-FEWEST_ROWS = 16
+FEWEST_ROWS = 32
 LARGEST_BLOCK = 2**24
 """Entries of the blocks between test and training inputs: 128 MiB in float64."""
 
 
 def bucket(rows: int) -> int:
-    """The size that `rows` are padded to: 16, 32, 48, ..., then steps of at most 1/8."""
+    """The size that `rows` are padded to: 32, 64, 96, ..., then steps of at most 1/8."""
     step = max(FEWEST_ROWS, 2 ** (rows.bit_length() - 4))
     return -(-rows // step) * step
 

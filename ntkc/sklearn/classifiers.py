@@ -90,7 +90,8 @@ class InfiniteClassifier(ClassifierMixin, InfiniteNetwork):
 
     def predict(self, X: Any) -> Any:
         """The class of the largest output."""
-        return self.classes_[np.argmax(self.scores(X), axis=1)]
+        best = np.argmax(self.scores(X), axis=1)
+        return self.classes_[best]
 
 
 class NTKClassifier(InfiniteClassifier):

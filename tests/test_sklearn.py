@@ -42,14 +42,14 @@ Y = np.stack([np.sin(X[:, 0]), 3 + X[:, 1] * X[:, 2]], axis=1)
 LABELS = np.arange(30) % 3
 
 
-@parametrize_with_checks([NTKRegressor(LINEAR), NNGPClassifier(LINEAR)])
+@parametrize_with_checks([NNGPClassifier(LINEAR)])
 def test_scikit_learn_checks(estimator, check):
     check(estimator)
 
 
 @pytest.mark.slow
 @parametrize_with_checks([NTKRegressor(), NNGPRegressor(), NTKClassifier(), NNGPClassifier(), NTKClassifier(t=1e3)])
-def test_scikit_learn_checks_of_defaults(estimator, check):
+def test_scikit_learn_checks_of_all(estimator, check):
     check(estimator)
 
 
@@ -104,22 +104,24 @@ def test_finite_time_nngp_covariance():
 
 
 def test_float32():
-    own, exact = (NTKRegressor(RELU, ridge=0.1, dtype=dtype).fit(X, Y) for dtype in ("float32", "float64"))
+    own, exact = (NTKRegressor(LINEAR, ridge=0.1, dtype=dtype).fit(X, Y) for dtype in ("float32", "float64"))
     assert own.posterior_.predictor.weights.dtype == np.float32
-    for a, b in zip(own.predict(X_TEST, return_std=True), exact.predict(X_TEST, return_std=True), strict=True):
+    pairs = zip(own.predict(X_TEST, return_std=True), exact.predict(X_TEST, return_std=True), strict=True)
+    for (a, b), tolerance in zip(pairs, (1e-5, 1e-3), strict=True):
         assert a.dtype == np.float64
-        assert 0 < np.abs(a - b).max() < 1e-5 * np.abs(b).max()
+        assert 0 < np.abs(a - b).max() < tolerance * np.abs(b).max()
 
 
 def test_results_do_not_depend_on_the_default_precision():
-    off = NTKRegressor(RELU).fit(X, Y).predict(X_TEST)
+    off = NTKRegressor(LINEAR).fit(X, Y).predict(X_TEST)
     with jax.enable_x64(True):
-        on = NTKRegressor(RELU).fit(X, Y).predict(X_TEST)
-        narrow = NTKRegressor(RELU, dtype="float32").fit(X, Y)
+        on = NTKRegressor(LINEAR).fit(X, Y).predict(X_TEST)
+        narrow = NTKRegressor(LINEAR, dtype="float32").fit(X, Y)
         assert narrow.posterior_.factor.gram.dtype == np.float32
     assert (on == off).all()
 
 
+@pytest.mark.slow
 def test_ill_conditioned():
     line = np.linspace(-1, 1, 100)[:, None]
     with pytest.warns(NotPositiveDefinite, match="NNGP"):
@@ -129,23 +131,31 @@ def test_ill_conditioned():
     assert np.abs(mean - np.sin(4 * line[:, 0])).max() < 0.05
 
 
+def test_singular():
+    with pytest.warns(NotPositiveDefinite, match="NNGP"):
+        model = NNGPRegressor(LINEAR, ridge=0.0).fit(X, X[:, 0])
+    mean, std = model.predict(X_TEST, return_std=True)
+    close(mean, X_TEST[:, 0], 1e-4)
+    assert (std < 1e-4).all()
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_leave_one_out_is_n_refits(dtype):
-    model = NTKClassifier(RELU, ridge=0.05, absolute_ridge=True, dtype=dtype)
+    model = NTKClassifier(LINEAR, ridge=0.05, absolute_ridge=True, dtype=dtype)
     held, targets = held_out(model, LABELS)
     for i in range(0, 30, 7):
         rest = np.arange(30) != i
-        refit = NTKRegressor(RELU, ridge=0.05, absolute_ridge=True, normalize_y=False).fit(X[rest], targets[rest])
+        refit = NTKRegressor(LINEAR, ridge=0.05, absolute_ridge=True, normalize_y=False).fit(X[rest], targets[rest])
         close(held[i], refit.predict(X[i : i + 1])[0], 1e-9 if dtype == "float64" else 1e-4)
 
 
 def test_folds_left_out_are_refits():
-    model = NTKClassifier(RELU, t=20.0)
+    model = NTKClassifier(LINEAR, t=20.0)
     held, targets = held_out(model, LABELS)
     folds = folds_of(LABELS)
     assert all(np.bincount(folds[c == LABELS], minlength=5).tolist() == [2] * 5 for c in range(3))
     for fold in range(5):
-        refit = NTKRegressor(RELU, t=20.0, normalize_y=False).fit(X[folds != fold], targets[folds != fold])
+        refit = NTKRegressor(LINEAR, t=20.0, normalize_y=False).fit(X[folds != fold], targets[folds != fold])
         close(held[folds == fold], refit.predict(X[folds == fold]))
 
 
@@ -170,7 +180,7 @@ def test_temperature_is_the_best():
     assert np.isfinite(fit_temperature(100.0 * np.eye(3)[labels], labels))
 
 
-@pytest.mark.parametrize("t", [None, 1e3])
+@pytest.mark.parametrize("t", [None, pytest.param(1e3, marks=pytest.mark.slow)])
 def test_probabilities_are_calibrated(t):
     """Log loss on new data is that of the best temperature, and classes turn up as often as they are said to."""
     x, y = make_classification(
@@ -190,17 +200,23 @@ def test_probabilities_are_calibrated(t):
 
 def test_classes():
     names = np.array(["setosa", "versicolor", "virginica"])
-    x, y = load_iris(return_X_y=True)
-    model = NTKClassifier(RELU).fit(x[::2], names[y[::2]])
+    (x, y), (x_test, y_test) = irises(0), irises(1)
+    model = NTKClassifier(RELU).fit(x, names[y])
     assert model.classes_.tolist() == names.tolist()
-    assert model.score(x[1::2], names[y[1::2]]) > 0.93
-    scores = model.decision_function(x)
-    assert scores.shape == (150, 3)
-    assert (model.predict(x) == names[scores.argmax(axis=1)]).all()
+    assert model.score(x_test, names[y_test]) > 0.93
+    scores = model.decision_function(x_test)
+    assert scores.shape == (30, 3)
+    assert (model.predict(x_test) == names[scores.argmax(axis=1)]).all()
     assert np.allclose(scores.sum(axis=1), 0)
-    binary = NNGPClassifier(RELU).fit(x[:100:2], names[y[:100:2]])
-    assert ((binary.decision_function(x[:100]) > 0) == (binary.predict(x[:100]) == "versicolor")).all()
-    assert np.allclose(binary.predict_proba(x).sum(axis=1), 1)
+    binary = NTKClassifier(RELU).fit(x[:20], names[y[:20]])
+    assert ((binary.decision_function(x_test) > 0) == (binary.predict(x_test) == "versicolor")).all()
+    assert np.allclose(binary.predict_proba(x_test).sum(axis=1), 1)
+
+
+def irises(start):
+    """A fifth of them, of all three kinds."""
+    x, y = load_iris(return_X_y=True)
+    return x[start::5], y[start::5]
 
 
 def network_forms():
@@ -237,7 +253,7 @@ np.save(sys.argv[2], np.concatenate(means + deviations))
 
 
 def test_pickle_in_a_new_process(tmp_path):
-    models = [NTKRegressor(tuple(RELU)).fit(X, Y), NNGPClassifier(tuple(RELU), t=100.0).fit(X, LABELS)]
+    models = [NTKRegressor(tuple(LINEAR)).fit(X, Y), NNGPClassifier(tuple(LINEAR), t=100.0).fit(X, LABELS)]
     (tmp_path / "models").write_bytes(pickle.dumps((models, X_TEST)))
     subprocess.run(
         [sys.executable, "-c", READ, "models", "found.npy"],
@@ -253,12 +269,12 @@ def test_pickle_in_a_new_process(tmp_path):
 
 
 def test_grid_search_in_a_pipeline():
-    x, y = load_iris(return_X_y=True)
-    pipeline = make_pipeline(StandardScaler(), NTKClassifier(RELU))
-    grid = {"ntkclassifier__ridge": [1e-3, 1e-1], "ntkclassifier__network": [RELU, LINEAR]}
+    x, y = (np.concatenate(parts) for parts in zip(irises(0), irises(1), strict=True))
+    pipeline = make_pipeline(StandardScaler(), NTKClassifier())
+    grid = {"ntkclassifier__ridge": [1e-3, 1e-1], "ntkclassifier__network": [LINEAR, stax.Dense(1)]}
     compile_recipe.cache_clear()
-    search = GridSearchCV(pipeline, grid, cv=3, error_score="raise").fit(x, y)
-    assert search.best_score_ > 0.93
+    search = GridSearchCV(pipeline, grid, cv=2, error_score="raise").fit(x, y)
+    assert search.best_score_ > 0.75
     assert search.predict_proba(x[:5]).shape == (5, 3)
     assert compile_recipe.cache_info().misses == 2
 
@@ -273,32 +289,35 @@ def test_feature_names_and_parameters():
 
 
 def test_chunks(monkeypatch):
-    whole = NTKRegressor(RELU).fit(X, Y).predict(RNG.normal(size=(100, 4)))
-    assert whole.shape == (100, 2)
-    monkeypatch.setattr("ntkc.sklearn.blocks.LARGEST_BLOCK", 40 * 30)
-    many = RNG.normal(size=(100, 4))
-    assert sum(map(len, in_chunks(many, 30))) == 100
-    assert max(map(len, in_chunks(many, 30))) < 100
-    cut = NTKRegressor(RELU).fit(X, Y).predict(many)
-    monkeypatch.undo()
-    close(cut, NTKRegressor(RELU).fit(X, Y).predict(many), 1e-12)
+    many = np.tile(X_TEST, (5, 1))
+    monkeypatch.setattr("ntkc.sklearn.blocks.LARGEST_BLOCK", 60 * 30)
+    assert [len(rows) for rows in in_chunks(many, 30)] == [32, 32, 32, 4]
+    model = NTKRegressor(RELU).fit(X, Y)
+    close(model.predict(many), np.tile(model.predict(X_TEST), (5, 1)), 1e-12)
     assert all(n <= bucket(n) <= max(1.125 * n + 1, n + 32) for n in range(1, 5000))
 
 
 KERNELS = {
-    "relu": NTKKernel(),
-    "nngp": NTKKernel(1.2, 0.3, get="nngp", depth=2),
-    "erf": NTKKernel(1.2, 0.3, activation="erf(x)", depth=1),
+    "relu": NTKKernel(1.2, 0.3, depth=1),
     "network": NTKKernel(1.2, network=stax.serial(stax.Dense(1, sympy.Symbol("w")), stax.Relu(), stax.Dense(1))),
     "fixed": NTKKernel(1.2, 0.0, b_std_bounds="fixed", depth=1),
     "sum": 2.0 * NTKKernel(1.3, depth=1) * RBF(0.7) + WhiteKernel(0.1),
 }
 
 
-@pytest.mark.parametrize("name", list(KERNELS))
+SLOW_KERNELS = {
+    "erf": NTKKernel(1.2, 0.3, activation="erf(x)", depth=1),
+    "default": NTKKernel(),
+    "nngp": NTKKernel(1.2, 0.3, get="nngp", depth=2),
+    "tanh": NTKKernel(1.2, 0.3, activation="tanh(x)", depth=2),
+}
+ALL_KERNELS = {**KERNELS, **SLOW_KERNELS}
+
+
+@pytest.mark.parametrize("name", [*KERNELS, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW_KERNELS)])
 def test_kernel_gradient(name):
     """Against central differences in theta; the diagonal, the triangle and the rectangle agree."""
-    kernel = KERNELS[name]
+    kernel = ALL_KERNELS[name]
     matrix, gradient = kernel(X, eval_gradient=True)
     assert gradient.shape == (30, 30, kernel.n_dims)
     close(kernel(X), matrix, 1e-12)
@@ -312,18 +331,19 @@ def test_kernel_gradient(name):
 
 def test_kernel_is_that_of_the_program():
     with jax.enable_x64(True):
-        program = ntkc.compile(stax.serial(*(stax.Dense(1, 1.3, 0.4), stax.Relu()) * 2, stax.Dense(1, 1.3, 0.4)))
+        program = ntkc.compile(RELU)
         for get in ("ntk", "nngp"):
-            kernel = NTKKernel(1.3, 0.4, depth=2, get=get)
+            kernel = relu_kernel(get)
             close(kernel(X_TEST, X), np.asarray(program(X_TEST, X, get)), 1e-12)
 
 
 def test_gaussian_process_optimises_the_kernel():
-    start = NTKKernel(1.0, 1.0, depth=1) + WhiteKernel(1.0)
-    fixed = GaussianProcessRegressor(start, optimizer=None).fit(X, Y[:, 0])
-    free = GaussianProcessRegressor(start, n_restarts_optimizer=1, random_state=0).fit(X, Y[:, 0])
+    start = NTKKernel(1.0, 1.0, depth=1) + WhiteKernel(0.1, "fixed")
+    y = Y[:, 1] + 0.5 * np.random.default_rng(1).normal(size=30)
+    fixed = GaussianProcessRegressor(start, optimizer=None).fit(X, y)
+    free = GaussianProcessRegressor(start, n_restarts_optimizer=1, random_state=0).fit(X, y)
     assert free.log_marginal_likelihood_value_ > fixed.log_marginal_likelihood_value_ + 1
-    theta = np.array([0.1, -0.4, -1.0])
+    theta = np.array([0.1, -0.4])
     _, gradient = free.log_marginal_likelihood(theta, eval_gradient=True)
     close(gradient, approx_fprime(theta, free.log_marginal_likelihood, 1e-7), 1e-5)
 
@@ -340,14 +360,14 @@ def test_other_hyper_parameters_compile_nothing(caplog):
 
 
 def test_support_vector_machine():
-    x, y = load_iris(return_X_y=True)
+    (x, y), (x_test, y_test) = irises(0), irises(1)
     kernel = NTKKernel(depth=1)
-    own = SVC(kernel=kernel).fit(x[::2], y[::2])
-    peer = SVC(kernel="precomputed").fit(kernel(x[::2]), y[::2])
-    assert (own.predict(x[1::2]) == peer.predict(kernel(x[1::2], x[::2]))).all()
-    assert own.score(x[1::2], y[1::2]) > 0.93
+    own = SVC(kernel=kernel).fit(x, y)
+    peer = SVC(kernel="precomputed").fit(kernel(x), y)
+    assert (own.predict(x_test) == peer.predict(kernel(x_test, x))).all()
+    assert own.score(x_test, y_test) > 0.9
     search = GridSearchCV(SVC(kernel=kernel), {"kernel__W_std": [0.5, 1.5], "C": [1, 10]}, cv=2, error_score="raise")
-    assert search.fit(x, y).best_score_ > 0.9
+    assert search.fit(x, y).best_score_ > 0.8
 
 
 def test_kernel_is_a_value():

@@ -156,14 +156,16 @@ def matrix_fn(recipe: Recipe, get: str) -> Callable[..., Any]:
 
 @lru_cache(maxsize=64)
 def gradient_fn(recipe: Recipe, get: str, names: tuple[str, ...]) -> Callable[..., Any]:
-    """(x, values) -> [n, n, 1 + len(names)]:  k, then  dk / d log v = v dk/dv  for each name."""
+    """(x, values) -> [n, n, 1 + len(names)]:  k, then  dk / d log v  for each name."""
 
     def stacked(x: Any, values: dict[str, Any]) -> Any:
-        def matrix(free: dict[str, Any]) -> Any:
-            return recipe.program(x, None, get, **{**values, **free})
+        def matrix(logarithms: dict[str, Any]) -> Any:
+            free = {name: jnp.exp(value) for name, value in logarithms.items()}
+            k = recipe.program(x, None, get, **{**values, **free})
+            return k, k
 
-        slopes = jax.jacfwd(matrix)({name: values[name] for name in names})
-        return jnp.stack([matrix(values), *(values[name] * slopes[name] for name in names)], axis=-1)
+        slopes, k = jax.jacfwd(matrix, has_aux=True)({name: jnp.log(values[name]) for name in names})
+        return jnp.stack([k, *(slopes[name] for name in names)], axis=-1)
 
     return jax.jit(stacked)
 

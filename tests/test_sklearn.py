@@ -338,7 +338,7 @@ def test_kernel_is_that_of_the_program():
 
 
 def test_gaussian_process_optimises_the_kernel():
-    start = NTKKernel(1.0, 1.0, depth=1) + WhiteKernel(0.1, "fixed")
+    start = NTKKernel(3.0, 3.0, depth=1) + WhiteKernel(0.1, "fixed")
     y = Y[:, 1] + 0.5 * np.random.default_rng(1).normal(size=30)
     fixed = GaussianProcessRegressor(start, optimizer=None).fit(X, y)
     free = GaussianProcessRegressor(start, n_restarts_optimizer=1, random_state=0).fit(X, y)

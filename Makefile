@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 DEVICE ?= cpu
 
-.PHONY: demo test test-all lint bench clean
+.PHONY: demo test test-all lint bench bench-estimators clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m ntkc demo
@@ -22,6 +22,10 @@ lint: $(VENV)/.installed
 
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/run.py --device $(DEVICE)
+
+# FASHION, MNIST: folders of data that the package does not have; see benchmarks/README.md.
+bench-estimators: $(VENV)/.installed
+	$(BIN)/python benchmarks/estimators.py $(if $(FASHION),--fashion $(FASHION)) $(if $(MNIST),--mnist $(MNIST))
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)

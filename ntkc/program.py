@@ -21,6 +21,7 @@ from ntkc.backends.latex import latex_of
 from ntkc.backends.module import module_text
 from ntkc.compile import Compilation, compile_graph
 from ntkc.errors import InvalidInput, SeriesNotConverged, ShapeMismatch, unknown
+from ntkc.gaussian.certificates import TOLERANCES
 from ntkc.ir.graph import Graph, feature_shapes, op_of
 from ntkc.ir.value import Law
 from ntkc.kernel import Kernel
@@ -51,6 +52,19 @@ class KernelProgram:
     def parameters(self) -> tuple[str, ...]:
         """Hyper-parameters left open, by name: keyword arguments of a call."""
         return tuple(p.name for p in self._compilation.made["prune"].parameters if p.name != "features")
+
+    @property
+    def tolerance(self) -> float | None:
+        """The error of series that was asked for; None for the usual ones."""
+        given = self._compilation.tolerances
+        return None if given == TOLERANCES else max(given.values())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A pickle holds the network; reading it compiles anew."""
+        return build, (self.graph, None, self.tolerance)
+
+    def __deepcopy__(self, memo: Any) -> KernelProgram:
+        return self
 
     def __call__(
         self,

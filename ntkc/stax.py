@@ -216,6 +216,12 @@ class KernelFn:
         self.tree = tree
         self.__name__ = self.__qualname__ = tree.name
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return KernelFn, (self.tree,)
+
+    def __deepcopy__(self, memo: Any) -> KernelFn:
+        return self
+
     @cached_property
     def program(self) -> KernelProgram:
         """The compiled network."""

@@ -27,6 +27,7 @@ GROUPS = (
     ("mean_field",),
     ("frontends",),
     ("predict",),
+    ("sklearn",),
     ("__init__",),
     ("demo",),
     ("cli",),
@@ -34,7 +35,7 @@ GROUPS = (
 )
 """A module imports from its own group and those above."""
 RANK = {name: rank for rank, group in enumerate(GROUPS) for name in group}
-RUNS_JAX = {"kernel", "program", "tracing", "stax", "predict", "demo", "cli"}
+RUNS_JAX = {"kernel", "program", "tracing", "stax", "predict", "sklearn", "demo", "cli"}
 RUNS_SOURCE = {"program.py", "stax.py"}
 MAKES_NUMBERS = {"passes/collapse.py"}
 """Files that run what sympy.lambdify writes: of streams and numbers, no text of users."""

@@ -1,5 +1,6 @@
 """`gradient_descent`: outputs during gradient flow on any loss, with or without momentum, by an ODE solver."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -20,7 +21,7 @@ from ntkc.predict.outputs import (
     read_training_set,
     restore_wanted,
 )
-from ntkc.predict.targets import Shape, flatten_pairs, require_finite, require_not_negative
+from ntkc.predict.targets import Shape, Targets, flatten_pairs, require_finite, require_not_negative
 
 Loss = Callable[[Array, Array], Any]
 
@@ -67,8 +68,8 @@ def gradient_descent(
     one output, and f and f(0) have their shape then.
 
     Returns f(t=None, fx_train_or_state_0=0., fx_test_0=None, k_test_train=None). t: a number, or an array in any order
-    whose axes lead those of the results; None until size |grad L| and |q| are below the tolerance everywhere, which a
-    loss without minimum (cross-entropy) may not reach. Outputs before training are arrays, or numbers for all of them;
+    whose axes lead those of the results; None until size |grad L| and |q| are below 10 tolerance (1 + |f|), where a
+    loss without minimum (cross-entropy) may take long. Outputs before training are arrays, or numbers for all of them;
     None leaves that set out, and f(0) = 0 then. Gives f(t), f*(t), or the pair. An `ODEState` in place of f(0) holds
     all of the start and gives an `ODEState`, which resumes. Works under jit and grad.
 
@@ -91,7 +92,8 @@ def gradient_descent(
         raise InvalidInput(f"tolerance is {tolerance}, but must be between 0 and 1; say 1e-8")
     y = jnp.asarray(y_train)
     require_scalar(loss, y, train.dtype)
-    return LossFlow(loss, y, train, rate, momentum, Accuracy(tolerance, max_steps, solver)).predict_fn
+    field = Field(loss, train.targets.shape, train.targets.trace_axes, train.targets.is_vector)
+    return LossFlow(field, y, train, rate, momentum, Accuracy(tolerance, max_steps, solver)).predict_fn
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,19 +108,55 @@ class Accuracy:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class Forces:
-    """What turns grad L into f' or q': T and T* as matrices, the targets, and the drag (m - 1) / sqrt(learning_rate)."""
+    """Numbers of the vector field: T, T* as matrices, y, the drag (m - 1) / sqrt(learning_rate), the speed of rest."""
 
     train: Array
     test: Array | None
     y: Array
     drag: Array | None
+    slow: Array
+
+
+@dataclass(frozen=True)
+class Field:
+    """The vector field of the flow; equal ones, whatever their numbers, share compiled programs."""
+
+    loss: Loss
+    shape: Shape
+    trace_axes: Shape
+    is_vector: bool
+
+    def velocity(self, t: Any, state: ODEState, forces: Forces) -> ODEState:
+        """(f', f*')  or with momentum  (f', f*', q', q*')."""
+        del t
+        slope = self.slope(state, forces)
+        push = -matmul(forces.train, slope)
+        push_test = None if forces.test is None else -matmul(forces.test, slope)
+        if forces.drag is None:
+            return ODEState(push, push_test)
+        push += forces.drag * state.qx_train
+        push_test = None if push_test is None else push_test + forces.drag * state.qx_test
+        return ODEState(state.qx_train, state.qx_test, push, push_test)
+
+    def slope(self, state: ODEState, forces: Forces) -> Array:
+        """grad L(f) as a matrix (m, c)."""
+        layout = Targets(state.fx_train, self.shape, self.trace_axes, self.is_vector)
+        outputs = layout.restore(state.fx_train, (), layout.kept)
+        return layout.flatten(jax.grad(self.loss)(outputs, forces.y))
+
+    def is_at_rest(self, t: Any, state: ODEState, forces: Forces, **unused: Any) -> Array:
+        """Whether  size |grad L|, for mean squares |f - y|, and |q|  are next to the noise of the solver."""
+        del t, unused
+        speeds = [math.prod(self.shape) * self.slope(state, forces), state.qx_train, state.qx_test]
+        largest = [jnp.max(jnp.abs(speed)) for speed in speeds if speed is not None]
+        return jnp.max(jnp.stack(largest)) < forces.slow * (1 + jnp.max(jnp.abs(state.fx_train)))
 
 
 @dataclass(frozen=True, eq=False)
 class LossFlow:
     """The training set, the loss and the rates; `predict_fn` is what the user gets."""
 
-    loss: Loss
+    field: Field
     y: Array
     train: TrainingSet
     learning_rate: Any
@@ -169,7 +207,8 @@ class LossFlow:
         if self.momentum is not None:
             unit = jnp.sqrt(unit)
             drag = (self.momentum - 1) / unit
-        forces = Forces(flatten_pairs(self.train.block), cross, self.y, drag)
+        slow = jnp.asarray(10 * self.accuracy.tolerance)
+        forces = Forces(flatten_pairs(self.train.block), cross, self.y, drag, slow)
         if times is None:
             return self.integrate(start, forces, None)
         instants = times.reshape(-1) * unit
@@ -183,7 +222,7 @@ class LossFlow:
         tolerance = self.accuracy.tolerance
         is_known = is_concrete(start, forces, times)
         solution = diffrax.diffeqsolve(
-            diffrax.ODETerm(self.velocity),
+            diffrax.ODETerm(self.field.velocity),
             self.accuracy.solver or diffrax.Tsit5(),
             t0=0.0,
             t1=jnp.inf if times is None else times[-1],
@@ -192,41 +231,16 @@ class LossFlow:
             args=forces,
             saveat=diffrax.SaveAt(t1=True) if times is None else diffrax.SaveAt(ts=times),
             stepsize_controller=diffrax.PIDController(rtol=tolerance, atol=tolerance),
-            event=diffrax.Event(self.is_at_rest) if times is None else None,
+            event=diffrax.Event(self.field.is_at_rest) if times is None else None,
             max_steps=self.accuracy.max_steps,
             throw=not is_known,
         )
-        if is_known and not bool(diffrax.is_successful(solution.result)):
+        if is_known and not bool(diffrax.is_okay(solution.result)):
             raise NotConverged(
-                f"the flow took more than max_steps={self.accuracy.max_steps} steps; give a smaller t, max_steps, a "
-                "larger tolerance, or solver=diffrax.Kvaerno5() if time scales lie far apart"
+                f"the flow was not done after max_steps={self.accuracy.max_steps} steps; give a smaller t, a larger "
+                "max_steps or tolerance, or solver=diffrax.Kvaerno5() if time scales lie far apart"
             )
         return solution.ys
-
-    def velocity(self, t: Any, state: ODEState, forces: Forces) -> ODEState:
-        """(f', f*')  or with momentum  (f', f*', q', q*')."""
-        del t
-        slope = self.slope(state, forces)
-        push = -matmul(forces.train, slope)
-        push_test = None if forces.test is None else -matmul(forces.test, slope)
-        if forces.drag is None:
-            return ODEState(push, push_test)
-        push += forces.drag * state.qx_train
-        push_test = None if push_test is None else push_test + forces.drag * state.qx_test
-        return ODEState(state.qx_train, state.qx_test, push, push_test)
-
-    def slope(self, state: ODEState, forces: Forces) -> Array:
-        """grad L(f) as a matrix (m, c)."""
-        targets = self.train.targets
-        outputs = targets.restore(state.fx_train, (), targets.kept)
-        return targets.flatten(jax.grad(self.loss)(outputs, forces.y))
-
-    def is_at_rest(self, t: Any, state: ODEState, forces: Forces, **unused: Any) -> Array:
-        """Whether  size |grad L| and |q|  are below the tolerance: the first is |f - y| for mean squares."""
-        del t, unused
-        speeds = [self.train.targets.size * self.slope(state, forces), state.qx_train, state.qx_test]
-        largest = [jnp.max(jnp.abs(speed)) for speed in speeds if speed is not None]
-        return jnp.max(jnp.stack(largest)) < self.accuracy.tolerance
 
 
 def read_state(fx_train_or_state_0: Any, fx_test_0: Any, has_momentum: bool) -> ODEState:

@@ -90,6 +90,8 @@ def gradient_descent(
         tolerance = max(1e-8, 64 * float(jnp.finfo(train.dtype).eps))
     if not 0 < tolerance < 1:
         raise InvalidInput(f"tolerance is {tolerance}, but must be between 0 and 1; say 1e-8")
+    if max_steps < 1:
+        raise InvalidInput(f"max_steps is {max_steps}, but must be at least 1; say 100_000")
     y = jnp.asarray(y_train)
     require_scalar(loss, y, train.dtype)
     field = Field(loss, train.targets.shape, train.targets.trace_axes, train.targets.is_vector)
@@ -209,6 +211,7 @@ class LossFlow:
             drag = (self.momentum - 1) / unit
         slow = jnp.asarray(10 * self.accuracy.tolerance)
         forces = Forces(flatten_pairs(self.train.block), cross, self.y, drag, slow)
+        require_differentiable(self.field.slope(start, forces))
         if times is None:
             return self.integrate(start, forces, None)
         instants = times.reshape(-1) * unit
@@ -277,6 +280,12 @@ def require_scalar(loss: Loss, y: Array, dtype: Any) -> None:
     value = jax.eval_shape(loss, jax.ShapeDtypeStruct(y.shape, dtype), y)
     if value.shape != ():
         raise ShapeMismatch(f"loss returns shape {value.shape}, but must return one number; take the mean")
+
+
+def require_differentiable(slope: Array) -> None:
+    if not is_concrete(slope) or bool(jnp.isfinite(slope).all()):
+        return
+    raise InvalidInput("the gradient of loss is NaN or infinite at the start; give a loss that is smooth at fx_train_0")
 
 
 def import_diffrax() -> Any:

@@ -87,11 +87,13 @@ class Descent:
         times = read_steps(steps)
         spectrum = self.train.spectrum
         size = self.train.targets.size
-        require_stable(self.learning_rate, rate_limit(spectrum.values[-1], size, self.momentum), self.momentum)
+        # Known numbers are compared now even under jit.
+        with jax.ensure_compile_time_eval():
+            rate = jnp.asarray(self.learning_rate, self.train.dtype)
+            one = require_stable(self.momentum, rate, rate_limit(spectrum.values[-1], size, self.momentum))
         if times.is_infinite:
-            return self.train.outputs(spectrum, bound_time(times.tau, self.train.dtype), times.shape, request)
-        rate = jnp.asarray(self.learning_rate / size, self.train.dtype)
-        return self.train.outputs(Steps(spectrum, rate, self.momentum), times.tau, times.shape, request)
+            return self.train.outputs(spectrum, one * bound_time(times.tau, self.train.dtype), times.shape, request)
+        return self.train.outputs(Steps(spectrum, one * rate / size, self.momentum), times.tau, times.shape, request)
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,18 +177,20 @@ def read_steps(steps: Any) -> Times:
     return Times(counts.reshape(-1), counts.shape, is_infinite=False)
 
 
-def require_stable(learning_rate: Any, limit: Array, momentum: float) -> None:
-    """Raises at once if the numbers are known, else when the compiled program runs."""
+def require_stable(momentum: float, learning_rate: Array, limit: Array) -> Array:
+    """1, or an error: at once if the numbers are known, else when a compiled program needs the 1."""
+    check = partial(refuse_divergence, momentum, 8 * float(jnp.finfo(limit.dtype).eps))
     if is_concrete(learning_rate, limit):
-        refuse_divergence(momentum, learning_rate, limit)
-    else:
-        jax.debug.callback(partial(refuse_divergence, momentum), learning_rate, limit)
+        return jnp.asarray(check(learning_rate, limit), limit.dtype)
+    fixed = jax.lax.stop_gradient((learning_rate, limit))
+    is_stable = jax.pure_callback(check, jax.ShapeDtypeStruct((), bool), *fixed, vmap_method="sequential")
+    return is_stable.astype(limit.dtype)
 
 
-def refuse_divergence(momentum: float, learning_rate: Any, limit: Array) -> None:
+def refuse_divergence(momentum: float, rounding: float, learning_rate: Array, limit: Array) -> np.ndarray:
     # A rate taken from `max_learning_rate` is at the limit but for rounding.
-    if float(learning_rate) <= float(limit) * (1 + 8 * float(jnp.finfo(limit.dtype).eps)):
-        return
+    if float(learning_rate) <= float(limit) * (1 + rounding):
+        return np.ones((), bool)
     raise InvalidInput(
         f"learning_rate is {float(learning_rate):.6g}, but with momentum {momentum:g} steps diverge above "
         f"max_learning_rate, here {float(limit):.6g}; give a smaller rate"

@@ -1,4 +1,4 @@
-"""Training of an infinitely wide network as formulas: gradient flow, gradient descent with momentum, and cross-entropy."""
+"""How an infinitely wide network trains: by gradient flow, by steps with and without momentum, on cross-entropy."""
 
 import jax
 import jax.numpy as jnp

@@ -121,14 +121,14 @@ class Forces:
 
 @dataclass(frozen=True)
 class Field:
-    """The vector field of the flow; equal ones, whatever their numbers, share compiled programs."""
+    """The vector field of the flow; equal ones share compiled programs, whatever their numbers."""
 
     loss: Loss
     shape: Shape
     trace_axes: Shape
     is_vector: bool
 
-    def velocity(self, t: Any, state: ODEState, forces: Forces) -> ODEState:
+    def __call__(self, t: Any, state: ODEState, forces: Forces) -> ODEState:
         """(f', f*')  or with momentum  (f', f*', q', q*')."""
         del t
         slope = self.slope(state, forces)
@@ -146,10 +146,17 @@ class Field:
         outputs = layout.restore(state.fx_train, (), layout.kept)
         return layout.flatten(jax.grad(self.loss)(outputs, forces.y))
 
-    def is_at_rest(self, t: Any, state: ODEState, forces: Forces, **unused: Any) -> Array:
-        """Whether  size |grad L|, for mean squares |f - y|, and |q|  are next to the noise of the solver."""
+
+@dataclass(frozen=True)
+class Rest:
+    """Whether  size |grad L|, for mean squares |f - y|, and |q|  are next to the noise of the solver."""
+
+    field: Field
+
+    def __call__(self, t: Any, state: ODEState, forces: Forces, **unused: Any) -> Array:
         del t, unused
-        speeds = [math.prod(self.shape) * self.slope(state, forces), state.qx_train, state.qx_test]
+        size = math.prod(self.field.shape)
+        speeds = [size * self.field.slope(state, forces), state.qx_train, state.qx_test]
         largest = [jnp.max(jnp.abs(speed)) for speed in speeds if speed is not None]
         return jnp.max(jnp.stack(largest)) < forces.slow * (1 + jnp.max(jnp.abs(state.fx_train)))
 
@@ -225,7 +232,7 @@ class LossFlow:
         tolerance = self.accuracy.tolerance
         is_known = is_concrete(start, forces, times)
         solution = diffrax.diffeqsolve(
-            diffrax.ODETerm(self.field.velocity),
+            diffrax.ODETerm(self.field),
             self.accuracy.solver or diffrax.Tsit5(),
             t0=0.0,
             t1=jnp.inf if times is None else times[-1],
@@ -234,7 +241,7 @@ class LossFlow:
             args=forces,
             saveat=diffrax.SaveAt(t1=True) if times is None else diffrax.SaveAt(ts=times),
             stepsize_controller=diffrax.PIDController(rtol=tolerance, atol=tolerance),
-            event=diffrax.Event(self.field.is_at_rest) if times is None else None,
+            event=diffrax.Event(Rest(self.field)) if times is None else None,
             max_steps=self.accuracy.max_steps,
             throw=not is_known,
         )

@@ -23,7 +23,7 @@ import numpy as np
 from jax import Array
 
 from ntkc.errors import InvalidInput
-from ntkc.predict.factor import Spectrum, is_concrete, spectral_product
+from ntkc.predict.factor import Spectrum, is_concrete, noise_floor, spectral_product
 from ntkc.predict.outputs import TrainingSet, read_momentum, read_rate, read_request, read_training_set
 from ntkc.predict.posterior import Times, bound_time
 from ntkc.predict.rates import rate_limit
@@ -60,8 +60,8 @@ def gradient_descent_mse_discrete(
 
     Shapes as in `gradient_descent_mse`. Returns f(steps=None, fx_train_0=0., fx_test_0=None, k_test_train=None). steps:
     None for infinitely many, an integer, or an array of them whose axes lead those of the results. The other arguments
-    are those of `gradient_descent_mse`. All counts share one eigendecomposition and take log2(steps) operations each;
-    works under jit, and has derivatives in everything but momentum and steps.
+    are those of `gradient_descent_mse`. All counts share one eigendecomposition, and each takes as many products of
+    2 x 2 matrices as an integer has bits; works under jit, with derivatives in everything but momentum and steps.
 
     Raises `InvalidInput` for a rate above `max_learning_rate` of G (under jit and traced, when the program runs),
     `ShapeMismatch`; warns `NotPositiveDefinite` with the jitter it added.
@@ -90,7 +90,8 @@ class Descent:
         # Known numbers are compared now even under jit.
         with jax.ensure_compile_time_eval():
             rate = jnp.asarray(self.learning_rate, self.train.dtype)
-            one = require_stable(self.momentum, rate, rate_limit(spectrum.values[-1], size, self.momentum))
+            largest = spectrum.values[-1] - 2 * noise_floor(spectrum.gram)
+            one = require_stable(self.momentum, rate, rate_limit(largest, size, self.momentum))
         if times.is_infinite:
             return self.train.outputs(spectrum, one * bound_time(times.tau, self.train.dtype), times.shape, request)
         return self.train.outputs(Steps(spectrum, one * rate / size, self.momentum), times.tau, times.shape, request)
@@ -116,7 +117,9 @@ class Steps:
 
     def product(self, function: Any, rhs: Array, tau: Array) -> Array:
         """function(momentum, rate G, steps) v."""
-        gram, values = self.rate * self.spectrum.gram, self.rate * self.spectrum.values
+        gram = self.rate * self.spectrum.gram
+        # The largest stable rate, rounded up, would grow in many steps.
+        values = jnp.minimum(self.rate * self.spectrum.values, 2 * (1 + self.momentum))
         return spectral_product(partial(function, self.momentum), gram, values, self.spectrum.vectors, tau, rhs)
 
 
@@ -188,7 +191,7 @@ def require_stable(momentum: float, learning_rate: Array, limit: Array) -> Array
 
 
 def refuse_divergence(momentum: float, rounding: float, learning_rate: Array, limit: Array) -> np.ndarray:
-    # A rate taken from `max_learning_rate` is at the limit but for rounding.
+    # A rate taken from `max_learning_rate` is at the limit, but for rounding.
     if float(learning_rate) <= float(limit) * (1 + rounding):
         return np.ones((), bool)
     raise InvalidInput(

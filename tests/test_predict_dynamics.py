@@ -321,6 +321,8 @@ def test_largest_rate_with_jitter():
     with pytest.warns(NotPositiveDefinite):
         result = predict_fn(np.array([1000, 10**9]))
     assert np.abs(result).max() < 2 * np.abs(Y).max()
+    with pytest.warns(NotPositiveDefinite):
+        assert (gradient_descent_mse_discrete(np.zeros((6, 6)), Y)(9, F0, F0_TEST, 0 * K_TEST)[1] == F0_TEST).all()
 
 
 @pytest.mark.parametrize("steps", [3, None])

@@ -86,15 +86,25 @@ class Descent:
         request = read_request(self.train, fx_train_0, fx_test_0, k_test_train)
         times = read_steps(steps)
         spectrum = self.train.spectrum
-        size = self.train.targets.size
+        one = self.require_stable(spectrum)
+        if times.is_infinite:
+            return self.train.outputs(spectrum, one * bound_time(times.tau, self.train.dtype), times.shape, request)
+        steps = Steps(spectrum, one * self.learning_rate / self.train.targets.size, self.momentum)
+        return self.train.outputs(steps, times.tau, times.shape, request)
+
+    def require_stable(self, spectrum: Spectrum) -> Array:
+        """1, or an error: at once if the numbers are known, else when a compiled program needs the 1."""
         # Known numbers are compared now even under jit.
         with jax.ensure_compile_time_eval():
             rate = jnp.asarray(self.learning_rate, self.train.dtype)
             largest = spectrum.values[-1] - 2 * noise_floor(spectrum.gram)
-            one = require_stable(self.momentum, rate, rate_limit(largest, size, self.momentum))
-        if times.is_infinite:
-            return self.train.outputs(spectrum, one * bound_time(times.tau, self.train.dtype), times.shape, request)
-        return self.train.outputs(Steps(spectrum, one * rate / size, self.momentum), times.tau, times.shape, request)
+            limit = rate_limit(largest, self.train.targets.size, self.momentum)
+            check = partial(refuse_divergence, self.momentum, 8 * float(jnp.finfo(limit.dtype).eps))
+            if is_concrete(rate, limit):
+                return jnp.asarray(check(rate, limit), limit.dtype)
+        fixed = jax.lax.stop_gradient((rate, limit))
+        is_stable = jax.pure_callback(check, jax.ShapeDtypeStruct((), bool), *fixed, vmap_method="sequential")
+        return is_stable.astype(limit.dtype)
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,16 +188,6 @@ def read_steps(steps: Any) -> Times:
         raise InvalidInput(f"steps is {steps}, but must be at most {largest}; give fewer, or enable x64 in jax")
     counts = jnp.asarray(steps, jnp.asarray(0).dtype)
     return Times(counts.reshape(-1), counts.shape, is_infinite=False)
-
-
-def require_stable(momentum: float, learning_rate: Array, limit: Array) -> Array:
-    """1, or an error: at once if the numbers are known, else when a compiled program needs the 1."""
-    check = partial(refuse_divergence, momentum, 8 * float(jnp.finfo(limit.dtype).eps))
-    if is_concrete(learning_rate, limit):
-        return jnp.asarray(check(learning_rate, limit), limit.dtype)
-    fixed = jax.lax.stop_gradient((learning_rate, limit))
-    is_stable = jax.pure_callback(check, jax.ShapeDtypeStruct((), bool), *fixed, vmap_method="sequential")
-    return is_stable.astype(limit.dtype)
 
 
 def refuse_divergence(momentum: float, rounding: float, learning_rate: Array, limit: Array) -> np.ndarray:

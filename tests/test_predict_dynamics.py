@@ -307,11 +307,10 @@ def test_the_largest_rate_is_sharp(momentum, reg):
 
 def test_largest_rate_in_float32():
     """A rate from `max_learning_rate` is taken, rounded or not."""
-    for seed in range(5):
-        jacobian, _, y, *_ = draw(seed)
-        rate = max_learning_rate(jnp.float32(jacobian @ jacobian.T), y.size)
+    for scale in (1, 3, 5, 7):
+        rate = max_learning_rate(np.float32(scale * K), Y.size)
         assert rate.dtype == jnp.float32
-        assert np.isfinite(gradient_descent_mse_discrete(jnp.float32(jacobian @ jacobian.T), y, rate)(1000)).all()
+        assert np.isfinite(gradient_descent_mse_discrete(np.float32(scale * K), Y, rate)(1000)).all()
 
 
 @pytest.mark.usefixtures("x64")
@@ -351,21 +350,29 @@ def test_one_factorisation(monkeypatch):
         assert len(calls) == 1
 
 
-@pytest.mark.parametrize("function", [pytest.param(gradient_descent_mse, marks=SLOW), gradient_descent_mse_discrete])
-def test_jit_and_float32(function):
+@pytest.mark.parametrize("function", [gradient_descent_mse, gradient_descent_mse_discrete])
+def test_float32(function):
+    t = np.array([[0, 3, 70]])
+    compiled = jax.jit(function(K, Y))(t, F0, F0_TEST, K_TEST)
+    with jax.enable_x64(True):
+        exact = function(K, Y)(t, F0, F0_TEST, K_TEST)
+    for row in zip(compiled, exact, strict=True):
+        assert row[0].dtype == jnp.float32
+        assert row[0].shape[:2] == (1, 3)
+        close(*row, 1e-5)
+
+
+@SLOW
+@pytest.mark.parametrize("function", [gradient_descent_mse, gradient_descent_mse_discrete])
+def test_jit(function):
     predict_fn = function(K, Y)
     t = np.array([[0, 3, 70]])
     direct = predict_fn(t, F0, F0_TEST, K_TEST)
-    compiled = jax.jit(lambda t, *rest: predict_fn(t, *rest))(t, F0, F0_TEST, K_TEST)
     traced = jax.jit(lambda k, y, *rest: function(k, y)(*rest))(K, Y, t, F0, F0_TEST, K_TEST)
     mapped = jax.vmap(lambda t: predict_fn(t, F0, F0_TEST, K_TEST))(t[0])
-    with jax.enable_x64(True):
-        exact = function(K, Y)(t, F0, F0_TEST, K_TEST)
-    for row in zip(direct, compiled, traced, mapped, exact, strict=True):
-        assert row[0].dtype == jnp.float32
-        assert row[0].shape[:2] == (1, 3)
-        for other in (*row[1:3], row[3][None], row[4]):
-            close(row[0], other, 1e-5)
+    for row in zip(direct, traced, mapped, strict=True):
+        close(row[0], row[1], 1e-5)
+        close(row[0], row[2][None], 1e-5)
 
 
 @pytest.mark.parametrize("function", [gradient_descent_mse, gradient_descent_mse_discrete])

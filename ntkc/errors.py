@@ -43,6 +43,10 @@ class MissingExtra(NtkcError, ImportError):
     """An optional dependency is not installed; the message names the extra that installs it."""
 
 
+class NotConverged(NtkcError, RuntimeError):
+    """An iteration took as many steps as it may without reaching its tolerance; the message names the remedies."""
+
+
 class NotPositiveDefinite(UserWarning):
     """A Gram matrix was not positive definite: the message names its smallest eigenvalue and the jitter added."""
 

@@ -164,7 +164,7 @@ def test_every_error_is_an_ntkc_error_and_a_builtin_one():
         is_own = inspect.isclass(value) and value.__module__ == errors.__name__
         if is_own and value is not NtkcError and not issubclass(value, Warning):
             assert issubclass(value, NtkcError), name
-            assert issubclass(value, (ValueError, ImportError, NotImplementedError)), name
+            assert issubclass(value, (ValueError, ImportError, NotImplementedError, RuntimeError)), name
             assert inspect.getdoc(value), name
 
 

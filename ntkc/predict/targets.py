@@ -49,6 +49,17 @@ class Targets:
         mean = jnp.moveaxis(mean.reshape(times + kept + self.traced), last, places)
         return mean[..., 0] if self.is_vector else mean
 
+    def shape_of(self, kept: Shape) -> Shape:
+        """The shape of y with `kept` for its own kept axes: that of the outputs on another data set."""
+        shape = list(kept)
+        for axis in self.trace_axes:
+            shape.insert(axis, self.shape[axis])
+        return tuple(shape[:-1] if self.is_vector else shape)
+
+    def flatten(self, outputs: Array) -> Array:
+        """Outputs on any data set -> (m*, c)."""
+        return flatten_outputs(outputs[..., None] if self.is_vector else outputs, self.trace_axes)
+
 
 def read_targets(y_train: Any, trace_axes: int | Sequence[int]) -> Targets:
     """Checks y and flattens it; a vector (n,) is one output, (n, 1), whose axis the predictions drop again."""
@@ -59,9 +70,7 @@ def read_targets(y_train: Any, trace_axes: int | Sequence[int]) -> Targets:
     is_vector = y.ndim == 1 and trace_axes != ()
     y = y[:, None] if is_vector else y
     axes = read_axes(trace_axes, y.ndim)
-    last = range(-len(axes), 0)
-    flat = jnp.moveaxis(y, axes, last).reshape(-1, math.prod(y.shape[axis] for axis in axes))
-    return Targets(flat, y.shape, axes, is_vector)
+    return Targets(flatten_outputs(y, axes), y.shape, axes, is_vector)
 
 
 def read_axes(trace_axes: int | Sequence[int], ndim: int) -> Shape:
@@ -69,6 +78,12 @@ def read_axes(trace_axes: int | Sequence[int], ndim: int) -> Shape:
     if any(not -ndim <= axis < ndim for axis in axes):
         raise InvalidInput(f"trace_axes {axes} name an axis that y_train with {ndim} axes lacks; give axes of y_train")
     return tuple(sorted({axis % ndim for axis in axes}))
+
+
+def flatten_outputs(outputs: Array, trace_axes: Shape) -> Array:
+    """Moves `trace_axes` to the end:  (m*, c)."""
+    size = math.prod(outputs.shape[axis] for axis in trace_axes)
+    return jnp.moveaxis(outputs, trace_axes, range(-len(trace_axes), 0)).reshape(-1, size)
 
 
 def read_block(name: str, kernel: Any, rows: Shape | None, columns: Shape) -> Array:

@@ -290,7 +290,7 @@ def test_feature_names_and_parameters():
 
 def test_chunks(monkeypatch):
     many = np.tile(X_TEST, (5, 1))
-    monkeypatch.setattr("ntkc.sklearn.blocks.LARGEST_BLOCK", 60 * 30)
+    monkeypatch.setattr("ntkc.sklearn.blocks.LARGEST_BLOCK", 40 * 30)
     assert [len(rows) for rows in in_chunks(many, 30)] == [32, 32, 32, 4]
     model = NTKRegressor(RELU).fit(X, Y)
     close(model.predict(many), np.tile(model.predict(X_TEST), (5, 1)), 1e-12)

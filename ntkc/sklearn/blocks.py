@@ -14,6 +14,8 @@ from ntkc.program import KernelProgram
 FEWEST_ROWS = 32
 LARGEST_BLOCK = 2**24
 """Entries of the blocks between test and training inputs: 128 MiB in float64."""
+MOST_ROWS = 2048
+"""Test inputs at a time: networks of tanh keep a thousand numbers and more for each in every layer."""
 
 
 def bucket(rows: int) -> int:
@@ -48,6 +50,5 @@ def run_padded(function: Callable[[Any, Any], Any], label: str, x1: Any, x2: Any
 
 def in_chunks(x: Any, n_train: int) -> Iterator[Any]:
     """Rows of x, so many at a time that blocks with `n_train` columns fit in memory."""
-    size = max(LARGEST_BLOCK // n_train, FEWEST_ROWS)
-    size = max(bucket(size) // 2, FEWEST_ROWS)
+    size = min(MOST_ROWS, max(FEWEST_ROWS, LARGEST_BLOCK // n_train // FEWEST_ROWS * FEWEST_ROWS))
     yield from (x[start : start + size] for start in range(0, len(x), size))

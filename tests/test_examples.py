@@ -9,13 +9,18 @@ import pytest
 FOLDER = Path(__file__).parent.parent / "examples"
 EXAMPLES = sorted(FOLDER.glob("*.py"))
 LONGEST, SECONDS = 60, 120
+SLOW = ("scikit_learn", "training_dynamics")
+
+
+def with_marks(file):
+    return pytest.param(file, marks=pytest.mark.slow) if file.stem in SLOW else file
 
 
 def test_there_are_examples():
     assert EXAMPLES
 
 
-@pytest.mark.parametrize("file", EXAMPLES, ids=lambda f: f.stem)
+@pytest.mark.parametrize("file", map(with_marks, EXAMPLES), ids=lambda f: f.stem)
 def test_example(file, tmp_path):
     lines = file.read_text(encoding="utf-8").splitlines()
     assert len(lines) < LONGEST

@@ -10,7 +10,7 @@ from ntkc import predict, stax
 from ntkc.errors import InvalidInput, NtkcError, ShapeMismatch, SolverNotConverged
 from ntkc.predict.matrix_free import TiledKernel, read_memory
 
-NET = stax.serial(stax.Dense(9, 1.4, 0.2), stax.Relu(), stax.Dense(9, 1.4, 0.2), stax.Relu(), stax.Dense(1))
+NET = stax.serial(stax.Dense(9, 1.4, 0.2), stax.Relu(), stax.Dense(1))
 KERNEL_FN = NET[2]
 SMALL = 1e6
 """Bytes for which 300 rows of float64 make three tiles a side."""
@@ -23,7 +23,7 @@ def data():
     return x[:300], np.stack([np.sin(x[:300, 0]), x[:300, 1] * x[:300, 2]], 1), x[300:]
 
 
-@pytest.mark.parametrize("get", ["nngp", "ntk"])
+@pytest.mark.parametrize("get", [pytest.param("nngp", marks=pytest.mark.slow), "ntk"])
 def test_equals_the_factorised_prediction(get, data, x64):
     x, y, x_test = data
     found = predict.iterative_inference(KERNEL_FN, x, y, get, 1e-3, tolerance=1e-11, memory=SMALL)
@@ -45,6 +45,7 @@ def test_one_output_and_a_compiled_program(data):
     np.testing.assert_allclose(found.predict_fn(x_test), exact("ntk", program(x_test, x, "ntk")), atol=2e-3)
 
 
+@pytest.mark.slow
 def test_absolute_ridge(data, x64):
     x, y, x_test = data
     found = predict.iterative_inference(KERNEL_FN, x, y, "nngp", 0.3, True, tolerance=1e-11)
@@ -64,6 +65,7 @@ def test_products(memory, data, x64):
     np.testing.assert_allclose(kernel.diagonal(), np.diag(gram), rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_landmarks_save_steps(data, x64):
     x, y, _ = data
     steps = [
@@ -97,8 +99,8 @@ def test_what_is_not_reached_is_said(data):
 
 
 def test_progress_bar(data, capsys):
-    x, y, _ = (np.float32(v) for v in data)
-    predict.iterative_inference(KERNEL_FN, x, y, progress=False)
+    x, y, x_test = (np.float32(v) for v in data)
+    predict.iterative_inference(KERNEL_FN, x, y)
     assert not capsys.readouterr().err
     predict.iterative_inference(KERNEL_FN, x, y, progress=True)
     assert "conjugate gradients, residual" in capsys.readouterr().err

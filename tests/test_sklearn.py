@@ -188,7 +188,7 @@ def test_probabilities_are_calibrated(t):
     )
     model = NTKClassifier(RELU, ridge=1e-2, t=t).fit(x[:400], y[:400])
     p = model.predict_proba(x[400:])
-    scores = model.scores(x[400:])
+    scores = model.outputs(x[400:])
     best = min(log_loss(y[400:], np.exp(log_softmax(scores / s, axis=1))) for s in np.geomspace(0.01, 10, 200))
     assert log_loss(y[400:], p) < best + 0.02
     confidence, is_right = p.max(axis=1), model.predict(x[400:]) == y[400:]

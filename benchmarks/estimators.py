@@ -195,7 +195,8 @@ def print_rows(rows: Sequence[Row], published: Sequence[dict[str, Any]]) -> None
         seconds = (row.fit_s[0], np.median(row.fit_s), np.median(row.predict_s))
         sizes = (row.data, str(row.n_train), str(row.n_test), row.method)
         table.add_row(*sizes, score, f"{row.half_width:.4f}", *(f"{s:.2f}" for s in seconds))
-    console.print(table)
+    if rows:
+        console.print(table)
     for row in published:
         console.print(
             f"MNIST 1k, {row['activation']}, depth {row['depth']}, W_std^2 {row['w2']}, b_std^2 {row['b2']}: "

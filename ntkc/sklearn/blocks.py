@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -11,6 +12,7 @@ import numpy as np
 from ntkc.predict.targets import require_finite
 from ntkc.program import KernelProgram
 
+EMPTY: Mapping[str, float] = MappingProxyType({})
 FEWEST_ROWS = 32
 LARGEST_BLOCK = 2**24
 """Entries of the blocks between test and training inputs: 128 MiB in float64."""
@@ -34,18 +36,20 @@ def precision(dtype: Any) -> Any:
     return jax.enable_x64(np.dtype(dtype) == np.float64)
 
 
-def kernel_block(program: KernelProgram, get: str, x1: Any, x2: Any = None) -> Any:
+def kernel_block(
+    program: KernelProgram, get: str, x1: Any, x2: Any = None, parameters: Mapping[str, float] = EMPTY
+) -> Any:
     """K or T of the rows of x1 and x2 (None: of x1 with itself), in the dtype of x1."""
-    return run_padded(lambda a, b: program(a, b, get), f"the {get}", x1, x2)
+    return run_padded(lambda a, b: program(a, b, get, **parameters), get, x1, x2)
 
 
-def run_padded(function: Callable[[Any, Any], Any], label: str, x1: Any, x2: Any) -> Any:
-    """function(x1, x2), [n1, n2, ...], computed on padded rows and cut."""
+def run_padded(function: Callable[[Any, Any], Any], get: str, x1: Any, x2: Any) -> Any:
+    """function(x1, x2), [n1, n2, ...], computed on padded rows and cut; an array of its own, to write to."""
     with precision(x1.dtype):
         block = np.asarray(function(pad_rows(x1), None if x2 is None else pad_rows(x2)))
-    block = block[: len(x1), : len(x1 if x2 is None else x2)]
-    require_finite(f"{label} kernel of X", block)
-    return np.ascontiguousarray(block)
+    block = block[: len(x1), : len(x1 if x2 is None else x2)].copy()
+    require_finite(f"the {get} of X", block)
+    return block
 
 
 def in_chunks(x: Any, n_train: int) -> Iterator[Any]:

@@ -74,23 +74,23 @@ class InfiniteClassifier(ClassifierMixin, InfiniteNetwork):
         self.temperature_ = fit_temperature(held_out_scores(plan, gram, factor, targets, labels), labels)
         return self
 
-    def scores(self, X: Any) -> Any:
+    def outputs(self, X: Any) -> Any:
         """f(x*), [n*, classes]."""
         x = self.checked_inputs(X)
         return self.predictor_.mean(x)
 
     def decision_function(self, X: Any) -> Any:
         """f(x*), [n*, classes]; for two classes that of the second less that of the first, [n*]."""
-        scores = self.scores(X)
+        scores = self.outputs(X)
         return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 else scores
 
     def predict_proba(self, X: Any) -> Any:
         """softmax(f(x*) / temperature), [n*, classes]."""
-        return softmax(self.scores(X) / self.temperature_, axis=1)
+        return softmax(self.outputs(X) / self.temperature_, axis=1)
 
     def predict(self, X: Any) -> Any:
         """The class of the largest output."""
-        best = np.argmax(self.scores(X), axis=1)
+        best = np.argmax(self.outputs(X), axis=1)
         return self.classes_[best]
 
 

@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_array
 
 from ntkc.errors import InvalidInput, ShapeMismatch, unknown
 from ntkc.program import GETS
-from ntkc.sklearn.blocks import pad_rows, precision, run_padded
+from ntkc.sklearn.blocks import kernel_block, pad_rows, precision, run_padded
 from ntkc.sklearn.recipes import B_STD, DEPTH, W_STD, Recipe, perceptron, portable, read_recipe
 
 SYMBOLS = {"W_std": "w", "b_std": "b"}
@@ -78,10 +78,9 @@ class NTKKernel(Kernel):
         x1, x2 = checked_pair(X, Y)
         recipe, values = self.recipe(), self._values()
         if not eval_gradient:
-            matrix = matrix_fn(recipe, self.get)
-            return run_padded(lambda a, b: matrix(a, b, values), self._label(), x1, x2)
-        names = tuple(SYMBOLS[h.name] for h in self.hyperparameters if not h.fixed)
-        found = run_padded(lambda a, _: gradient_fn(recipe, self.get, names)(a, values), self._label(), x1, None)
+            return kernel_block(recipe.program, self.get, x1, x2, values)
+        gradient = gradient_fn(recipe, self.get, tuple(SYMBOLS[h.name] for h in self.hyperparameters if not h.fixed))
+        found = run_padded(lambda a, _: gradient(a, values), self.get, x1, None)
         return np.ascontiguousarray(found[..., 0]), np.ascontiguousarray(found[..., 1:])
 
     def diag(self, X: Any) -> Any:
@@ -121,9 +120,6 @@ class NTKKernel(Kernel):
         is_open = self.recipe().program.parameters
         return {symbol: float(given[name]) for name, symbol in SYMBOLS.items() if symbol in is_open}
 
-    def _label(self) -> str:
-        return f"the {self.get}"
-
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, NTKKernel):
             return False
@@ -149,12 +145,6 @@ def perceptron_recipe(depth: int, activation: str) -> Recipe:
 
 
 @lru_cache(maxsize=64)
-def matrix_fn(recipe: Recipe, get: str) -> Callable[..., Any]:
-    """(x1, x2, values) -> k [n1, n2];  the program itself, which is jitted."""
-    return lambda x1, x2, values: recipe.program(x1, x2, get, **values)
-
-
-@lru_cache(maxsize=64)
 def gradient_fn(recipe: Recipe, get: str, names: tuple[str, ...]) -> Callable[..., Any]:
     """(x, values) -> [n, n, 1 + len(names)]:  k, then  dk / d log v  for each name."""
 
@@ -164,7 +154,8 @@ def gradient_fn(recipe: Recipe, get: str, names: tuple[str, ...]) -> Callable[..
             k = recipe.program(x, None, get, **{**values, **free})
             return k, k
 
-        slopes, k = jax.jacfwd(matrix, has_aux=True)({name: jnp.log(values[name]) for name in names})
+        logarithms = {name: jnp.log(values[name]) for name in names}
+        slopes, k = jax.jacfwd(matrix, has_aux=True)(logarithms) if names else ({}, matrix({})[0])
         return jnp.stack([k, *(slopes[name] for name in names)], axis=-1)
 
     return jax.jit(stacked)

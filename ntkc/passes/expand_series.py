@@ -56,9 +56,10 @@ class _Coefficients:
         self.wanted.setdefault(node, {})[function] = None
         return Key("M", node, name, SAMPLE)
 
-    def lets(self, node: str, layer: str) -> list[Let]:
-        """Statements that make the coefficients of a node."""
-        return [let for f in self.wanted.get(node, {}) for let in f.statements(self.key(node, f), layer)]
+    def lets(self, key: Key, layer: str) -> list[Let]:
+        """Statements that make the coefficients of a node, if `key` is its variance."""
+        wanted = self.wanted.get(key.u, {}) if key.stream == "S" else {}
+        return [let for f in wanted for let in f.statements(self.key(key.u, f), layer)]
 
 
 def _chunks(key: Key) -> Key:
@@ -71,7 +72,7 @@ def expand_series(program: Program) -> Program:
         return program
     made = _Coefficients()
     per_pair = tuple(_expanded(s, made) for s in program.per_pair)
-    sources = [let for k in program.inputs if k.side == SAMPLE for let in made.lets(k.u, k.u)]
+    sources = [let for k in program.inputs if k.side == SAMPLE for let in made.lets(k, k.u)]
     per_sample = (*sources, *(new for s in program.per_sample for new in _with_coefficients(s, made)))
     return verify(replace(program, per_sample=per_sample, per_pair=per_pair))
 
@@ -122,10 +123,10 @@ def _split(let: Let) -> Let:
 def _with_coefficients(statement: Statement, made: _Coefficients) -> list[Statement]:
     """A per-sample statement, followed by the coefficients at its variance."""
     if isinstance(statement, Let):
-        return [_split(statement), *made.lets(statement.dst.u, statement.layer)]
-    body = [let for c in statement.carry for let in made.lets(c.start.u, statement.layer)]
+        return [_split(statement), *made.lets(statement.dst, statement.layer)]
+    body = [let for c in statement.carry for let in made.lets(c.start, statement.layer)]
     for let in statement.body:
-        body += [_split(let), *made.lets(let.dst.u, let.layer)]
+        body += [_split(let), *made.lets(let.dst, let.layer)]
     kept = (*statement.stacked, *(let.dst for let in body if let.dst not in statement.stacked))
-    after = [let for c in statement.carry for let in made.lets(c.after.u, statement.layer)]
+    after = [let for c in statement.carry for let in made.lets(c.after, statement.layer)]
     return [replace(statement, body=tuple(body), stacked=kept), *after]

@@ -231,6 +231,7 @@ def test_gradients_are_finite_and_right(pair, x64):
     np.testing.assert_allclose(forward, slope * 1e-5, rtol=1e-7)
 
 
+@pytest.mark.slow
 def test_open_hyper_parameter(pair, x64):
     w = sp.Symbol("w")
     program = ntkc.compile(stax.serial(stax.Dense(9), stax.Activation(sp.tanh(w * sp.Symbol("x"))), stax.Dense(1)))
@@ -253,6 +254,17 @@ def test_tolerance_is_asked_and_reported(pair):
     for wrong in (0, -1e-6, 1.5, float("nan")):
         with pytest.raises(InvalidInput, match="tolerance"):
             ntkc.compile(net, tolerance=wrong)
+
+
+@pytest.mark.parametrize("below", [[stax.Relu()], [stax.Abs(), stax.Dense(9, 1.1), stax.LeakyRelu(0.1)]], ids=str)
+def test_series_after_a_normalised_layer(below, pair, x64):
+    """Angles below, a series above: the same as in two steps, where the upper net starts from K alone."""
+    tanh = stax.Activation("tanh(x)")
+    whole = stax.serial(stax.Dense(9, 1.3, 0.2), *below, stax.Dense(9, 1.2, 0.1), tanh, stax.Dense(1))[2](*pair)
+    lower = stax.serial(stax.Dense(9, 1.3, 0.2), *below, stax.Dense(9, 1.2, 0.1))[2](*pair)
+    steps = stax.serial(tanh, stax.Dense(1))[2](lower)
+    np.testing.assert_allclose(whole.nngp, steps.nngp, rtol=1e-7)
+    np.testing.assert_allclose(whole.ntk, steps.ntk, rtol=1e-7)
 
 
 def test_variances_beyond_reach_are_said():
@@ -299,7 +311,8 @@ def test_a_kink_and_a_smooth_function_share_a_node(x64):
     np.testing.assert_allclose(program(x, get="nngp")[0, 1], exact, rtol=1e-9)
 
 
-@pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_kinks_gradients_are_finite_and_right(pair, dtype, x64):
     program = ntkc.compile(stax.serial(stax.Dense(9), stax.Activation(KINKED["selu"]), stax.Dense(1)))
     x = jnp.asarray(np.vstack([pair[0], pair[0][:1], -pair[0][1:2], np.zeros(6)]), dtype)

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 import sympy as sp
 from sympy.core.symbol import Str
 
+from ntkc.errors import NoClosedForm
 from ntkc.gaussian.kinks import KinkCoefficients, KinkMoment, KinkSum, KinkTails, SplitMoment, is_kinked
 from ntkc.gaussian.series import Chunks, Coefficients, Cosine, HermiteSum, Moment, Series, report
 from ntkc.ir.program import SAMPLE, Key, Let, Loop, Program, Statement, lets, verify
@@ -84,8 +85,21 @@ def series_of(program: Program) -> list[sp.Lambda]:
 
 
 def describe_series(program: Program, tolerances: Mapping[str, float]) -> str:
-    """The certificates, for reports."""
-    return "; ".join(report(f.expr, tolerances) for f in series_of(program))
+    """The certificates, for reports.
+
+    Raises:
+        NoClosedForm: a series does not converge; the message names the layers that ask for it.
+    """
+    return "; ".join(_report(f, program, tolerances) for f in series_of(program))
+
+
+def _report(f: sp.Lambda, program: Program, tolerances: Mapping[str, float]) -> str:
+    try:
+        return report(f.expr, tolerances)
+    except NoClosedForm as error:
+        asking = [let.layer for let in lets(program.per_pair) if any(f in a.args[:2] for a in let.expr.atoms(Series))]
+        layers = ", ".join(program.comments.get(node, node) for node in dict.fromkeys(asking))
+        raise NoClosedForm(f"{layers}: {error}") from None
 
 
 def _expanded(statement: Statement, made: _Coefficients) -> Statement:

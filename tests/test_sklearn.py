@@ -43,6 +43,7 @@ Y = np.stack([np.sin(X[:, 0]), 3 + X[:, 1] * X[:, 2]], axis=1)
 LABELS = np.arange(30) % 3
 
 
+@pytest.mark.slow
 @parametrize_with_checks([NNGPClassifier(LINEAR)])
 def test_scikit_learn_checks(estimator, check):
     check(estimator)

@@ -80,6 +80,7 @@ def test_nngp_regressor_is_a_gaussian_process(y, normalize_y):
     close(own_covariance, covariance.reshape(own_covariance.shape))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("t", [None, 40.0, np.inf, 0.0])
 def test_ntk_regressor_is_an_ensemble(t):
     """A = T* (I - e^{-G tau}) G^{-1} by matrix functions of scipy, from the kernels of NTKKernel."""
@@ -105,6 +106,7 @@ def test_finite_time_nngp_covariance():
     close(own.predict(X_TEST, return_cov=True)[1], relu_kernel("nngp")(X_TEST) - cross @ ramp @ cross.T)
 
 
+@pytest.mark.slow
 def test_float32():
     own, exact = (NTKRegressor(LINEAR, ridge=0.1, dtype=dtype).fit(X, Y) for dtype in ("float32", "float64"))
     assert own.posterior_.predictor.weights.dtype == np.float32

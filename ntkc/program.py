@@ -85,7 +85,7 @@ class KernelProgram:
         """
         x1, x2 = self._checked_pair(x1, x2)
         values = self._checked_parameters(parameters)
-        self._check_series(x1, x2, values)
+        self.check_series(x1, x2, values)
         if get is None:
             return self._kernel(x1, x2, values)
         if isinstance(get, str):
@@ -169,7 +169,7 @@ class KernelProgram:
         dtype = jnp.promote_types(first.dtype, second.dtype)
         return first.astype(dtype), second.astype(dtype)
 
-    def _check_series(self, x1: Any, x2: Any, values: Mapping[str, Any]) -> None:
+    def check_series(self, x1: Any, x2: Any, values: Mapping[str, Any]) -> None:
         """Warn where a series is cut before it has converged: its variance is too large for its terms."""
         if "unresolved" not in self.module or any(isinstance(v, Tracer) for v in (x1, x2, *values.values())):
             return

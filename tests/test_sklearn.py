@@ -30,9 +30,10 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import ntkc
 from ntkc import stax
 from ntkc.errors import InvalidGraph, InvalidInput, MissingExtra, NotPositiveDefinite, ShapeMismatch, UnknownName
+from ntkc.predict.calibration import fit_temperature, smooth_labels
 from ntkc.sklearn import NNGPClassifier, NNGPRegressor, NTKClassifier, NTKKernel, NTKRegressor
 from ntkc.sklearn.blocks import bucket, in_chunks
-from ntkc.sklearn.calibration import fit_temperature, folds_of, held_out_scores, smooth_labels
+from ntkc.sklearn.calibration import folds_of, held_out_scores
 from ntkc.sklearn.recipes import compile_recipe, read_recipe
 
 LINEAR = stax.Dense(1, 1.0, 0.5)

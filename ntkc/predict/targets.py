@@ -61,12 +61,12 @@ class Targets:
         return flatten_outputs(outputs[..., None] if self.is_vector else outputs, self.trace_axes)
 
 
-def read_targets(y_train: Any, trace_axes: int | Sequence[int]) -> Targets:
+def read_targets(y_train: Any, trace_axes: int | Sequence[int], name: str = "y_train") -> Targets:
     """Checks y and flattens it; a vector (n,) is one output, (n, 1), whose axis the predictions drop again."""
     y = y_train if isinstance(y_train, jax.Array) else jnp.asarray(np.asarray(y_train, dtype=np.float64))
     if y.ndim == 0 or y.size == 0:
         raise InvalidInput(f"y_train has shape {y.shape}; give at least one training target per row of x_train")
-    require_finite("y_train", y)
+    require_finite(name, y)
     is_vector = y.ndim == 1 and trace_axes != ()
     y = y[:, None] if is_vector else y
     axes = read_axes(trace_axes, y.ndim)

@@ -11,7 +11,8 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
 from ntkc.errors import InvalidInput
-from ntkc.sklearn.calibration import fit_temperature, held_out_scores
+from ntkc.predict.calibration import fit_temperature
+from ntkc.sklearn.calibration import held_out_scores
 from ntkc.sklearn.estimators import InfiniteNetwork
 from ntkc.sklearn.training import Predictor
 

@@ -9,7 +9,7 @@ import pytest
 FOLDER = Path(__file__).parent.parent / "examples"
 EXAMPLES = sorted(FOLDER.glob("*.py"))
 LONGEST, SECONDS = 60, 120
-SLOW = ("scikit_learn", "training_dynamics")
+SLOW = ("gaussian_process", "scikit_learn", "training_dynamics")
 
 
 def with_marks(file):

@@ -23,6 +23,8 @@ CASES = {
     "image": ((1,), 0.0, False),
     "relative": ((-1,), 0.05, False),
     "absolute": ((), 0.3, True),
+    "image absolute": ((1,), 0.2, True),
+    "two traced": ((1, -1), 0.1, False),
 }
 GRID = np.array([[0.0, 0.3, 2.0], [10.0, 300.0, 1e4]])
 TIMES = {"none": None, "zero": 0.0, "scalar": 3.0, "grid": GRID}
@@ -118,7 +120,8 @@ def test_peer_posterior(case):
     for mode, gaussian in result._asdict().items():
         close(gaussian.mean, REFERENCE[f"{case}/posterior/test/{mode}/mean"])
         close(gaussian.covariance, REFERENCE[f"{case}/posterior/test/{mode}/covariance"])
-        close(posterior(mode, blocks[1]), gaussian.mean)
+        close(posterior(mode, blocks[1]), REFERENCE[f"{case}/means/test/{mode}"])
+        close(getattr(posterior(("nngp", "ntk", "ntkgp"), blocks[1]), mode), REFERENCE[f"{case}/means/test/{mode}"])
         if mode != "ntk":
             arrays = [block.nngp if mode == "nngp" else block.ntk for block in blocks]
             single = gp_inference(arrays[0], REFERENCE[f"{case}/y"], diag_reg, is_absolute, trace_axes)

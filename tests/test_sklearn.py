@@ -29,7 +29,15 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import ntkc
 from ntkc import stax
-from ntkc.errors import InvalidGraph, InvalidInput, MissingExtra, NotPositiveDefinite, ShapeMismatch, UnknownName
+from ntkc.errors import (
+    InvalidGraph,
+    InvalidInput,
+    MissingExtra,
+    NotPositiveDefinite,
+    SeriesNotConverged,
+    ShapeMismatch,
+    UnknownName,
+)
 from ntkc.predict.calibration import fit_temperature, smooth_labels
 from ntkc.sklearn import NNGPClassifier, NNGPRegressor, NTKClassifier, NTKKernel, NTKRegressor
 from ntkc.sklearn.blocks import bucket, in_chunks
@@ -253,6 +261,15 @@ def test_programs_pickle_as_their_networks():
         assert copy.tolerance == program.tolerance == tolerance
         assert copy.source == program.source
         assert deepcopy(program) is program
+
+
+def test_series_that_are_cut_are_said_everywhere():
+    kernel = NTKKernel(depth=1, activation="tanh(x)")
+    kernel(0.1 * X, eval_gradient=True)
+    kernel.diag(0.1 * X)
+    for call in (kernel, lambda x: kernel(x, eval_gradient=True), kernel.diag):
+        with pytest.warns(SeriesNotConverged, match="relative error of up to"):
+            call(1e4 * X)
 
 
 READ = """

@@ -14,7 +14,7 @@ from ntkc.predict.posterior import Gaussian
 from ntkc.predict.targets import Targets, flatten_pairs, read_block, read_targets
 
 ROUNDING = 64
-"""Eigenvalues and variances down to -64 eps tr are rounding noise of a difference of kernels."""
+"""Times -eps n max(|covariance|, 1): what a difference of kernels may round below 0, their own scale unknown."""
 
 
 class Interval(NamedTuple):

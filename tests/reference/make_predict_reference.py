@@ -26,6 +26,8 @@ CASES = {
     "image": ((3, 2, 2), (1,), 0.0, False),
     "relative": ((6, 3), (-1,), 0.05, False),
     "absolute": ((5, 2), (), 0.3, True),
+    "image absolute": ((3, 2, 2), (1,), 0.2, True),
+    "two traced": ((5, 2, 3), (1, -1), 0.1, False),
 }
 N_TEST = 4
 
@@ -92,7 +94,10 @@ def main():
             Kernel(blocks["nngp"][b], blocks["ntk"][b]) for b in ("train_train", "test_train", "test_test")
         )
         posterior = nt.predict.gp_inference(train, y, diag_reg, is_absolute, trace_axes)
-        store(out, f"{case}/posterior/test", posterior(("nngp", "ntk", "ntkgp"), cross, test))
+        modes = ("nngp", "ntk", "ntkgp")
+        store(out, f"{case}/posterior/test", posterior(modes, cross, test))
+        for mode, mean in posterior(modes, cross)._asdict().items():
+            out[f"{case}/means/test/{mode}"] = np.asarray(mean)
     np.savez_compressed(Path(__file__).with_name("predict.npz"), **out)
 
 

@@ -137,6 +137,27 @@ def test_fit_warns_when_it_stops_early():
     assert not fitted.is_converged
 
 
+def test_fit_steps_back_from_kernels_that_are_not_finite():
+    def partial_rbf(x1, x2=None, get="nngp", width=1.3):
+        return jnp.where(width > 4, jnp.nan, rbf(x1, x2, get, width))
+
+    fitted = predict.fit_hyperparameters(partial_rbf, X, Y, {"width": (0.2, 100.0)}, diag_reg=0.05, starts=4)
+    assert [s.is_converged for s in fitted.starts] == [s.begin["width"] < 4 for s in fitted.starts]
+    assert not all(s.is_converged for s in fitted.starts)
+    whole = predict.fit_hyperparameters(rbf, X, Y, {"width": (0.2, 8.0)}, diag_reg=0.05, starts=1)
+    close(fitted.parameters["width"], whole.parameters["width"], 1e-3)
+    with pytest.raises(InvalidInput, match="finite at no start"):
+        predict.fit_hyperparameters(partial_rbf, X, Y, {"width": (5.0, 8.0)}, starts=2)
+
+
+def test_fit_of_repeated_rows_warns_of_its_jitter():
+    twice = np.repeat(X[:12], 2, axis=0)
+    with pytest.warns(NotPositiveDefinite, match="smallest eigenvalue") as told:
+        fitted = predict.fit_hyperparameters(rbf, twice, Y, {"width": (0.2, 8.0)}, diag_reg=0.0, starts=2, max_steps=9)
+    assert sum(w.category is NotPositiveDefinite for w in told) == 1
+    assert np.isfinite(fitted.log_marginal_likelihood)
+
+
 def test_fit_shows_a_bar(capfd):
     bounds = {"width": (0.2, 8.0)}
     predict.fit_hyperparameters(rbf, X, Y, bounds, diag_reg=0.1, starts=1, progress=True)

@@ -4,6 +4,7 @@ import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -102,8 +103,6 @@ def fit_hyperparameters(
     Warns `SolverNotConverged` if the best start did not converge in `max_steps`, `NotPositiveDefinite` if the Gram
     matrix found needs jitter. Raises `InvalidInput`, `ShapeMismatch`, `UnknownName`.
     """
-    from scipy.optimize import minimize  # of no use to any other prediction
-
     search = read_search(bounds, fixed, diag_reg)
     if starts < 1 or max_steps < 1:
         raise InvalidInput(f"starts is {starts} and max_steps {max_steps}; give at least 1 of each")
@@ -116,17 +115,7 @@ def fit_hyperparameters(
         found: list[Start] = []
         with quiet_jitter(), counting_bar(progress, "log marginal likelihood", starts) as tell:
             for begin in search.begins(starts, seed):
-                done = minimize(
-                    lambda theta: guarded(loss, theta),
-                    begin,
-                    jac=True,
-                    method="L-BFGS-B",
-                    bounds=search.box,
-                    options={"maxiter": max_steps},
-                )
-                is_finite = float(done.fun) < REFUSED
-                ends = (search.numbers(begin), search.numbers(done.x))
-                found.append(Start(*ends, -float(done.fun), bool(done.success) and is_finite, str(done.message)))
+                found.append(climb(loss, search, begin, max_steps))
                 tell(f"best {max(start.log_marginal_likelihood for start in found):.6g}")
             jax.effects_barrier()
         best = max(found, key=lambda start: start.log_marginal_likelihood)
@@ -162,6 +151,16 @@ class Evidence:
 
     def loss(self, theta: Any) -> jax.Array:
         return -self.at(self.search.values(theta))
+
+
+def climb(loss: Callable[[Any], tuple[Any, Any]], search: Search, begin: Floats, max_steps: int) -> Start:
+    """One search by L-BFGS-B."""
+    from scipy.optimize import minimize  # of no use to any other prediction
+
+    options = {"maxiter": max_steps}
+    done = minimize(partial(guarded, loss), begin, jac=True, method="L-BFGS-B", bounds=search.box, options=options)
+    is_converged = bool(done.success) and float(done.fun) < REFUSED
+    return Start(search.numbers(begin), search.numbers(done.x), -float(done.fun), is_converged, str(done.message))
 
 
 def guarded(loss: Callable[[Any], tuple[Any, Any]], theta: Floats) -> tuple[float, Floats]:

@@ -344,6 +344,8 @@ SLOW_KERNELS = {
     "tanh": NTKKernel(1.2, 0.3, activation="tanh(x)", depth=2),
 }
 ALL_KERNELS = {**KERNELS, **SLOW_KERNELS}
+SERIES_TOLERANCE = 1e-9
+"""A diagonal is a quadrature, other entries are series to 1e-10 a layer."""
 
 
 @pytest.mark.parametrize("name", [*KERNELS, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW_KERNELS)])
@@ -353,7 +355,7 @@ def test_kernel_gradient(name):
     matrix, gradient = kernel(X, eval_gradient=True)
     assert gradient.shape == (30, 30, kernel.n_dims)
     close(kernel(X), matrix, 1e-12)
-    close(kernel.diag(X), np.diag(matrix), 1e-12)
+    close(kernel.diag(X), np.diag(matrix), SERIES_TOLERANCE if name == "tanh" else 1e-12)
     for i, step in enumerate(1e-5 * np.eye(kernel.n_dims)):
         ahead, behind = (kernel.clone_with_theta(kernel.theta + s)(X) for s in (step, -step))
         close(gradient[..., i], (ahead - behind) / 2e-5, 1e-8)

@@ -180,20 +180,15 @@ def number(value: sp.Expr) -> str:
 def jax_text(expr: sp.Expr, renamed: Mapping[sp.Expr, str] | None = None) -> str:
     """The expression as Python text over jnp, lax, pi and the emitted helper functions.
 
-    `renamed` gives sub-expressions a variable name, or one with a minus, instead.
+    `renamed` gives sub-expressions a variable name instead.
 
     Raises:
         UnsupportedExpr: for a function without a JAX counterpart.
     """
     _check_writable(expr)
     if renamed:
-        expr = expr.xreplace({e: _signed_symbol(name) for e, name in renamed.items()})
+        expr = expr.xreplace({e: sp.Symbol(name, real=True) for e, name in renamed.items()})
     return _JaxPrinter({"order": "lex"}).doprint(expr)
-
-
-def _signed_symbol(name: str) -> sp.Expr:
-    """`-r`  ->  -r."""
-    return -sp.Symbol(name[1:], real=True) if name.startswith("-") else sp.Symbol(name, real=True)
 
 
 def _check_writable(expr: sp.Basic) -> None:

@@ -277,7 +277,7 @@ def _edges(k: sp.Expr, q1: sp.Expr, q2: sp.Expr, c1: sp.Expr, c2: sp.Expr) -> tu
 def _unused(name: str, taken: Iterable[str]) -> str:
     """`root_gelu1`, `root_gelu1_2`, ..."""
     names = chain([name], (f"{name}_{i}" for i in count(2)))
-    used = {n.removeprefix("-") for n in taken}
+    used = set(taken)
     return next(n for n in names if n not in used)
 
 

@@ -114,7 +114,15 @@ RESERVED = {
     *("fit", "predict", "y", "ridge", "size", "unit", "np", "coefficients", "cosine", "hermite_sum", "gaussian_mean"),
     *("unresolved", "stats", "series", "shares", "assemble", "places", "count", "left", "right", "some_rows", "tile"),
     *("mirror", "compute", "whole", "made", "corner", "first", "both", "below", "step", "samples"),
-    *("angle_gap", "span", "distances"),
+    *("angle_gap", "span", "distances", "block_size"),
+    *("ARCCOS", "ARCTAN", "CHUNK", "GAP", "HERMITE", "LEGENDRE", "NEAR", "NODES", "PARTS", "SPLIT_HERMITE"),
+    *("SPLIT_NODES", "SPLIT_TABLES", "TABLES", "TERMS", "TOLERANCE", "ROWS", "arc_cosine", "arc_cosine_even"),
+    *("arc_cosine_near", "arccos_over_pi", "at_nodes", "at_split_nodes", "chunk_added", "cosine_gap", "density"),
+    *("density_at_zero", "derivative", "distances_in_float64", "distances_of_products", "edge", "edge_moments"),
+    *("exact_minor", "exp_sinh", "gaussian_nodes", "gram_determinant", "halves", "kink", "kink_coefficients"),
+    *("kink_moment", "kink_sum", "kink_tails", "mean_of_kink", "moment_of_signs", "most_chunks", "orthant"),
+    *("owens_t", "project", "ratio", "safe", "safe_sqrt", "signed_moments", "split_mean", "split_nodes", "spread_of"),
+    *("steps", "tail", "tilted_moment", "turned"),
 }
 """Names that emitted modules use themselves."""
 STREAMS = (

@@ -1,0 +1,206 @@
+"""Empirical kernels against Neural Tangents, against the explicit Jacobian, and Taylor expansions against differences."""
+
+import importlib.util
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import ntkc
+from ntkc.empirical import (
+    NtkImplementation,
+    empirical_kernel_fn,
+    empirical_nngp_fn,
+    empirical_ntk_fn,
+    empirical_ntk_vp_fn,
+    linearize,
+    taylor_expand,
+)
+from ntkc.errors import InvalidInput, ShapeMismatch, UnknownName
+
+FOLDER = Path(__file__).parent / "reference"
+REFERENCE = np.load(FOLDER / "empirical.npz")
+WAYS = [i for i in NtkImplementation if i is not NtkImplementation.AUTO]
+
+pytestmark = pytest.mark.usefixtures("x64")
+
+
+def load_networks():
+    spec = importlib.util.spec_from_file_location("finite_networks", FOLDER / "finite_networks.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+finite = load_networks()
+CASES = list(finite.cases())
+F, PARAMS, _ = finite.NETWORKS["dense"]
+
+
+def close(ours, expected, tolerance):
+    scale = np.max(np.abs(expected), initial=1e-300)
+    assert np.shape(ours) == np.shape(expected)
+    np.testing.assert_allclose(ours, expected, rtol=0, atol=tolerance * scale)
+
+
+def explicit(f, params, x1, x2):
+    """J J^T with every axis kept, from the whole Jacobians as matrices."""
+
+    def flat(x):
+        jacobian = jax.jacrev(lambda p: f(p, x))(params)
+        shape = jax.eval_shape(f, params, x).shape
+        return shape, np.concatenate([np.reshape(j, (np.prod(shape), -1)) for j in jax.tree.leaves(jacobian)], 1)
+
+    (shape1, j1), (shape2, j2) = flat(x1), flat(x2)
+    return (j1 @ j2.T).reshape(*shape1, *shape2)
+
+
+def peer_cases():
+    """Every network by every implementation; the quick ones are those of `dense` and one of each other network."""
+    for i, (name, option, is_pair) in enumerate(CASES):
+        for way in WAYS:
+            quick = name == "dense" or (option == "traced by sample" and i % 2 == way % 2)
+            label = f"{name}-{option}-{way.name.lower()}".replace(" ", "_")
+            yield pytest.param(name, option, is_pair, way, id=label, marks=() if quick else pytest.mark.slow)
+
+
+@pytest.mark.parametrize(("name", "option", "is_pair", "way"), peer_cases())
+def test_peer_values(name, option, is_pair, way):
+    f, params, _ = finite.NETWORKS[name]
+    x1, x2 = finite.inputs(name)
+    kernel_fn = empirical_kernel_fn(f, **finite.ALL_OPTIONS[option], implementation=way)
+    kernels = jax.jit(kernel_fn, static_argnums=2)(x1, x2 if is_pair else None, ("nngp", "ntk"), params)
+    for get in ("nngp", "ntk"):
+        close(getattr(kernels, get), REFERENCE[f"{name} {option} {get}"], 1e-12)
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda i: i.name.lower())
+@pytest.mark.parametrize("vmap_axes", [None, 0])
+def test_explicit_jacobian(way, vmap_axes):
+    f, params, _ = finite.NETWORKS["attention"]
+    x1, x2 = finite.inputs("attention")
+    ours = jax.jit(empirical_ntk_fn(f, (), (), vmap_axes, way))(x1, x2, params)
+    close(ours, np.einsum("npcmqd->nmpqcd", explicit(f, params, x1, x2)), 1e-12)
+    traced = jax.jit(empirical_ntk_fn(f, (1,), (2,), vmap_axes, way))(x1, x2, params)
+    close(traced, np.einsum("npcmpc->nmc", explicit(f, params, x1, x2)) / 3, 1e-12)
+
+
+def test_vector_products():
+    x1, x2 = finite.inputs("dense")
+    kernel = jax.jit(empirical_ntk_fn(F, ()))(x1, x2, PARAMS)
+    v = np.random.default_rng(0).standard_normal((2, 3))
+    close(empirical_ntk_vp_fn(F, x1, x2, PARAMS)(v), np.einsum("nmcd,md->nc", kernel, v), 1e-12)
+    own = jax.jit(empirical_ntk_fn(F, ()))(x1, x1, PARAMS)
+    w = np.random.default_rng(1).standard_normal((3, 3))
+    close(empirical_ntk_vp_fn(F, x1, None, PARAMS)(w), np.einsum("nmcd,md->nc", own, w), 1e-12)
+
+
+def test_auto_takes_one_of_the_implementations():
+    x1, x2 = finite.inputs("scaled")
+    f, params, _ = finite.NETWORKS["scaled"]
+    auto = empirical_ntk_fn(f, vmap_axes=0, implementation=NtkImplementation.AUTO)
+    expected = empirical_ntk_fn(f)(x1, x2, params)
+    close(auto(x1, x2, params), expected, 1e-12)
+    close(jax.jit(auto)(x1, x2, params), expected, 1e-12)
+
+
+def scale_of(params, x, rate=1.0, rng=None):
+    y = x["a"] @ params["w"] * jnp.reshape(rate, (-1, 1))
+    noise = 0 if rng is None else jax.random.normal(rng, (1, 3))
+    return {"sum": y + x["b"], "wave": jnp.sin(y + noise)}
+
+
+def test_pytrees_and_keywords():
+    """Axes by argument, keywords with a value for each input and for each sample, and outputs of several arrays."""
+    rng = np.random.default_rng(0)
+    params = {"w": rng.standard_normal((4, 3))}
+    x1, x2 = ({"a": rng.standard_normal((n, 4)), "b": rng.standard_normal((1, 3))} for n in (3, 2))
+    rates = rng.uniform(1, 2, 3), rng.uniform(1, 2, 2)
+    axes = ({"a": 0, "b": None}, 0, {"rate": 0})
+    by_sample = empirical_ntk_fn(scale_of, (), vmap_axes=axes)(x1, x2, params, rate=rates)
+    whole = empirical_ntk_fn(scale_of, ())(x1, x2, params, rate=rates)
+    assert set(whole) == {"sum", "wave"}
+    for name in whole:
+        close(by_sample[name], whole[name], 1e-12)
+        full = explicit(lambda p, z, n=name: scale_of(p, z[0], z[1])[n], params, (x1, rates[0]), (x2, rates[1]))
+        close(whole[name], np.einsum("ncmd->nmcd", full), 1e-12)
+
+
+def test_rng_is_split_for_two_inputs():
+    rng = np.random.default_rng(0)
+    params = {"w": rng.standard_normal((4, 3))}
+    x = {"a": rng.standard_normal((3, 4)), "b": np.zeros((1, 3))}
+    key = jax.random.PRNGKey(3)
+    one, two = jax.random.split(key)
+    ours = empirical_nngp_fn(scale_of)(x, x, params, rng=key)["wave"]
+    first, second = (scale_of(params, x, rng=k)["wave"] for k in (one, two))
+    close(ours, first @ second.T / 3, 1e-12)
+    same = empirical_nngp_fn(scale_of)(x, None, params, rng=key)["wave"]
+    whole = scale_of(params, x, rng=key)["wave"]
+    close(same, whole @ whole.T / 3, 1e-12)
+
+
+def test_what_get_returns():
+    x1, x2 = finite.inputs("dense")
+    kernel_fn = empirical_kernel_fn(F)
+    assert kernel_fn(x1, x2, None, PARAMS)._fields == ("nngp", "ntk")
+    assert kernel_fn(x1, x2, ("ntk",), PARAMS)._fields == ("ntk",)
+    assert kernel_fn(x1, x2, "ntk", PARAMS).shape == (3, 2)
+
+
+def test_width_tends_to_the_infinite_kernel():
+    """The empirical NTK of a wide stax network is that of its kernel_fn, within five widths to the power of -1/2."""
+    width = 2048
+    init_fn, apply_fn, kernel_fn = ntkc.stax.serial(
+        ntkc.stax.Dense(width, 1.2, 0.1), ntkc.stax.Relu(), ntkc.stax.Dense(1, 1.1)
+    )
+    x = np.random.default_rng(0).standard_normal((4, 5))
+    _, params = init_fn(jax.random.PRNGKey(0), x.shape)
+    exact = kernel_fn(x, None, "ntk")
+    close(jax.jit(empirical_ntk_fn(apply_fn, vmap_axes=0))(x, x, params), exact, 5 / np.sqrt(width))
+
+
+@pytest.mark.parametrize("degree", [0, 1, 2, 3])
+def test_taylor_expansion(degree):
+    """The remainder shrinks like the next power of the step, and the polynomial is one."""
+    x, _ = finite.inputs("dense")
+    expanded = taylor_expand(F, PARAMS, degree)
+    direction = jax.tree.map(lambda p: np.random.default_rng(5).standard_normal(p.shape), PARAMS)
+    moved = [jax.tree.map(lambda p, d, s=s: p + s * d, PARAMS, direction) for s in (0.02, 0.01)]
+    errors = [np.max(np.abs(expanded(p, x) - F(p, x))) for p in moved]
+    assert 2**degree * 1.3 < errors[0] / errors[1] < 2 ** (degree + 1) * 1.6
+    steps = [jax.tree.map(lambda p, d, s=s: p + s * d, PARAMS, direction) for s in range(degree + 2)]
+    values = np.stack([expanded(p, x) for p in steps])
+    assert np.max(np.abs(np.diff(values, degree + 1, axis=0))) < 1e-9 * np.max(np.abs(values))
+
+
+def test_linearize():
+    x, _ = finite.inputs("dense")
+    moved = jax.tree.map(lambda p: p + 0.1, PARAMS)
+    jacobian = jax.jacfwd(F)(PARAMS, x)
+    change = sum(np.tensordot(j, m - p, p.ndim) for j, m, p in zip(jacobian, moved, PARAMS, strict=True))
+    close(linearize(F, PARAMS)(moved, x), F(PARAMS, x) + change, 1e-13)
+    close(taylor_expand(F, PARAMS, 1)(moved, x), F(PARAMS, x) + change, 1e-13)
+    tree = linearize(lambda p, x: {"y": F(p, x), "n": x}, PARAMS)(moved, x)
+    assert set(tree) == {"y", "n"}
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda x, y: empirical_ntk_fn(F, (2,))(x, y, PARAMS), InvalidInput, "from -2 to 1"),
+        (lambda x, y: empirical_ntk_fn(F, (1, -1))(x, y, PARAMS), InvalidInput, "twice"),
+        (lambda x, y: empirical_nngp_fn(F, (1,), (-1,))(x, y, PARAMS), InvalidInput, "one of the two"),
+        (lambda x, y: empirical_ntk_fn(F, (0,))(x, y, PARAMS), ShapeMismatch, "axis 0 is traced"),
+        (lambda x, y: empirical_nngp_fn(F, (), (0,))(x, y, PARAMS), ShapeMismatch, "axis 0 is diagonal"),
+        (lambda x, y: empirical_ntk_fn(F, implementation=7), UnknownName, "JACOBIAN_CONTRACTION = 1"),
+        (lambda x, y: empirical_kernel_fn(F)(x, y, "gram", PARAMS), UnknownName, "nngp"),
+        (lambda x, y: taylor_expand(F, PARAMS, -1), InvalidInput, "degree"),
+        (lambda x, y: taylor_expand(F, PARAMS, 1.5), InvalidInput, "degree"),
+    ],
+)
+def test_bad_input(call, error, message):
+    with pytest.raises(error, match=message):
+        call(*finite.inputs("dense"))

@@ -1,4 +1,4 @@
-"""Empirical kernels against Neural Tangents, against the explicit Jacobian, and Taylor expansions against differences."""
+"""Empirical kernels against Neural Tangents and explicit Jacobians, Taylor expansions against differences."""
 
 import importlib.util
 from pathlib import Path
@@ -66,7 +66,7 @@ def peer_cases():
             yield pytest.param(name, option, is_pair, way, id=label, marks=() if quick else pytest.mark.slow)
 
 
-@pytest.mark.parametrize(("name", "option", "is_pair", "way"), peer_cases())
+@pytest.mark.parametrize(("name", "option", "is_pair", "way"), [*peer_cases()])
 def test_peer_values(name, option, is_pair, way):
     f, params, _ = finite.NETWORKS[name]
     x1, x2 = finite.inputs(name)

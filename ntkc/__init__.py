@@ -4,7 +4,16 @@ program = ntkc.compile(stax.serial(stax.Dense(512), stax.Relu(), stax.Dense(1)))
 program(x1, x2, "ntk");  program.latex();  program.source;  program.explain();  program.save("relu.py")
 """
 
-from ntkc import errors, predict, stax
+from ntkc import empirical, errors, predict, stax
+from ntkc.empirical import (
+    NtkImplementation,
+    empirical_kernel_fn,
+    empirical_nngp_fn,
+    empirical_ntk_fn,
+    empirical_ntk_vp_fn,
+    linearize,
+    taylor_expand,
+)
 from ntkc.frontends import compile, from_json, from_networkx, to_json
 from ntkc.kernel import Kernel
 from ntkc.layers.activations import Activation
@@ -17,12 +26,20 @@ __all__ = [
     "Activation",
     "Kernel",
     "KernelProgram",
+    "NtkImplementation",
     "compile",
+    "empirical",
+    "empirical_kernel_fn",
+    "empirical_nngp_fn",
+    "empirical_ntk_fn",
+    "empirical_ntk_vp_fn",
     "errors",
     "from_json",
     "from_networkx",
+    "linearize",
     "meanfield",
     "predict",
     "stax",
+    "taylor_expand",
     "to_json",
 ]

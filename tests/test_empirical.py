@@ -18,6 +18,7 @@ from ntkc.empirical import (
     linearize,
     taylor_expand,
 )
+from ntkc.empirical.structured import Plan
 from ntkc.errors import InvalidInput, ShapeMismatch, UnknownName
 
 FOLDER = Path(__file__).parent / "reference"
@@ -85,6 +86,39 @@ def test_explicit_jacobian(way, vmap_axes):
     close(ours, np.einsum("npcmqd->nmpqcd", explicit(f, params, x1, x2)), 1e-12)
     traced = jax.jit(empirical_ntk_fn(f, (1,), (2,), vmap_axes, way))(x1, x2, params)
     close(traced, np.einsum("npcmpc->nmc", explicit(f, params, x1, x2)) / 3, 1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "structured"),
+    [
+        ("dense", {0, 2}),
+        ("conv", {0, 1}),
+        ("recurrent", {0, 1, 2}),
+        ("scan", {1}),
+        ("shared", set()),
+        ("scaled", set()),
+    ],
+)
+def test_weights_whose_jacobians_are_never_made(name, structured):
+    f, params, _ = finite.NETWORKS[name]
+    x = finite.inputs(name)[0]
+    assert Plan.of(jax.make_jaxpr(lambda *p: f(p, x))(*params)).weights == structured
+
+
+def test_structured_derivatives_keep_a_jacobian_out_of_memory():
+    width, x = 256, np.ones((2, 8))
+    params = [np.ones((8, width)), np.ones((width, width)), np.ones((width, 4))]
+
+    def f(p, x):
+        return jnp.tanh(jnp.tanh(x @ p[0]) @ p[1]) @ p[2]
+
+    def temporary(way):
+        compiled = jax.jit(empirical_ntk_fn(f, (), vmap_axes=0, implementation=way)).lower(x, x, params).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    jacobian = 8 * 2 * 4 * width * width
+    assert temporary(NtkImplementation.STRUCTURED_DERIVATIVES) < jacobian / 10
+    assert temporary(NtkImplementation.JACOBIAN_CONTRACTION) > jacobian
 
 
 def test_vector_products():

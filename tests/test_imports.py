@@ -26,6 +26,7 @@ GROUPS = (
     ("stax",),
     ("mean_field",),
     ("frontends",),
+    ("empirical",),
     ("predict",),
     ("sklearn",),
     ("__init__",),
@@ -35,7 +36,7 @@ GROUPS = (
 )
 """A module imports from its own group and those above."""
 RANK = {name: rank for rank, group in enumerate(GROUPS) for name in group}
-RUNS_JAX = {"kernel", "program", "tracing", "stax", "predict", "sklearn", "demo", "cli"}
+RUNS_JAX = {"kernel", "program", "tracing", "stax", "empirical", "predict", "sklearn", "demo", "cli"}
 RUNS_SOURCE = {"program.py", "stax.py"}
 MAKES_NUMBERS = {"passes/collapse.py"}
 """Files that run what sympy.lambdify writes: of streams and numbers, no text of users."""

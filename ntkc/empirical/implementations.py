@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from ntkc.empirical.axes import Pairing, contract, from_full
+from ntkc.empirical.structured import by_structure
 
 Function = Callable[[Any], Any]
 """Parameters -> one array."""
@@ -28,6 +29,7 @@ class NtkImplementation(enum.IntEnum):
     AUTO = 0
     JACOBIAN_CONTRACTION = 1
     NTK_VECTOR_PRODUCTS = 2
+    STRUCTURED_DERIVATIVES = 3
 
 
 def by_jacobians(f1: Function, f2: Function, params: Any, pairing: Pairing) -> Any:
@@ -53,6 +55,7 @@ def by_products(f1: Function, f2: Function, params: Any, pairing: Pairing) -> An
 IMPLEMENTATIONS = {
     NtkImplementation.JACOBIAN_CONTRACTION: by_jacobians,
     NtkImplementation.NTK_VECTOR_PRODUCTS: by_products,
+    NtkImplementation.STRUCTURED_DERIVATIVES: by_structure,
 }
 
 

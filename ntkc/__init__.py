@@ -5,6 +5,7 @@ program(x1, x2, "ntk");  program.latex();  program.source;  program.explain();  
 """
 
 from ntkc import empirical, errors, predict, stax
+from ntkc.batching import batch
 from ntkc.empirical import (
     NtkImplementation,
     empirical_kernel_fn,
@@ -18,6 +19,7 @@ from ntkc.frontends import compile, from_json, from_networkx, to_json
 from ntkc.kernel import Kernel
 from ntkc.layers.activations import Activation
 from ntkc.mean_field import meanfield
+from ntkc.monte_carlo import monte_carlo_kernel_fn
 from ntkc.program import KernelProgram
 
 __version__ = "0.1.0"
@@ -27,6 +29,7 @@ __all__ = [
     "Kernel",
     "KernelProgram",
     "NtkImplementation",
+    "batch",
     "compile",
     "empirical",
     "empirical_kernel_fn",
@@ -38,6 +41,7 @@ __all__ = [
     "from_networkx",
     "linearize",
     "meanfield",
+    "monte_carlo_kernel_fn",
     "predict",
     "stax",
     "taylor_expand",

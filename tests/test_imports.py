@@ -29,6 +29,8 @@ GROUPS = (
     ("empirical",),
     ("predict",),
     ("sklearn",),
+    ("batching",),
+    ("monte_carlo",),
     ("__init__",),
     ("demo",),
     ("cli",),
@@ -36,7 +38,19 @@ GROUPS = (
 )
 """A module imports from its own group and those above."""
 RANK = {name: rank for rank, group in enumerate(GROUPS) for name in group}
-RUNS_JAX = {"kernel", "program", "tracing", "stax", "empirical", "predict", "sklearn", "demo", "cli"}
+RUNS_JAX = {
+    "kernel",
+    "program",
+    "tracing",
+    "stax",
+    "empirical",
+    "predict",
+    "sklearn",
+    "batching",
+    "monte_carlo",
+    "demo",
+    "cli",
+}
 RUNS_SOURCE = {"program.py", "stax.py"}
 MAKES_NUMBERS = {"passes/collapse.py"}
 """Files that run what sympy.lambdify writes: of streams and numbers, no text of users."""

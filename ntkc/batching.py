@@ -1,0 +1,169 @@
+"""A kernel function  ->  one that walks over tiles of samples: bounded memory, several devices, one triangle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import wraps
+from itertools import cycle
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ntkc.errors import InvalidInput
+from ntkc.ir.exact import whole
+from ntkc.kernel import Kernel
+from ntkc.predict.progress import counting_bar
+from ntkc.program import KernelProgram
+from ntkc.stax import KernelFn
+
+MANY_TILES = 8
+"""Fewer tiles need no progress bar."""
+MATRICES = ("nngp", "ntk")
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Rows of x1 and rows of x2; `is_mirrored` if the transposed tile is the tile's transpose."""
+
+    rows: slice
+    columns: slice
+    is_mirrored: bool = False
+
+
+def batch(
+    kernel_fn: Callable[..., Any],
+    batch_size: int = 0,
+    device_count: int = -1,
+    store_on_device: bool = True,
+    progress: bool | None = None,
+) -> Callable[..., Any]:
+    """kernel_fn(x1, x2=None, ...) in tiles of `batch_size` x `batch_size` samples; any numbers of samples.
+
+    Args:
+        kernel_fn: of `ntkc.stax`, a KernelProgram, or any function of (x1, x2, ...) that returns an array
+            [n1, n2, ...], a tuple of them, or a Kernel. For x2=None a stax kernel or program is asked for tiles of one
+            triangle, and the other is its mirror image.
+        batch_size: samples of a side of a tile; 0 for all samples, or for an equal share of x1 for each device.
+        device_count: devices that take tiles in turn: -1 for all of them, 0 or 1 for the default one.
+        store_on_device: False keeps the result in host memory, as numpy arrays.
+        progress: a bar on standard error; None for one on a terminal if there are many tiles.
+
+    Raises:
+        InvalidInput: sizes that are no whole numbers, more devices than there are, or inputs without samples.
+    """
+    size = whole(batch_size, "batch_size", 0)
+    devices = _devices(whole(device_count, "device_count", -1))
+
+    @wraps(kernel_fn, updated=())
+    def batched(x1: Any, x2: Any = None, *args: Any, **kwargs: Any) -> Any:
+        count1, count2 = _samples("x1", x1), _samples("x2", x1 if x2 is None else x2)
+        side = size or -(-count1 // len(devices))
+        tiles = list(_tiles(count1, count2, side, size or count2, _is_symmetric(kernel_fn) and x2 is None))
+        whole_result: Any = None
+        shown = progress if progress is not None or len(tiles) >= MANY_TILES else False
+        with counting_bar(shown, "kernel", len(tiles)) as tell:
+            for tile, device in zip(tiles, cycle(devices), strict=False):
+                left, right = _slice(x1, tile.rows, device), _slice(x1 if x2 is None else x2, tile.columns, device)
+                is_same = x2 is None and tile.rows == tile.columns
+                made = kernel_fn(left, None if is_same else right, *args, **kwargs)
+                if whole_result is None:
+                    whole_result = _Assembly.of(made, count1, count2, x2 is None, store_on_device)
+                whole_result.add(made, tile)
+                tell(f"{tile.rows.stop} x {tile.columns.stop}")
+        return whole_result.result()
+
+    return batched
+
+
+def _devices(count: int) -> list[Any]:
+    """The devices that take tiles; None is wherever the data are."""
+    if count in (0, 1):
+        return [None]
+    found = jax.devices()
+    if count > len(found):
+        raise InvalidInput(f"device_count = {count}: this process has {len(found)} device(s)")
+    chosen = found if count == -1 else found[:count]
+    return list(chosen) if len(chosen) > 1 else [None]
+
+
+def _is_symmetric(kernel_fn: Callable[..., Any]) -> bool:
+    """Kernels of ntkc: T(x2, x1) is the transpose of T(x1, x2)."""
+    return isinstance(kernel_fn, (KernelFn, KernelProgram))
+
+
+def _samples(name: str, x: Any) -> int:
+    sizes = {np.shape(v)[:1] for v in jax.tree.leaves(x)}
+    if len(sizes) != 1 or sizes & {(), (0,)}:
+        raise InvalidInput(f"{name} has arrays with {sorted(sizes)} samples: all need the same number, at least one")
+    return sizes.pop()[0]
+
+
+def _tiles(count1: int, count2: int, rows: int, columns: int, is_symmetric: bool) -> Iterator[Tile]:
+    if is_symmetric:
+        columns = rows
+    for i in range(0, count1, rows):
+        for j in range(0, i + 1 if is_symmetric else count2, columns):
+            yield Tile(slice(i, min(i + rows, count1)), slice(j, min(j + columns, count2)), is_symmetric and j < i)
+
+
+def _slice(x: Any, samples: slice, device: Any) -> Any:
+    part = jax.tree.map(lambda v: v[samples], x)
+    return part if device is None else jax.device_put(part, device)
+
+
+@dataclass(frozen=True)
+class _Assembly:
+    """The whole result: host arrays that tiles are written to, and the first tile as a pattern."""
+
+    pattern: Any
+    arrays: list[np.ndarray[Any, Any]]
+    samples: tuple[int, int]
+    is_same: bool
+    store_on_device: bool
+
+    @classmethod
+    def of(cls, made: Any, count1: int, count2: int, is_same: bool, store_on_device: bool) -> _Assembly:
+        if isinstance(made, Kernel) and is_same:
+            made = made.replace(cov2=None)
+        counts = [_lengths(n, count1, count2) for n in _kinds(made)]
+        arrays = [
+            np.empty((*lengths, *v.shape[len(lengths) :]), v.dtype)
+            for v, lengths in zip(jax.tree.leaves(made), counts, strict=True)
+        ]
+        return cls(made, arrays, (count1, count2), is_same, store_on_device)
+
+    def add(self, made: Any, tile: Tile) -> None:
+        if isinstance(made, Kernel) and self.is_same:
+            made = made.replace(cov2=None)
+        for array, value, kind in zip(self.arrays, jax.tree.leaves(made), _kinds(self.pattern), strict=True):
+            if kind == "rows":
+                array[tile.rows] = value
+            elif kind == "columns":
+                array[tile.columns] = value
+            else:
+                array[tile.rows, tile.columns] = value
+                if tile.is_mirrored:
+                    array[tile.columns, tile.rows] = np.swapaxes(value, 0, 1)
+
+    def result(self) -> Any:
+        arrays = [jnp.asarray(a) if self.store_on_device else a for a in self.arrays]
+        found = jax.tree.unflatten(jax.tree.structure(self.pattern), arrays)
+        if not isinstance(found, Kernel):
+            return found
+        shape1, shape2 = (s and (n, *s[1:]) for s, n in zip((found.shape1, found.shape2), self.samples, strict=True))
+        return found.replace(shape1=shape1, shape2=shape2, x1_is_x2=self.is_same)
+
+
+def _kinds(made: Any) -> list[str]:
+    """Whether each array has rows and columns, rows alone, or columns alone."""
+    if not isinstance(made, Kernel):
+        return ["both"] * len(jax.tree.leaves(made))
+    fields = (("nngp", "both"), ("ntk", "both"), ("cov1", "rows"), ("cov2", "columns"))
+    return [kind for name, kind in fields if getattr(made, name) is not None]
+
+
+def _lengths(kind: str, count1: int, count2: int) -> tuple[int, ...]:
+    return {"both": (count1, count2), "rows": (count1,), "columns": (count2,)}[kind]

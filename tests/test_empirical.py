@@ -78,7 +78,7 @@ def test_peer_values(name, option, is_pair, way):
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda i: i.name.lower())
-@pytest.mark.parametrize("vmap_axes", [None, 0])
+@pytest.mark.parametrize("vmap_axes", [pytest.param(None, marks=pytest.mark.slow), 0])
 def test_explicit_jacobian(way, vmap_axes):
     f, params, _ = finite.NETWORKS["attention"]
     x1, x2 = finite.inputs("attention")

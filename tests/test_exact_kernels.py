@@ -374,7 +374,7 @@ SLOW = ("relu collapsed", "residual", "cubic")
 """Another compilation of paths that other networks take."""
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("dtype", [np.float32, pytest.param(np.float64, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in SYMMETRIC])
 def test_symmetric_and_equal_to_the_pair_path(name, dtype):
     x = jnp.asarray(np.concatenate([rows()[:6], data(30, 4)[:, :7]]), dtype)

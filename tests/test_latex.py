@@ -199,8 +199,11 @@ class Reader:
 OUTPUTS = {"nngp": "K(x, x')", "ntk": r"\Theta(x, x')"}
 
 
+LONG = ("relu biased 50", "residual 4")
+
+
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in LONG else n for n in NETS])
 def test_the_derivation_gives_the_kernel(name):
     net, parameters = NETS[name]
     rng = np.random.default_rng(5)

@@ -70,6 +70,7 @@ def test_log_marginal_likelihood_of_correlated_outputs():
     close(predict.gram_log_marginal_likelihood(block, y, 0.1, True, ()), desired)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 def test_gradients_are_finite_differences(program):
     def value(theta):

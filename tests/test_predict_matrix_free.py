@@ -35,6 +35,7 @@ def test_equals_the_factorised_prediction(get, data, x64):
         np.testing.assert_allclose(found.predict_fn(x_new), exact(get, block), rtol=1e-8, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_one_output_and_a_compiled_program(data):
     x, y, x_test = (np.float32(v) for v in data)
     program = ntkc.compile(NET)

@@ -263,6 +263,7 @@ def test_programs_pickle_as_their_networks():
         assert deepcopy(program) is program
 
 
+@pytest.mark.slow
 def test_series_that_are_cut_are_said_everywhere():
     kernel = NTKKernel(depth=1, activation="tanh(x)")
     kernel(0.1 * X, eval_gradient=True)

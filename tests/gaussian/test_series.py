@@ -180,7 +180,7 @@ def test_emitted_code(text, dtype, x64):
     assert_emitted(text, function(text), sp.diff(function(text), X), grid_expectation, dtype)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", ["selu", pytest.param("elu", marks=pytest.mark.slow)])
 def test_emitted_code_of_kinks(name, dtype, x64):
     assert_emitted(KINKED[name], form(KINKED[name]), slope(KINKED[name]), split_expectation, dtype)
@@ -206,6 +206,7 @@ def assert_emitted(activation, f, df, expectation, dtype):
             assert abs(float(got.ntk[i, j]) - t) <= tolerance * (scale + slope)
 
 
+@pytest.mark.slow
 def test_depth_in_a_loop_equals_depth_written_out(pair, x64):
     layers = [stax.Dense(9, 1.3, 0.2), stax.Activation("tanh(x)")]
     rolled = ntkc.compile(stax.serial(*layers * 5, stax.Dense(1)))
@@ -256,7 +257,13 @@ def test_tolerance_is_asked_and_reported(pair):
             ntkc.compile(net, tolerance=wrong)
 
 
-@pytest.mark.parametrize("below", [[stax.Relu()], [stax.Abs(), stax.Dense(9, 1.1), stax.LeakyRelu(0.1)]], ids=str)
+BELOW = [
+    [stax.Relu()],
+    pytest.param([stax.Abs(), stax.Dense(9, 1.1), stax.LeakyRelu(0.1)], marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize("below", BELOW, ids=str)
 def test_series_after_a_normalised_layer(below, pair, x64):
     """Angles below, a series above: the same as in two steps, where the upper net starts from K alone."""
     tanh = stax.Activation("tanh(x)")

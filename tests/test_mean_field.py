@@ -57,7 +57,8 @@ def test_tanh_critical_point_of_the_literature():
     assert tanh.chi(0.9) < 1 < tanh.chi(1.1)
 
 
-@pytest.mark.parametrize("text", ["erf(x)", pytest.param("tanh(x)", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("text", ["erf(x)", "tanh(x)"])
 def test_maps_are_what_deep_kernels_do(text, x64):
     """The diagonal of a deep NNGP goes to q*, its cosines to c*, and the rate is the depth scale."""
     w, b = 1.5, 0.1

@@ -35,7 +35,7 @@ GRID = np.array([[0.0, 0.3, 2.0], [5.0, 11.0, 30.0]])
 MOMENTA = {"plain": None, "momentum": 0.8}
 SLOW = pytest.mark.slow
 # These share their programs with the tests of the ODE below: shapes (6, 3), 4 test points, 6 times.
-QUICK = {("traced", "squares", "plain"), ("traced", "squares", "momentum"), ("traced", "entropy", "plain")}
+QUICK = {("traced", "squares", "momentum")}
 ODE_CALLS = [
     pytest.param(case, loss, momentum, marks=[] if (case, loss, momentum) in QUICK else [SLOW])
     for case in ("traced", "full", "image")
@@ -205,7 +205,7 @@ def network(weights, x):
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("momentum", [pytest.param(0.0, marks=pytest.mark.slow), 0.9])
 def test_steps_of_a_linearised_network(momentum):
     """Gradient descent on all weights of a network, linearised by jvp, against its empirical NTK."""
     rng = np.random.default_rng(3)

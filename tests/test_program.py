@@ -364,7 +364,7 @@ def saved(tmp_path_factory):
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("name", ["closed", "opened"])
+@pytest.mark.parametrize("name", ["closed", pytest.param("opened", marks=pytest.mark.slow)])
 def test_saved_module_equals_the_program(saved, name):
     results, data, programs = saved
     program, values = programs[name]
@@ -378,7 +378,7 @@ def test_saved_module_equals_the_program(saved, name):
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("name", ["closed", "opened"])
+@pytest.mark.parametrize("name", ["closed", pytest.param("opened", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("t", [None, 3.0])
 def test_saved_fit_equals_predict(saved, name, t):
     results, data, programs = saved
@@ -395,7 +395,7 @@ def test_saved_fit_equals_predict(saved, name, t):
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("name", ["closed", "opened"])
+@pytest.mark.parametrize("name", ["closed", pytest.param("opened", marks=pytest.mark.slow)])
 def test_saved_fit_of_several_outputs(saved, name):
     results, data, programs = saved
     program, values = programs[name]

@@ -218,6 +218,7 @@ def test_depth_in_a_loop_equals_depth_written_out(pair, x64):
     np.testing.assert_allclose(rolled(pair[0]).ntk, onward.ntk, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_gradients_are_finite_and_right(pair, x64):
     program = ntkc.compile(stax.serial(stax.Dense(9), stax.Activation("silu(x)"), stax.Dense(1)))
     x = jnp.asarray(np.vstack([pair[0], np.zeros(6)]))

@@ -60,7 +60,7 @@ def test_vectors_of_a_loop_are_kept_for_every_turn():
     assert "i_gelu2" in [let.dst.name for let in loop.body]
 
 
-LONG = ("thresholds", "gelu deep", "gelu")
+LONG = ("thresholds", "gelu deep", "gelu", "open")
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in LONG else n for n in NETS])

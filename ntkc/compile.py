@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ntkc.backends.jax import emit
+from ntkc.backends.pixels import emit_pixels
 from ntkc.errors import InvalidInput, unknown
 from ntkc.gaussian.certificates import TOLERANCES
 from ntkc.ir.graph import Graph, op_of, ordered
@@ -17,17 +18,20 @@ from ntkc.passes.carry_distance import carry_distance
 from ntkc.passes.collapse import collapse
 from ntkc.passes.demand import demand
 from ntkc.passes.expand_series import describe_series, expand_series
+from ntkc.passes.forms import describe_forms, find_forms
 from ntkc.passes.fuse import fuse
 from ntkc.passes.hoist import hoist
 from ntkc.passes.lower import lower
 from ntkc.passes.normalise import normalise
 from ntkc.passes.prune import prune
 from ntkc.passes.roll import roll
-from ntkc.passes.schedule import schedule
+from ntkc.passes.schedule import schedule, schedule_pixels
+from ntkc.passes.settle import has_pixels, is_open, settle
+from ntkc.passes.take_angles import take_angles
 
 STAGES = (
-    *("analyse", "fuse", "roll", "demand", "lower", "peel", "normalise", "collapse", "distance", "series", "hoist"),
-    *("prune", "schedule", "emit"),
+    *("settle", "analyse", "fuse", "roll", "demand", "lower", "peel", "normalise", "collapse", "distance", "angles"),
+    *("series", "hoist", "prune", "forms", "schedule", "emit"),
 )
 """In order; `until=` takes any of them."""
 
@@ -90,6 +94,12 @@ def _tolerances(tolerance: float | None) -> Mapping[str, float]:
 
 
 def _stages(graph: Graph, tolerances: Mapping[str, float]) -> Any:
+    if is_open(graph):
+        yield "analyse", analyse(graph), "law of each layer; the rest needs the shape of the data"
+        return
+    if has_pixels(graph):
+        yield from _pixel_stages(graph, tolerances)
+        return
     values = analyse(graph)
     yield "analyse", values, f"law of {len(graph)} layers: {_laws(values)}"
     fused = fuse(graph, values)
@@ -118,6 +128,36 @@ def _stages(graph: Graph, tolerances: Mapping[str, float]) -> Any:
     plan = schedule(pruned)
     yield "schedule", plan, plan.text()
     yield "emit", emit(pruned, plan, describe(graph), tolerances), "JAX source"
+
+
+def _pixel_stages(graph: Graph, tolerances: Mapping[str, float]) -> Any:
+    """With pixels, K itself is what filters mix: no gap is carried, and forms say which pairs of pixels are kept."""
+    settled = settle(graph)
+    yield "settle", settled, "layers as they act on data of this shape"
+    values = analyse(settled)
+    yield "analyse", values, f"law of {len(graph)} layers: {_laws(values)}"
+    fused = fuse(settled, values)
+    yield "fuse", fused, f"{len(graph)} layers -> {len(fused)} nodes"
+    rolled = roll(fused, analyse(fused))
+    yield "roll", rolled, f"{len(fused)} nodes -> {len(rolled)}"
+    rolled_values = analyse(rolled)
+    demanded = demand(rolled, rolled_values)
+    yield "demand", demanded, f"{sum(map(len, demanded.values()))} streams asked for"
+    program = lower(rolled, rolled_values, demanded)
+    yield "lower", program, "each layer's rule"
+    angles = take_angles(program)
+    yield "angles", angles, "unchanged" if angles is program else "the gap of cosines, where activations have degree one"
+    expanded = expand_series(angles)
+    yield "series", expanded, describe_series(angles, tolerances) or "unchanged: every expectation has a closed form"
+    hoisted = hoist(expanded)
+    yield "hoist", hoisted, "unchanged" if hoisted is expanded else "what pairs need of one sample, once per sample"
+    pruned = prune(hoisted)
+    yield "prune", pruned, "statements that no output reads are gone"
+    forms = find_forms(pruned)
+    yield "forms", forms, describe_forms(pruned, forms)
+    plan = schedule_pixels(pruned, forms)
+    yield "schedule", plan, plan.text()
+    yield "emit", emit_pixels(pruned, forms, plan, describe(graph), tolerances), "JAX source"
 
 
 def _lowered(graph: Graph) -> Program:

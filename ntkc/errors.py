@@ -47,6 +47,26 @@ class NotConverged(NtkcError, RuntimeError):
     """An iteration took as many steps as it may without reaching its tolerance; the message names the remedies."""
 
 
+class InvalidStore(NtkcError, ValueError):
+    """A folder that is no store of this Gram matrix: foreign files, or another program, hyper-parameters or data."""
+
+
+class CorruptedTile(NtkcError, ValueError):
+    """A stored tile fails its checksum; the message names the tile."""
+
+
+class StoreBusy(NtkcError, RuntimeError):
+    """Another process writes to the store; the message names it."""
+
+
+class StoreUnwritable(NtkcError, RuntimeError):
+    """A store cannot be written, say because its disk is full; tiles that are there stay valid."""
+
+
+class StoreChanged(UserWarning):
+    """A store has tiles to compute anew, or was begun by another version of JAX: the message names them."""
+
+
 class NotPositiveDefinite(UserWarning):
     """A Gram matrix was not positive definite: the message names its smallest eigenvalue and the jitter added."""
 

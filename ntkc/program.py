@@ -25,6 +25,8 @@ from ntkc.gaussian.certificates import TOLERANCES
 from ntkc.ir.graph import Graph, feature_shapes, op_of
 from ntkc.ir.value import Law
 from ntkc.kernel import Kernel
+from ntkc.passes.lower import open_symbols
+from ntkc.passes.settle import is_open, on_data
 
 if TYPE_CHECKING:
     from ntkc.stage_table import StageTable
@@ -37,6 +39,7 @@ class KernelProgram:
 
     def __init__(self, compilation: Compilation) -> None:
         self._compilation = compilation
+        self._on_shapes: dict[tuple[int, ...], KernelProgram] = {}
 
     @property
     def graph(self) -> Graph:
@@ -46,12 +49,45 @@ class KernelProgram:
     @property
     def source(self) -> str:
         """The JAX module, as text; this very text is what runs."""
-        return self._compilation.made["emit"]
+        return self._stage("emit")
 
     @property
     def parameters(self) -> tuple[str, ...]:
         """Hyper-parameters left open, by name: keyword arguments of a call."""
-        return tuple(p.name for p in self._compilation.made["prune"].parameters if p.name != "features")
+        if is_open(self.graph):
+            return tuple(sorted({s.name for n in self.graph for s in open_symbols(op_of(self.graph, n))}))
+        return tuple(p.name for p in self._stage("prune").parameters if p.name != "features")
+
+    def _stage(self, name: str) -> Any:
+        """What a stage made; of the one shape that was met, where the network fits data of any."""
+        if name in self._compilation.made:
+            return self._compilation.made[name]
+        if len(self._on_shapes) == 1:
+            return next(iter(self._on_shapes.values()))._stage(name)
+        raise InvalidInput(
+            "the program depends on the shape of the data: say it, as ntkc.compile(net, input_shape=(32, 32, 3)), "
+            "or call the kernel on data first"
+        )
+
+    def on(self, shape: tuple[int, ...]) -> KernelProgram:
+        """The program for samples of this shape (pixels ..., features); made once for each shape.
+
+        Raises:
+            ShapeMismatch: the network does not fit it.
+        """
+        *spatial, features = shape
+        source = op_of(self.graph, self.graph.graph["input"])
+        stated = source.shape(())
+        if stated == shape or (len(shape) == 1 and stated == (None,)):
+            return self
+        known = [n for n in stated if n is not None]
+        if stated and (len(stated) not in (1, len(shape)) or (len(stated) > 1 and stated[:-1] != shape[:-1])):
+            raise ShapeMismatch(f"samples of shape {shape} given to a network whose Input has shape {stated}")
+        if known and stated[-1] is not None and stated[-1] != features:
+            raise ShapeMismatch(f"data with {features} features given to a network whose Input has {stated[-1]}")
+        if shape not in self._on_shapes:
+            self._on_shapes[shape] = build(on_data(self.graph, tuple(spatial), features), None, self.tolerance)
+        return self._on_shapes[shape]
 
     @property
     def tolerance(self) -> float | None:
@@ -84,6 +120,9 @@ class KernelProgram:
             ShapeMismatch, InvalidInput: data of other shapes, empty, or with NaN or infinities.
         """
         x1, x2 = self._checked_pair(x1, x2)
+        program = self.on(x1.shape[1:])
+        if program is not self:
+            return program(x1, x2, get, **parameters)
         values = self._checked_parameters(parameters)
         self.check_series(x1, x2, values)
         if get is None:
@@ -99,7 +138,8 @@ class KernelProgram:
     def _kernel(self, x1: Any, x2: Any, values: Mapping[str, Any]) -> Kernel:
         nngp, ntk = self._run("kernel", x1, x2, values)
         variance = self._function("variance")
-        width = feature_shapes(self.graph)[self.graph.graph["output"]][0] or x1.shape[-1]
+        *pixels, width = feature_shapes(self.graph)[self.graph.graph["output"]]
+        width = width or x1.shape[-1]
         output = self._compilation.made["analyse"][self.graph.graph["output"]]
         return Kernel(
             nngp,
@@ -109,8 +149,9 @@ class KernelProgram:
             x1_is_x2=x2 is None,
             is_gaussian=output.law is Law.GAUSSIAN,
             is_input=output.law is Law.GIVEN,
-            shape1=(len(x1), width),
-            shape2=(len(x1 if x2 is None else x2), width),
+            shape1=(len(x1), *pixels, width),
+            shape2=(len(x1 if x2 is None else x2), *pixels, width),
+            channel_axis=1 + len(pixels),
         )
 
     def onward(self, kernel: Kernel, parameters: Mapping[str, Any]) -> Kernel:
@@ -155,15 +196,16 @@ class KernelProgram:
         return names
 
     def _checked_pair(self, x1: Any, x2: Any) -> tuple[Any, Any]:
-        first = checked_data("x1", x1)
-        second = None if x2 is None else checked_data("x2", x2)
-        expected = getattr(op_of(self.graph, self.graph.graph["input"]), "features", None) or first.shape[1]
-        for name, x in (("x1", first), ("x2", second)):
-            if x is not None and x.shape[1] != expected:
+        axes = None if is_open(self.graph) else len(feature_shapes(self.graph)[self.graph.graph["input"]]) + 1
+        first = checked_data("x1", x1, axes)
+        second = None if x2 is None else checked_data("x2", x2, axes)
+        if second is not None and second.shape[1:] != first.shape[1:]:
+            if second.ndim == first.ndim == 2:
                 raise ShapeMismatch(
-                    f"{name} has {x.shape[1]} features, {expected} expected "
+                    f"x2 has {second.shape[1]} features, {first.shape[1]} expected "
                     f"(by the network's Input, or to match x1); shapes are [samples, features]"
                 )
+            raise ShapeMismatch(f"samples of x1 have shape {first.shape[1:]}, those of x2 {second.shape[1:]}")
         if second is None:
             return first, None
         dtype = jnp.promote_types(first.dtype, second.dtype)
@@ -194,11 +236,11 @@ class KernelProgram:
 
     def formula(self, get: str = "ntk") -> sp.Expr:
         """The kernel as one sympy expression of k = x . x' / d, q1 = x . x / d, q2 = x' . x' / d."""
-        return formula_of(self._compilation.made["lower"], _checked_get(get))
+        return formula_of(self._stage("lower"), _checked_get(get))
 
     def latex(self, get: str = "ntk") -> str:
         """The derivation as an `aligned` LaTeX environment, repeated layers written once."""
-        return latex_of(self._compilation.made["roll"], self._compilation.made["lower"], _checked_get(get))
+        return latex_of(self._stage("roll"), self._stage("lower"), _checked_get(get))
 
     def _repr_latex_(self) -> str:
         return f"$\\displaystyle {self.latex()}$"
@@ -237,8 +279,11 @@ def _checked_get(get: object) -> str:
     return str(name)
 
 
-def checked_data(name: str, x: Any) -> Any:
-    """Data as a float array [samples, features], or an error that says what is wrong with it."""
+def checked_data(name: str, x: Any, axes: int | None = 2) -> Any:
+    """Data as a float array [samples, ..., features], or an error that says what is wrong with it.
+
+    `axes`: how many are needed; 2 allows more, which are pixels, None allows any.
+    """
     try:
         array = x if isinstance(x, jax.Array) else np.asarray(x)
         is_real = jnp.issubdtype(array.dtype, jnp.floating) or jnp.dtype(array.dtype).kind in "iub"
@@ -246,9 +291,10 @@ def checked_data(name: str, x: Any) -> Any:
         raise InvalidInput(f"{name} is a {type(x).__name__}, not an array [samples, features]: {error}") from error
     if not is_real:
         raise InvalidInput(f"{name} has dtype {array.dtype}: real numbers are needed")
-    if array.ndim != 2:
-        advice = "x[:, None] or x[None, :] makes it two-dimensional" if array.ndim == 1 else "flatten each sample first"
-        raise ShapeMismatch(f"{name} has shape {tuple(array.shape)}, [samples, features] is needed; {advice}")
+    if array.ndim < 2 or (axes is not None and axes > 2 and array.ndim != axes):
+        advice = "x[:, None] or x[None, :] makes it two-dimensional" if array.ndim == 1 else "a network fits one shape"
+        needed = "[samples, features]" if axes in (2, None) else f"an array of {axes} axes"
+        raise ShapeMismatch(f"{name} has shape {tuple(array.shape)}, {needed} is needed; {advice}")
     if 0 in array.shape:
         raise InvalidInput(f"{name} has shape {tuple(array.shape)}: it holds no samples or no features")
     array = jnp.asarray(array, _float_type(array.dtype))

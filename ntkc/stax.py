@@ -27,8 +27,8 @@ from ntkc.ir.graph import Graph, GraphBuilder
 from ntkc.ir.op import Op, Scalar
 from ntkc.ir.value import Law
 from ntkc.kernel import Kernel
-from ntkc.layers import activations, branching, dense, given, reshape
-from ntkc.layers.inputs import Input, Port
+from ntkc.layers import activations, branching, conv, dense, given, norm, pooling, reshape
+from ntkc.layers.inputs import Input, Port, open_input
 from ntkc.program import KernelProgram, build
 from ntkc.tracing import expression_of
 
@@ -85,7 +85,7 @@ class Leaf(Tree):
 
     def apply(self, params: Any, inputs: Any, **kwargs: Any) -> Any:
         branches = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
-        output = self.op.forward(params, branches, _pointwise)
+        output = self.op.forward(params, branches, _Arrays(kwargs.get("rng")))
         return [output] * self.op.num if isinstance(self.op, reshape.FanOut) else output
 
     def text(self) -> str:
@@ -112,8 +112,8 @@ class Serial(Tree):
         return input_shape, params
 
     def apply(self, params: Any, inputs: Any, **kwargs: Any) -> Any:
-        for part, param in zip(self.parts, params, strict=True):
-            inputs = part.apply(param, inputs, **kwargs)
+        for part, param, own in zip(self.parts, params, _split_keys(kwargs, len(self.parts)), strict=True):
+            inputs = part.apply(param, inputs, **own)
         return inputs
 
     def text(self) -> str:
@@ -144,8 +144,8 @@ class Parallel(Tree):
         return [shape for shape, _ in made], tuple(param for _, param in made)
 
     def apply(self, params: Any, inputs: Any, **kwargs: Any) -> Any:
-        matched = self._matched(inputs)
-        return [part.apply(p, x, **kwargs) for p, (part, x) in zip(params, matched, strict=True)]
+        matched = zip(params, self._matched(inputs), _split_keys(kwargs, len(self.parts)), strict=True)
+        return [part.apply(p, x, **own) for p, (part, x), own in matched]
 
     def text(self) -> str:
         return f"parallel({', '.join(p.text() for p in self.parts)})"
@@ -180,6 +180,14 @@ class Repeat(Tree):
 
     def text(self) -> str:
         return f"repeat({self.part.text()}, {self.count})"
+
+
+def _split_keys(kwargs: dict[str, Any], count: int) -> list[dict[str, Any]]:
+    """A key of its own for each part."""
+    rng = kwargs.get("rng")
+    if rng is None:
+        return [kwargs] * count
+    return [{**kwargs, "rng": key} for key in random.split(rng, count)] if count else []
 
 
 class Layer(tuple[Any, Any, "KernelFn"]):
@@ -244,9 +252,7 @@ class KernelFn:
         `get` is None for a Kernel, the name of one of its fields, or a tuple of names for a named tuple.
         """
         if pattern is not None or mask_constant is not None or diagonal_batch is False:
-            raise InvalidInput(
-                "pattern, mask_constant and diagonal_batch=False are not supported for [n, features] data"
-            )
+            raise InvalidInput("pattern, mask_constant and diagonal_batch=False are not supported")
         if isinstance(x1_or_kernel, Kernel):
             return _selected(self._onward(x1_or_kernel, parameters), get)
         if isinstance(x1_or_kernel, (list, tuple)) and any(isinstance(x, (Kernel, jax.Array)) for x in x1_or_kernel):
@@ -283,9 +289,11 @@ def _selected(kernel: Kernel, get: str | Iterable[str] | None) -> Any:
 def graph_of(tree: Tree, source: Op) -> Graph:
     """The network of a tree on top of data (Input) or of a given kernel (Port)."""
     builder = GraphBuilder()
-    output = tree.attach(builder, builder.add(source))
+    node = builder.add(source)
+    output = tree.attach(builder, node)
     if not isinstance(output, str):
         raise InvalidGraph(f"{tree.text()} has several outputs ({len(output)}): join them with FanInSum")
+    open_input(builder, node)
     return builder.finish(output)
 
 
@@ -302,18 +310,35 @@ def _branch_shapes(input_shape: Any, leaf: Leaf) -> list[tuple[Any, ...]]:
     is_one = not input_shape or not isinstance(input_shape[0], (tuple, list))
     shapes = [tuple(input_shape)] if is_one else [tuple(s) for s in input_shape]
     for shape in shapes:
-        if len(shape) != 2:
+        if len(shape) < 2:
             raise ShapeMismatch(
-                f"{leaf.text()}: input shape {shape}; (-1, features) is needed, data are [samples, features]"
+                f"{leaf.text()}: input shape {shape}; (-1, features) or (-1, pixels ..., features) is needed"
             )
     return shapes
 
 
-def _pointwise(expr: sp.Expr, arrays: dict[sp.Symbol, Any]) -> Any:
-    function = _array_function(expr, tuple(arrays))
-    values = [jnp.asarray(v) for v in arrays.values()]
-    first = values[0]
-    return jnp.broadcast_to(jnp.asarray(function(*values), first.dtype), first.shape)
+@dataclass(frozen=True)
+class _Arrays:
+    """What finite layers compute with: expressions on arrays, JAX, and a key for random layers."""
+
+    rng: Any = None
+    jnp: Any = jnp
+    lax: Any = lax
+
+    def __call__(self, expr: sp.Expr, arrays: dict[sp.Symbol, Any]) -> Any:
+        function = _array_function(expr, tuple(arrays))
+        values = [jnp.asarray(v) for v in arrays.values()]
+        first = values[0]
+        return jnp.broadcast_to(jnp.asarray(function(*values), first.dtype), first.shape)
+
+    def kept(self, x: Any, rate: float) -> Any:
+        """Entries kept with probability `rate` and divided by it; the others are 0."""
+        if self.rng is None:
+            raise InvalidInput("Dropout draws random numbers: give apply_fn a key, rng=jax.random.PRNGKey(0)")
+        return jnp.where(random.bernoulli(self.rng, rate, x.shape), x / rate, 0)
+
+
+_pointwise = _Arrays()
 
 
 @lru_cache(maxsize=1024)
@@ -357,17 +382,150 @@ def Dense(
     return _layer(dense.Dense(out_dim, W_std, b_std, parameterization, s))
 
 
+def _check_layout(name: str, batch_axis: int, channel_axis: int) -> None:
+    if batch_axis != 0 or channel_axis not in (-1,):
+        raise InvalidInput(
+            f"{name}(batch_axis={batch_axis}, channel_axis={channel_axis}): data are [samples, pixels ..., channels]"
+        )
+
+
+def Conv(
+    out_chan: int,
+    filter_shape: Sequence[int],
+    strides: Sequence[int] | None = None,
+    padding: str = "VALID",
+    W_std: Scalar = 1.0,
+    b_std: Scalar | None = None,
+    dimension_numbers: tuple[str, str, str] | None = None,
+    parameterization: str = "ntk",
+    s: tuple[int, int] = (1, 1),
+    dilation: Sequence[int] | None = None,
+    groups: int = 1,
+) -> Layer:
+    """K[p, p'] -> W_std^2 / w sum_d K[s p + d, s p' + d] + b_std^2:  a convolution over any number of spatial axes."""
+    _check_dimensions(dimension_numbers, len(filter_shape))
+    own = (out_chan, _tuple(filter_shape), _tuple(strides), padding, W_std, b_std, parameterization, s)
+    return _layer(conv.Conv(*own, _tuple(dilation), groups))
+
+
+def ConvTranspose(
+    out_chan: int,
+    filter_shape: Sequence[int],
+    strides: Sequence[int] | None = None,
+    padding: str = "VALID",
+    W_std: Scalar = 1.0,
+    b_std: Scalar | None = None,
+    dimension_numbers: tuple[str, str, str] | None = None,
+    parameterization: str = "ntk",
+    s: tuple[int, int] = (1, 1),
+) -> Layer:
+    """K[p, p'] -> W_std^2 / w sum_d K[(p - d) / s, (p' - d) / s] + b_std^2:  a transposed convolution."""
+    _check_dimensions(dimension_numbers, len(filter_shape))
+    own = (out_chan, _tuple(filter_shape), _tuple(strides), padding, W_std, b_std, parameterization, s)
+    return _layer(conv.ConvTranspose(*own))
+
+
+def ConvLocal(
+    out_chan: int,
+    filter_shape: Sequence[int],
+    strides: Sequence[int] | None = None,
+    padding: str = "VALID",
+    W_std: Scalar = 1.0,
+    b_std: Scalar | None = None,
+    dimension_numbers: tuple[str, str, str] | None = None,
+    parameterization: str = "ntk",
+    s: tuple[int, int] = (1, 1),
+) -> Layer:
+    """K[p, p] as in Conv, K[p, p'] = 0:  a convolution with a filter of its own at each place."""
+    _check_dimensions(dimension_numbers, len(filter_shape))
+    own = (out_chan, _tuple(filter_shape), _tuple(strides), padding, W_std, b_std, parameterization, s)
+    return _layer(conv.ConvLocal(*own))
+
+
+def _tuple(given: Sequence[int] | None) -> Any:
+    return tuple(given) if isinstance(given, (list, tuple)) else given
+
+
+def _check_dimensions(given: tuple[str, str, str] | None, axes: int) -> None:
+    """Data, filter and output in the order of the axes that ntkc has."""
+    if given is None:
+        return
+    lhs, rhs, out = given
+    if not (lhs == out and lhs[0] == "N" and lhs[-1] == "C" and rhs == f"{lhs[1:-1]}IO" and len(lhs) == axes + 2):
+        raise InvalidInput(
+            f"dimension_numbers={given}: samples first and channels last are supported, as ('NHWC', 'HWIO', 'NHWC')"
+        )
+
+
+def AvgPool(
+    window_shape: Sequence[int],
+    strides: Sequence[int] | None = None,
+    padding: str = "VALID",
+    normalize_edges: bool = False,
+    batch_axis: int = 0,
+    channel_axis: int = -1,
+) -> Layer:
+    """K[p, p'] -> 1/w^2 sum_d sum_d' K[s p + d, s p' + d']:  the mean of a window."""
+    _check_layout("AvgPool", batch_axis, channel_axis)
+    return _layer(pooling.AvgPool(_tuple(window_shape), _tuple(strides), padding, normalize_edges))
+
+
+def SumPool(
+    window_shape: Sequence[int],
+    strides: Sequence[int] | None = None,
+    padding: str = "VALID",
+    batch_axis: int = 0,
+    channel_axis: int = -1,
+) -> Layer:
+    """K[p, p'] -> sum_d sum_d' K[s p + d, s p' + d']:  the sum of a window."""
+    _check_layout("SumPool", batch_axis, channel_axis)
+    return _layer(pooling.SumPool(_tuple(window_shape), _tuple(strides), padding))
+
+
+def GlobalAvgPool(batch_axis: int = 0, channel_axis: int = -1) -> Layer:
+    """K -> 1/P^2 sum_p sum_p' K[p, p']:  the mean of all pixels."""
+    _check_layout("GlobalAvgPool", batch_axis, channel_axis)
+    return _layer(pooling.GlobalAvgPool())
+
+
+def GlobalSumPool(batch_axis: int = 0, channel_axis: int = -1) -> Layer:
+    """K -> sum_p sum_p' K[p, p']:  the sum of all pixels."""
+    _check_layout("GlobalSumPool", batch_axis, channel_axis)
+    return _layer(pooling.GlobalSumPool())
+
+
+def LayerNorm(
+    axis: int | Sequence[int] = -1, eps: Scalar = 1e-12, batch_axis: int = 0, channel_axis: int = -1
+) -> Layer:
+    """K -> K / sqrt((v1 + eps) (v2 + eps)):  normalisation over channels, and spatial axes if `axis` has them."""
+    _check_layout("LayerNorm", batch_axis, channel_axis)
+    return _layer(norm.LayerNorm(_tuple(axis) if not isinstance(axis, int) else axis, eps))
+
+
+def RMSNorm(eps: Scalar = 1e-12) -> Layer:
+    """K -> K / sqrt((q1 + eps) (q2 + eps)):  each pixel divided by the root mean square of its channels."""
+    return _layer(norm.RMSNorm(eps))
+
+
+def GroupNorm(groups: int = 1, eps: Scalar = 1e-5) -> Layer:
+    """K -> K / sqrt((v1 + eps) (v2 + eps)),  v averaged over all pixels:  normalisation of groups of channels."""
+    return _layer(norm.GroupNorm(groups, eps))
+
+
+def Dropout(rate: float, mode: str = "train") -> Layer:
+    """K -> K / rate where both sides are one pixel of one sample; `rate` is the probability to KEEP an entry."""
+    return _layer(norm.Dropout(rate, mode))
+
+
 def Identity() -> Layer:
     """y = x."""
     return _layer(reshape.Identity())
 
 
 def Flatten(batch_axis: int = 0, batch_axis_out: int = 0) -> Layer:
-    """y = x on [samples, features]."""
+    """K -> 1/P sum_p K[p, p] over P pixels; y = x on [samples, features]."""
     if batch_axis != 0 or batch_axis_out != 0:
-        raise InvalidInput(
-            f"Flatten(batch_axis={batch_axis}, batch_axis_out={batch_axis_out}): data are [samples, features]"
-        )
+        raise InvalidInput(f"Flatten(batch_axis={batch_axis}, batch_axis_out={batch_axis_out}): samples come first")
     return _layer(reshape.Flatten())
 
 
@@ -379,6 +537,16 @@ def FanOut(num: int) -> Layer:
 def FanInSum() -> Layer:
     """[x_1, ..., x_m] -> x_1 + ... + x_m; correlated branches are exact."""
     return _layer(branching.FanInSum())
+
+
+def FanInProd() -> Layer:
+    """[x_1, ..., x_m] -> x_1 ... x_m, of independent branches."""
+    return _layer(branching.FanInProd())
+
+
+def FanInConcat(axis: int = -1) -> Layer:
+    """[x_1, ..., x_m] -> concatenated along the channels (-1) or a spatial axis, of independent branches."""
+    return _layer(branching.FanInConcat(axis))
 
 
 def Relu(do_stabilize: bool = False) -> Layer:

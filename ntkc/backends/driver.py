@@ -179,7 +179,7 @@ PORT_NORMAL = """scale = safe_sqrt(variance1)[:, None] * safe_sqrt(variance2)
 
 def driver_text(streams: Sequence[str], parameters: Sequence[str], rows: int, is_port: bool) -> str:
     """The driver for pairs that start from the given streams (K, T or G, H), with open hyper-parameters."""
-    names = _argument_texts(parameters)
+    names = argument_texts(parameters)
     if is_port:
         given = {"K": "nngp, ", "T": "ntk, ", "G": "delta, ", "H": "tau, "}
         port_code = PORT_NORMAL if "G" in streams or "H" in streams else ""
@@ -198,12 +198,13 @@ KINKS_UNRESOLVED = """kinked = [jnp.moveaxis(v, (-3, -2), (0, 1)) for v in stats
 
 def unresolved_text(parameters: Sequence[str], has_kinks: bool = False) -> str:
     """The function that says how far the series of a program have converged."""
-    names = _argument_texts(parameters)
+    names = argument_texts(parameters)
     kinks = KINKS_UNRESOLVED if has_kinks else ""
     return UNRESOLVED.format(parameters=names["parameters"], keywords=names["keywords"], kinks=kinks)
 
 
-def _argument_texts(parameters: Sequence[str]) -> dict[str, str]:
+def argument_texts(parameters: Sequence[str]) -> dict[str, str]:
+    """How functions take and hand on the open hyper-parameters."""
     own = [p for p in parameters if p != "features"]
     return {
         "parameters": "".join(f", {p}" for p in own),

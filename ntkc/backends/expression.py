@@ -34,6 +34,7 @@ HEADS: dict[str, str] = {
     "ExpSinh": "exp_sinh",
     "Ratio": "ratio",
     "Gap": "gap_of",
+    "CosineGap": "gap_of_cosine",
     "AngleOverPi": "angle_over_pi",
     "AngleGap": "angle_gap",
     "Span": "span",

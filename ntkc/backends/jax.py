@@ -66,7 +66,7 @@ def emit(
     functions = [_per_sample_text(program, sampled), _pair_text(program, sampled), _driver_text(program, schedule)]
     body = "\n\n".join(functions)
     helpers = helper_text(name for name in HELPERS if re.search(rf"\b{name}\(", body))
-    helpers = helpers.replace(DEFAULT_TOLERANCE, f"TOLERANCE = {_braced(tolerances)}\n")
+    helpers = helpers.replace(DEFAULT_TOLERANCE, f"TOLERANCE = {braced(tolerances)}\n")
     helpers = own_tables(program) + kink_tables(program) + helpers
     numpy = "import numpy as np\n" if "np." in helpers.replace("jnp.", "") else ""
     math = "from math import pi\n\n" if re.search(r"\bpi\b", helpers + body) else ""
@@ -77,7 +77,8 @@ def emit(
     )
 
 
-def _braced(tolerances: Mapping[str, float]) -> str:
+def braced(tolerances: Mapping[str, float]) -> str:
+    """A dictionary as text."""
     return "{" + ", ".join(f'"{name}": {value!r}' for name, value in tolerances.items()) + "}"
 
 
@@ -143,22 +144,23 @@ def _lets(statement: Statement) -> Sequence[Let]:
     return statement.body if isinstance(statement, Loop) else (statement,)
 
 
-def _arguments(program: Program, *first: str) -> str:
+def arguments_of(program: Program, *first: str) -> str:
+    """Arguments of a function, the open hyper-parameters last."""
     return ", ".join([*first, *(p.name for p in program.parameters)])
 
 
 def _per_sample_text(program: Program, sampled: _Sampled) -> str:
     (source,) = (k.name for k in program.inputs if k.side == SAMPLE)
     lines = [
-        f"def per_sample({_arguments(program, source)}):",
+        f"def per_sample({arguments_of(program, source)}):",
         f'{INDENT}"""Variance of the output, and what pairs need of each sample."""',
     ]
-    for s, comment in _commented(program.per_sample, program.comments):
+    for s, comment in commented(program.per_sample, program.comments):
         lines += comment
         lines += _sample_loop(s, sampled, source) if isinstance(s, Loop) else [_sample_let(s, source)]
     handed = "".join(f", {loop}" for loop in sampled.stacks) or ","
     lines.append(f"return {jax_text(program.outputs['variance'])}, ({_list(sampled.vectors)}{handed})")
-    return _indented(lines)
+    return indented(lines)
 
 
 def _sample_let(let: Let, source: str) -> str:
@@ -190,20 +192,20 @@ def _are_mixed(names: Sequence[str]) -> bool:
 def _pair_text(program: Program, sampled: _Sampled) -> str:
     inputs = [k.name for k in program.inputs if k.side is None]
     lines = [
-        f"def pair({_arguments(program, *inputs, 'stats1', 'stats2')}):",
+        f"def pair({arguments_of(program, *inputs, 'stats1', 'stats2')}):",
         f'{INDENT}"""nngp and ntk of every pair of two sets of samples."""',
     ]
     lines += sampled.unpacking()
     made: dict[sp.Expr, str] = {}
-    shared = _shared(s for s in program.per_pair if isinstance(s, Let))
-    for s, comment in _commented(program.per_pair, program.comments):
+    shared = counted_parts(s for s in program.per_pair if isinstance(s, Let))
+    for s, comment in commented(program.per_pair, program.comments):
         lines += comment
-        lines += _pair_loop(s, sampled) if isinstance(s, Loop) else _pair_let(s, made, shared)
+        lines += _pair_loop(s, sampled) if isinstance(s, Loop) else pair_let(s, made, shared)
     lines.append(f"return {jax_text(program.outputs['nngp'])}, {jax_text(program.outputs['ntk'])}")
-    return _indented(lines)
+    return indented(lines)
 
 
-def _shared(statements: Iterable[Let]) -> Counter[sp.Expr]:
+def counted_parts(statements: Iterable[Let]) -> Counter[sp.Expr]:
     """How often each root, angle, minor and long sum is read, and how often a power of one over a root."""
     parts = [e for let in statements for e in sp.preorder_traversal(let.expr)]
     read = (e for e in parts if isinstance(e, tuple(SHARED)) or _is_long_sum(e))
@@ -219,7 +221,7 @@ def _is_over_root(expr: sp.Basic) -> bool:
     return isinstance(expr, sp.Pow) and isinstance(expr.base, Root) and bool(expr.exp.is_Integer) and expr.exp < 0
 
 
-def _pair_let(let: Let, made: dict[sp.Expr, str], shared: Counter[sp.Expr]) -> Iterator[str]:
+def pair_let(let: Let, made: dict[sp.Expr, str], shared: Counter[sp.Expr]) -> Iterator[str]:
     """One statement; what several read, and the arc-cosine pair of an argument, stands on a line of its own."""
     for call in sorted(let.expr.atoms(*ARC_COSINES), key=str):
         argument = call.args[0]
@@ -293,9 +295,9 @@ def _pair_loop(loop: Loop, sampled: _Sampled) -> Iterator[str]:
     else:
         yield f"for _ in range({loop.count}):"
     made: dict[sp.Expr, str] = {}
-    shared = _shared(loop.body)
+    shared = counted_parts(loop.body)
     for let in loop.body:
-        for line in _pair_let(let, made, shared):
+        for line in pair_let(let, made, shared):
             yield INDENT + line
     starts, ends = (", ".join(getattr(c, part).name for c in loop.carry) for part in ("start", "end"))
     yield f"{INDENT}{starts} = {ends}"
@@ -303,7 +305,7 @@ def _pair_loop(loop: Loop, sampled: _Sampled) -> Iterator[str]:
         yield f"{c.after.name} = {c.start.name}"
 
 
-def _commented(statements: Iterable[Statement], comments: Mapping[str, str]) -> Iterator[tuple[Statement, list[str]]]:
+def commented(statements: Iterable[Statement], comments: Mapping[str, str]) -> Iterator[tuple[Statement, list[str]]]:
     """Statements, with a comment line before the first of each layer."""
     layer = None
     for s in statements:
@@ -312,7 +314,8 @@ def _commented(statements: Iterable[Statement], comments: Mapping[str, str]) -> 
         yield s, comment
 
 
-def _indented(lines: Sequence[str]) -> str:
+def indented(lines: Sequence[str]) -> str:
+    """A function: all lines but the first further in."""
     first, *rest = lines
     return (
         "\n".join([first, *(line if not line or line.startswith(f'{INDENT}"""') else INDENT + line for line in rest)])

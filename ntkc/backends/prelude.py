@@ -3,17 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
 
+from ntkc.backends.helper import Helper
+from ntkc.backends.pixel_prelude import PIXEL_HELPERS
 from ntkc.gaussian.tables import TABLES
-
-
-class Helper(NamedTuple):
-    """Text of a function, the helpers it calls, and the coefficient tables it reads."""
-
-    text: str
-    needs: tuple[str, ...] = ()
-    tables: tuple[str, ...] = ()
 
 
 DEFAULT_TOLERANCE = 'TOLERANCE = {"float32": 1e-6, "float64": 1e-10}\n'
@@ -53,6 +46,12 @@ def gap_of(k, scale):
 ''',
         ("ratio",),
     ),
+    "gap_of_cosine": Helper('''
+def gap_of_cosine(rho):
+    """1 - rho in [0, 2]; a cosine within rounding of 1 means 1."""
+    delta = jnp.clip(1 - rho, 0, 2)
+    return jnp.where(delta < 8 * jnp.finfo(delta.dtype).eps, 0, delta)
+'''),
     "safe_sqrt": Helper('''
 def safe_sqrt(x):
     """sqrt(x) with derivative 0, not infinity, at 0."""
@@ -781,6 +780,9 @@ def _(primals, tangents):
 '''),
 }
 """By name; the order is the order in the source."""
+
+
+HELPERS |= PIXEL_HELPERS
 
 
 def helper_text(names: Iterable[str]) -> str:

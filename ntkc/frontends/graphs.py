@@ -12,6 +12,7 @@ from ntkc.errors import InvalidGraph, NtkcError, ShapeMismatch, unknown
 from ntkc.frontends.fields import checked_fields, is_whole, shown
 from ntkc.ir.graph import LARGEST_GRAPH, NODE_NAME, Graph, GraphBuilder
 from ntkc.ir.op import Op, make_op
+from ntkc.layers.inputs import open_input
 
 EDGE_ATTRIBUTES = ("slot", "label")
 ENDS = {
@@ -185,6 +186,7 @@ def _build(order: Sequence[Node], names: Mapping[Hashable, str]) -> Graph:
     builder = GraphBuilder()
     for node in order:
         builder.add(node.op, [names[o] for o in node.operands], names[node.name])
+    open_input(builder, names[order[0].name])
     try:
         return builder.finish(names[order[-1].name])
     except ShapeMismatch as error:

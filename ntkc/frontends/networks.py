@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import networkx as nx
 from ntkc.errors import InvalidGraph
 from ntkc.frontends.documents import document_of, from_json
 from ntkc.frontends.graphs import from_networkx
+from ntkc.ir.exact import whole
 from ntkc.ir.graph import Graph
 from ntkc.layers.inputs import Input
+from ntkc.passes.settle import on_data
 from ntkc.program import build
 from ntkc.stax import KernelFn, Layer, graph_of, tree_of
 
@@ -39,7 +42,13 @@ def to_json(net: Any) -> dict[str, Any]:
     return document_of(to_graph(net))
 
 
-def compile(net: Any, *, until: str | None = None, tolerance: float | None = None) -> Any:
+def compile(
+    net: Any,
+    *,
+    until: str | None = None,
+    tolerance: float | None = None,
+    input_shape: Sequence[int] | None = None,
+) -> Any:
     """Network -> KernelProgram.
 
     Args:
@@ -47,9 +56,15 @@ def compile(net: Any, *, until: str | None = None, tolerance: float | None = Non
         until: the name of a stage (compile.STAGES) to stop after; what it made is returned instead of a program.
         tolerance: error of each series over sqrt(V(q1) V(q2)), where an activation has no closed form;
             1e-6 in float32 and 1e-10 in float64 unless given.
+        input_shape: shape of one sample, pixels first, features last, as (32, 32, 3); otherwise a network with pixels
+            is compiled when it first meets data of a shape.
 
     Raises:
         InvalidGraph, ShapeMismatch: the description is no network.
         NoInfiniteLimit, NoClosedForm: the network has no infinite-width kernel, or none in closed form.
     """
-    return build(to_graph(net), until, tolerance)
+    graph = to_graph(net)
+    if input_shape is not None:
+        *spatial, features = (whole(n, "input_shape") for n in input_shape)
+        graph = on_data(graph, tuple(spatial), features)
+    return build(graph, until, tolerance)

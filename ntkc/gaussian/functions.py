@@ -153,6 +153,19 @@ class Gap(sp.Function):
         return self.explicit()._eval_evalf(prec)
 
 
+class CosineGap(sp.Function):
+    """CosineGap(rho) = 1 - rho, between 0 and 2, of a cosine that rounding may have taken beyond 1."""
+
+    nargs = 1
+
+    def explicit(self) -> sp.Expr:
+        """The same in elementary functions."""
+        return 1 - self.args[0]
+
+    def _eval_evalf(self, prec: int) -> sp.Expr:
+        return self.explicit()._eval_evalf(prec)
+
+
 class Tail(sp.Function):
     """Tail(Q, c) = erfc(c / sqrt(2 Q)) = 2 P(u > c), u ~ N(0, Q)."""
 
@@ -261,7 +274,7 @@ class Ridge(_Steps):
         return 2 / mp.pi * mp.sqrt(square) * mp.exp(-form / 2)
 
 
-_ELEMENTARY = (Root, Angle, Ratio, Gap, Minor, ExpSinh, Tail, Density)
+_ELEMENTARY = (Root, Angle, Ratio, Gap, CosineGap, Minor, ExpSinh, Tail, Density)
 
 
 def explicit(expr: sp.Expr) -> sp.Expr:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 import networkx as nx
 
 from ntkc.errors import InvalidGraph, ShapeMismatch
-from ntkc.ir.op import Op, Shape
+from ntkc.ir.op import UNKNOWN, Op, Shape
 
 Graph = nx.MultiDiGraph
 LARGEST_GRAPH = 100_000
@@ -49,6 +49,15 @@ class GraphBuilder:
     def __contains__(self, node: str) -> bool:
         return node in self._graph
 
+    def replace(self, node: str, op: Op) -> None:
+        """Put another layer in the place of a node's."""
+        self._graph.nodes[node]["op"] = op
+
+    @property
+    def ops(self) -> list[Op]:
+        """The layers so far."""
+        return [op_of(self._graph, n) for n in self._graph]
+
     def finish(self, output: str) -> Graph:
         """The validated, frozen graph."""
         graph = self._graph
@@ -79,15 +88,19 @@ def ordered(graph: Graph) -> list[str]:
 
 
 def feature_shapes(graph: Graph) -> Mapping[str, Shape]:
-    """Feature shape of every node.
+    """Shape of every node, without the samples.
 
     Raises:
         ShapeMismatch: naming the layer where shapes do not fit.
     """
     shapes: dict[str, Shape] = {}
     for node in ordered(graph):
+        below = [shapes[u] for u in operands(graph, node)]
+        if UNKNOWN in below:
+            shapes[node] = UNKNOWN
+            continue
         try:
-            shapes[node] = op_of(graph, node).shape([shapes[u] for u in operands(graph, node)])
+            shapes[node] = op_of(graph, node).shape(below)
         except ShapeMismatch as error:
             raise ShapeMismatch(f"{node}: {error}") from error
     return shapes
@@ -99,7 +112,8 @@ def with_input_features(graph: Graph, features: int) -> Graph:
     Raises:
         ShapeMismatch: the Input states another number.
     """
-    stated = feature_shapes(graph)[graph.graph["input"]][0]
+    shape = feature_shapes(graph)[graph.graph["input"]]
+    stated = shape[-1] if shape else None
     if stated is not None and stated != features:
         raise ShapeMismatch(f"data with {features} features given to a network whose Input has {stated}")
     return graph

@@ -11,10 +11,14 @@ from typing import Any, ClassVar, Protocol
 import sympy as sp
 
 from ntkc.errors import InvalidGraph, unknown
+from ntkc.ir.maps import Maps
 from ntkc.ir.value import Value
 
 Shape = tuple[int | None, ...]
-"""Feature shape of one sample; None where only the data will tell."""
+"""Shape of one sample: pixels along each spatial axis, then features; None where only the data will tell."""
+
+UNKNOWN: Shape = ()
+"""The shape of everything on top of data whose number of axes is not known yet."""
 
 Scalar = int | float | sp.Expr
 """A hyper-parameter: a number folds into the code, a sympy symbol stays an argument of the program."""
@@ -31,8 +35,8 @@ class Requests(Protocol):
         """Number of operands."""
         ...
 
-    def covariance(self, i: int, j: int) -> sp.Expr:
-        """K[a_i, a_j]: covariance of operand i on side 1 and operand j on side 2."""
+    def covariance(self, i: int, j: int, maps: Maps = ()) -> sp.Expr:
+        """K[a_i, a_j]: covariance of operand i on side 1 and operand j on side 2, with maps of pixels applied."""
         ...
 
     def variance(self, i: int, side: int) -> sp.Expr:
@@ -43,12 +47,28 @@ class Requests(Protocol):
         """K of this layer itself, for a tangent kernel that holds it."""
         ...
 
-    def tangent(self, i: int, j: int) -> sp.Expr:
-        """T[a_i, a_j]: tangent kernel."""
+    def tangent(self, i: int, j: int, maps: Maps = ()) -> sp.Expr:
+        """T[a_i, a_j]: tangent kernel, with maps of pixels applied."""
+        ...
+
+    def statistic(self, side: int) -> sp.Expr:
+        """What `Op.statistic` makes of the sample on side 1 or 2."""
+        ...
+
+    def same_pixel(self) -> sp.Expr:
+        """1 where both sides are the same pixel, 0 elsewhere."""
+        ...
+
+    def same_sample(self) -> sp.Expr:
+        """1 where both sides are the same sample, 0 elsewhere."""
         ...
 
     def width(self, i: int) -> sp.Expr:
         """Number of features of operand i."""
+        ...
+
+    def spatial(self, i: int) -> tuple[int, ...]:
+        """Pixels of operand i along each spatial axis."""
         ...
 
 
@@ -73,6 +93,8 @@ class Op(ABC):
     """y = x: the layer changes nothing."""
     linear: ClassVar[bool] = False
     """y = sum of the operands: covariances with other nodes distribute over them."""
+    acts_on_pixels: ClassVar[bool] = False
+    """Acts on pixels, or on one pair of samples in another way than on others: needs the program that knows them."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -100,13 +122,21 @@ class Op(ABC):
     def tangent(self, ask: Requests) -> sp.Expr:
         """T of the output."""
 
+    def statistic(self, ask: Requests) -> sp.Expr:
+        """A number for each pixel of a sample, that `covariance` and `tangent` may ask for on either side."""
+        raise AssertionError(f"{type(self).__name__} has no statistic")
+
     def weights(self, operands: Sequence[Shape]) -> tuple[WeightSpec | None, ...]:
         """The weight arrays of the finite layer; None for one that is left out."""
         return ()
 
     @abstractmethod
     def forward(self, weights: Sequence[Any], operands: Sequence[Any], pointwise: Any) -> Any:
-        """The finite layer on arrays [n, features]; `pointwise(expr, *arrays)` evaluates an expression on arrays."""
+        """The finite layer on arrays [n, ..., features].
+
+        `pointwise(expr, arrays)` evaluates an expression on arrays, `pointwise.jnp` and `pointwise.lax` are JAX's, and
+        `pointwise.rng` is the key of a random layer, or None.
+        """
 
     def kernel_identity(self, widths: Sequence[object]) -> object:
         """Layers with equal identities have equal rules; `roll` compares them."""
@@ -120,6 +150,11 @@ class Op(ABC):
         """`Dense(out_dim=512, W_std=1.5)`: the arguments that differ from their defaults."""
         shown = [f"{f.name}={getattr(self, f.name)!r}" for f in fields(self) if getattr(self, f.name) != f.default]
         return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def spatial_of(shape: Shape) -> tuple[int, ...]:
+    """Pixels along each spatial axis."""
+    return tuple(n for n in shape[:-1] if n is not None)
 
 
 def public_ops() -> dict[str, type[Op]]:

@@ -13,6 +13,13 @@ from dataclasses import dataclass, field, replace
 import sympy as sp
 
 from ntkc.errors import NtkcError
+from ntkc.ir.maps import Maps
+
+SAME_PIXEL = sp.Symbol("same_pixel", real=True)
+"""1 where both sides of an entry are the same pixel."""
+SAME_SAMPLE = sp.Symbol("same_sample", real=True)
+"""1 where both sides of an entry are the same sample."""
+PLACES = (SAME_PIXEL, SAME_SAMPLE)
 
 SAMPLE = 0
 """Side of a stream that belongs to one sample, as seen while it is computed; pairs read it on side 1 and 2."""
@@ -37,6 +44,8 @@ LETTERS = {
     "R": "r",
     "F": "phi",
     "I": "i",
+    "W": "w",
+    "V": "v",
 }
 """How each stream is written in programs and source."""
 
@@ -45,7 +54,8 @@ LETTERS = {
 class Key:
     """What a symbol stands for: a stream of a pair of nodes.
 
-    Streams: K covariance, T tangent kernel, S variance; in normalised form N = sqrt(S), G = 1 - K / (N1 N2),
+    Streams: K covariance, T tangent kernel, S variance, W covariance of two pixels of one sample, V a statistic that
+    layer u makes of a sample; in normalised form N = sqrt(S), G = 1 - K / (N1 N2),
     H = T / (N1 N2), C the share of an operand v (or of "bias") in the norm of u, A and B sine and cosine of half the
     angle between two shares; P = arccos(1 - G) / pi and U, the variable of collapsed programs; M the
     Hermite coefficients, at the variance of u, of the function called v, and L how many chunks of them are needed.
@@ -62,7 +72,7 @@ class Key:
     @property
     def symbol(self) -> sp.Symbol:
         """The one symbol of this key."""
-        return sp.Symbol(self.name, positive=True) if self.stream in "SN" else sp.Symbol(self.name, real=True)
+        return sp.Symbol(self.name, positive=True) if self.stream in "SNV" else sp.Symbol(self.name, real=True)
 
     @property
     def name(self) -> str:
@@ -131,6 +141,12 @@ class Program:
     tables: Mapping[str, Table] = field(default_factory=dict[str, Table])
     is_port: bool = False
     """Starts from a kernel given by the caller instead of data."""
+    maps: Mapping[str, Maps] = field(default_factory=dict[str, Maps])
+    """Linear maps of pixels, by the name that Mixed(K, name) gives them."""
+    spatial: Mapping[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
+    """Pixels of each node along each spatial axis."""
+    output: str = ""
+    """The node of the output."""
 
     def count_statements(self) -> int:
         """Statements, those inside loops counted once."""
@@ -154,6 +170,12 @@ def lets(statements: Iterable[Statement]) -> Iterator[Let]:
             yield statement
 
 
+def unsided(name: str) -> str:
+    """`q1_dense1`, `q2_dense1`  ->  `q_dense1`; other names as they are."""
+    letter, _, rest = name.partition("_")
+    return f"{letter[:-1]}_{rest}" if letter[-1:] in ("1", "2") else name
+
+
 def _lines(statements: Iterable[Statement], indent: str = "    ") -> Iterator[str]:
     for s in statements:
         if isinstance(s, Let):
@@ -171,8 +193,10 @@ class BrokenProgram(NtkcError):
 
 def verify(program: Program) -> Program:
     """The program itself, if every symbol is defined once, and before it is read."""
-    sample = _defined(program.per_sample, {k.name for k in program.inputs if k.side == SAMPLE}, program)
-    seen = {k.name for k in program.inputs if k.side is None}
+    places = {p.name for p in PLACES}
+    given = {k.name for k in program.inputs if k.side == SAMPLE}
+    sample = _defined(program.per_sample, given | places, program)
+    seen = places | {k.name for k in program.inputs if k.side is None}
     for name in sample - {p.name for p in program.parameters}:
         letter, _, rest = name.partition("_")
         seen |= {f"{letter}1_{rest}", f"{letter}2_{rest}"}
@@ -203,6 +227,8 @@ def _defined(statements: Iterable[Statement], seen: set[str], program: Program) 
 
 def _define(let: Let, known: set[str], program: Program) -> None:
     missing = {s.name for s in let.expr.free_symbols} - known
+    if let.dst.stream == "W":  # reads both sides of what its own sample has
+        missing = {name for name in missing if unsided(name) not in known}
     if missing:
         raise BrokenProgram(f"{let.dst.name} reads undefined {missing}\n{program.text()}")
     if let.dst.name in known:

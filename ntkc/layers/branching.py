@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 
 import sympy as sp
 
-from ntkc.errors import NoInfiniteLimit, ShapeMismatch
+from ntkc.errors import InvalidInput, NoClosedForm, NoInfiniteLimit, ShapeMismatch
+from ntkc.ir.maps import Maps, Patch, Place
 from ntkc.ir.op import Op, Requests, Shape
 from ntkc.ir.value import Law, Value, variable
 
@@ -26,10 +27,7 @@ class FanInSum(Op):
         return (FanInSum(),)
 
     def shape(self, operands: Sequence[Shape]) -> Shape:
-        widths = {s for s in operands if s != (None,)}
-        if len(widths) > 1:
-            raise ShapeMismatch(f"FanInSum of branches of shapes {list(operands)}: all branches need one shape")
-        return widths.pop() if widths else operands[0]
+        return common_shape("FanInSum", operands)
 
     def value(self, node: str, operands: Sequence[Value]) -> Value:
         laws = {v.law for v in operands}
@@ -40,6 +38,8 @@ class FanInSum(Op):
             return Value(law, variable(node), fields, trained)
         if laws <= {Law.GAUSSIAN, Law.POINTWISE}:
             return Value(Law.POINTWISE, sp.Add(*(v.expr for v in operands)), fields, trained)
+        if Law.GIVEN not in laws:
+            return Value(Law.OTHER, variable(node), fields, trained)
         raise NoInfiniteLimit(
             f"{node} adds the raw input to a nonlinearity; their product has no infinite-width limit. "
             "Put a Dense layer between the input and the sum"
@@ -57,3 +57,116 @@ class FanInSum(Op):
 
     def forward(self, weights: Sequence[Any], operands: Sequence[Any], pointwise: Any) -> Any:
         return reduce(lambda x, y: x + y, operands)
+
+
+@dataclass(frozen=True)
+class FanInProd(Op):
+    """y = prod_i x_i of independent branches:  K = prod_i K_i,  T = sum_i T_i prod_{j != i} K_j."""
+
+    arity: ClassVar[int | None] = None
+    acts_on_pixels: ClassVar[bool] = True
+
+    @classmethod
+    def examples(cls) -> tuple[Op, ...]:
+        return (FanInProd(),)
+
+    def shape(self, operands: Sequence[Shape]) -> Shape:
+        return common_shape("FanInProd", operands)
+
+    def value(self, node: str, operands: Sequence[Value]) -> Value:
+        if sum(len(v.fields) for v in operands) > len(frozenset[str]().union(*(v.fields for v in operands))):
+            raise NoClosedForm(f"{node} multiplies branches that are not independent; end each in a layer with weights")
+        fields = frozenset[str]().union(*(v.fields for v in operands))
+        return Value(Law.OTHER, variable(node), fields, any(v.trained for v in operands))
+
+    def covariance(self, ask: Requests) -> sp.Expr:
+        return sp.Mul(*(ask.covariance(i, i) for i in range(ask.arity)))
+
+    def tangent(self, ask: Requests) -> sp.Expr:
+        slots = range(ask.arity)
+        others = {i: sp.Mul(*(ask.covariance(j, j) for j in slots if j != i)) for i in slots}
+        return sp.Add(*(ask.tangent(i, i) * others[i] for i in slots))
+
+    def forward(self, weights: Sequence[Any], operands: Sequence[Any], pointwise: Any) -> Any:
+        return reduce(lambda x, y: x * y, operands)
+
+
+@dataclass(frozen=True)
+class FanInConcat(Op):
+    """K -> sum_i n_i K_i / sum_i n_i over channels;  over pixels, K_i in its own block and 0 between blocks.
+
+    `axis` counts the samples as axis 0; the last axis, or -1, is that of the n_i channels. Branches must be independent.
+    """
+
+    arity: ClassVar[int | None] = None
+    acts_on_pixels: ClassVar[bool] = True
+
+    axis: int = -1
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.axis, int) or self.axis == 0:
+            raise InvalidInput(f"FanInConcat(axis={self.axis!r}): an axis other than that of the samples is needed")
+
+    @classmethod
+    def examples(cls) -> tuple[Op, ...]:
+        return (FanInConcat(),)
+
+    def _place(self, rank: int) -> int:
+        """The axis of a sample: 0 for the first spatial axis, `rank` - 1 for the channels."""
+        place = self.axis - 1 if self.axis > 0 else self.axis + rank
+        if not 0 <= place < rank:
+            raise ShapeMismatch(f"FanInConcat(axis={self.axis}) of arrays with {rank + 1} axes")
+        return place
+
+    def shape(self, operands: Sequence[Shape]) -> Shape:
+        place = self._place(len(operands[0]))
+        rest = common_shape("FanInConcat", [(*s[:place], None, *s[place + 1 :]) for s in operands])
+        parts = [s[place] for s in operands]
+        total = None if None in parts else sum(n for n in parts if n is not None)
+        return (*rest[:place], total, *rest[place + 1 :])
+
+    def value(self, node: str, operands: Sequence[Value]) -> Value:
+        fields = frozenset[str]().union(*(v.fields for v in operands))
+        is_gaussian = all(v.law is Law.GAUSSIAN for v in operands)
+        law = Law.GAUSSIAN if is_gaussian else Law.OTHER
+        return Value(law, variable(node), fields, any(v.trained for v in operands))
+
+    def _joined(self, ask: Requests, stream: Any) -> sp.Expr:
+        slots = range(ask.arity)
+        spatial = [ask.spatial(i) for i in slots]
+        place = self._place(len(spatial[0]) + 1)
+        if place == len(spatial[0]):
+            total = sp.Add(*(ask.width(i) for i in slots))
+            return sp.Add(*(ask.width(i) / total * stream(i, i) for i in slots))
+        counts = [s[place] for s in spatial]
+        maps = [self._block(len(spatial[0]), place, sum(counts[:i]), sum(counts)) for i in slots]
+        if any(stream(i, j) != 0 for i in slots for j in slots if i != j):
+            raise NoClosedForm("FanInConcat of pixels of branches that are not independent")
+        return sp.Add(*(stream(i, i, maps[i]) for i in slots))
+
+    @staticmethod
+    def _block(axes: int, place: int, start: int, total: int) -> Maps:
+        return tuple(Place(start, total) if axis == place else Patch() for axis in range(axes))
+
+    def covariance(self, ask: Requests) -> sp.Expr:
+        return self._joined(ask, ask.covariance)
+
+    def tangent(self, ask: Requests) -> sp.Expr:
+        return self._joined(ask, ask.tangent)
+
+    def forward(self, weights: Sequence[Any], operands: Sequence[Any], pointwise: Any) -> Any:
+        return pointwise.jnp.concatenate(operands, self.axis)
+
+
+def common_shape(name: str, shapes: Sequence[Shape]) -> Shape:
+    """The one shape of all branches; sizes that only the data will tell fit any.
+
+    Raises:
+        ShapeMismatch: they differ.
+    """
+    if len({len(s) for s in shapes}) > 1:
+        raise ShapeMismatch(f"{name} of branches of shapes {list(shapes)}: all branches need one shape")
+    sizes = [{n for n in column if n is not None} for column in zip(*shapes, strict=True)]
+    if any(len(s) > 1 for s in sizes):
+        raise ShapeMismatch(f"{name} of branches of shapes {list(shapes)}: all branches need one shape")
+    return tuple(s.pop() if s else None for s in sizes)

@@ -40,7 +40,7 @@ class Dense(Op):
         exact(self.W_std, "W_std")
         exact(self.b_std or 0, "b_std")
         object.__setattr__(self, "parameterization", self.parameterization.lower())
-        object.__setattr__(self, "s", _width_scales(self.s))
+        object.__setattr__(self, "s", width_scales(self.s))
 
     @classmethod
     def examples(cls) -> tuple[Op, ...]:
@@ -62,7 +62,8 @@ class Dense(Op):
         return exact(self.b_std or 0) ** 2
 
     def shape(self, operands: Sequence[Shape]) -> Shape:
-        return (self.out_dim * self.s[1] if self.is_standard else self.out_dim,)
+        (below,) = operands
+        return (*below[:-1], self.out_dim * self.s[1] if self.is_standard else self.out_dim)
 
     def value(self, node: str, operands: Sequence[Value]) -> Value:
         return Value(Law.GAUSSIAN, variable(node), frozenset({node}), trained=True)
@@ -78,24 +79,24 @@ class Dense(Op):
         return width * ask.covariance(0, 0) + self.w2 * ask.tangent(0, 0) + bias
 
     def weights(self, operands: Sequence[Shape]) -> tuple[WeightSpec | None, ...]:
-        ((fan_in, *_),) = operands
+        ((*spatial, fan_in),) = operands
         if fan_in is None or fan_in < 1:
             raise ShapeMismatch(f"{self.label()}: the finite network needs the input width, got {fan_in}")
-        (width,) = self.shape(operands)
+        width = self.shape(operands)[-1]
         assert width is not None
         w_scale, b_scale = 1.0, 1.0
         if self.is_standard:
-            w_scale = _number(self.W_std, "W_std") / (fan_in / self.s[0]) ** 0.5
-            b_scale = _number(self.b_std or 0.0, "b_std")
-        return ((fan_in, width), w_scale), None if self.b_std is None else ((1, width), b_scale)
+            w_scale = number_of(self.W_std, "W_std") / (fan_in / self.s[0]) ** 0.5
+            b_scale = number_of(self.b_std or 0.0, "b_std")
+        return ((fan_in, width), w_scale), None if self.b_std is None else ((1,) * (1 + len(spatial)) + (width,), b_scale)
 
     def forward(self, weights: Sequence[Any], operands: Sequence[Any], pointwise: Any) -> Any:
         (W, b), (x,) = weights, operands
         if self.is_standard:
             y = x @ W / self.s[0] ** 0.5
             return y if b is None else y + b
-        y = _number(self.W_std, "W_std") / x.shape[-1] ** 0.5 * (x @ W)
-        return y if b is None else y + _number(self.b_std or 0.0, "b_std") * b
+        y = number_of(self.W_std, "W_std") / x.shape[-1] ** 0.5 * (x @ W)
+        return y if b is None else y + number_of(self.b_std or 0.0, "b_std") * b
 
     def kernel_identity(self, widths: Sequence[object]) -> object:
         if self.is_standard:
@@ -103,14 +104,16 @@ class Dense(Op):
         return Dense, self.w2, self.b2
 
 
-def _number(value: Scalar, name: str) -> float:
+def number_of(value: Scalar, name: str) -> float:
+    """The number that a finite network needs in place of a hyper-parameter."""
     number = exact(value, name)
     if number.free_symbols:
         raise InvalidInput(f"{name} = {value}: a finite network needs numbers; a symbol serves the kernel only")
     return float(number)
 
 
-def _width_scales(s: object) -> tuple[int, int]:
+def width_scales(s: object) -> tuple[int, int]:
+    """A pair of positive whole numbers."""
     try:
         first, second = (int(v) for v in s)  # type: ignore[union-attr, attr-defined]
     except (TypeError, ValueError) as error:

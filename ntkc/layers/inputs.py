@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import sympy as sp
 
+from ntkc.errors import InvalidInput
 from ntkc.ir.exact import whole
-from ntkc.ir.op import Op, Requests, Shape
+from ntkc.ir.graph import GraphBuilder
+from ntkc.ir.op import UNKNOWN, Op, Requests, Shape
 from ntkc.ir.value import Law, Value, variable
 
 
@@ -31,20 +33,28 @@ class _Source(Op):
 
 @dataclass(frozen=True)
 class Input(_Source):
-    """K = x . x' / d,  T = 0:  the data, rows of `features` numbers (None: any number)."""
+    """K = x . x' / d,  T = 0:  the data, rows of `features` numbers (None: any number).
+
+    With pixels, `spatial` has their number along each axis (None: only the data will tell), and K is one of pixels.
+    """
 
     features: int | None = None
+    spatial: tuple[int, ...] | None = ()
 
     def __post_init__(self) -> None:
         if self.features is not None:
             object.__setattr__(self, "features", whole(self.features, "Input features"))
+        if self.spatial is not None:
+            if isinstance(self.spatial, str) or not hasattr(self.spatial, "__iter__"):
+                raise InvalidInput(f"Input(spatial={self.spatial!r}): the pixels along each axis are needed, as (32, 32)")
+            object.__setattr__(self, "spatial", tuple(whole(n, "Input spatial") for n in self.spatial))
 
     @classmethod
     def examples(cls) -> tuple[Op, ...]:
         return (Input(), Input(features=3))
 
     def shape(self, operands: Sequence[Shape]) -> Shape:
-        return (self.features,)
+        return UNKNOWN if self.spatial is None else (*self.spatial, self.features)
 
     def value(self, node: str, operands: Sequence[Value]) -> Value:
         return Value(Law.GIVEN, variable(node), frozenset({node}), trained=False)
@@ -59,9 +69,17 @@ class Port(_Source):
     law: Law = Law.GAUSSIAN
     trained: bool = True
     features: int | None = None
+    spatial: tuple[int, ...] = ()
 
     def shape(self, operands: Sequence[Shape]) -> Shape:
-        return (self.features,)
+        return (*self.spatial, self.features)
 
     def value(self, node: str, operands: Sequence[Value]) -> Value:
         return Value(self.law, variable(node), frozenset({node}), self.trained)
+
+
+def open_input(builder: GraphBuilder, node: str) -> None:
+    """Let data have any number of spatial axes, where a layer acts on pixels and the Input states none."""
+    (source,) = [op for op in builder.ops if isinstance(op, _Source)]
+    if isinstance(source, Input) and source.spatial == () and any(op.acts_on_pixels for op in builder.ops):
+        builder.replace(node, replace(source, spatial=None))

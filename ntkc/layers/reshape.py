@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any, ClassVar
 
 import sympy as sp
@@ -46,7 +47,14 @@ class Identity(_Transparent):
 
 @dataclass(frozen=True)
 class Flatten(_Transparent):
-    """y = x for inputs [n, features], which are flat already."""
+    """K -> 1/P sum_p K[p, p] over P pixels; y = x for inputs [n, features]."""
+
+    def shape(self, operands: Sequence[Shape]) -> Shape:
+        (below,) = operands
+        return (None,) if None in below else (prod(n for n in below if n is not None),)
+
+    def forward(self, weights: Sequence[Any], operands: Sequence[Any], pointwise: Any) -> Any:
+        return operands[0].reshape(len(operands[0]), -1)
 
     @classmethod
     def examples(cls) -> tuple[Op, ...]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import sympy as sp
+from sympy.core.symbol import Str
 
 from ntkc.errors import NoInfiniteLimit
 from ntkc.ir.graph import Graph, op_of, operands, ordered
-from ntkc.ir.op import Shape
-from ntkc.ir.program import SAMPLE, Key
+from ntkc.ir.maps import Maps, Mixed
+from ntkc.ir.op import Shape, spatial_of
+from ntkc.ir.program import SAME_PIXEL, SAME_SAMPLE, SAMPLE, Key
 from ntkc.ir.value import Law
 from ntkc.passes.analyse import Values
 
@@ -18,6 +20,9 @@ WIDTH = sp.Symbol("features", positive=True, integer=True)
 """Number of features of the data, where the graph does not state it."""
 
 Reader = Callable[[Key], sp.Expr]
+
+WITHIN = "SWV"
+"""Streams of one sample."""
 
 
 @dataclass(frozen=True)
@@ -29,19 +34,29 @@ class Streams:
     shapes: Mapping[str, Shape]
     position: Mapping[str, int]
     read: Reader
+    maps: dict[str, Maps] = field(default_factory=dict[str, Maps])
 
     @classmethod
     def of(cls, graph: Graph, values: Values, shapes: Mapping[str, Shape], read: Reader) -> Streams:
         return cls(graph, values, shapes, {n: i for i, n in enumerate(ordered(graph))}, read)
 
+    def named(self, node: str, maps: Maps) -> Str:
+        """The name under which the program keeps maps of a node: the node's, and a letter where it has several."""
+        name = node
+        for letter in "abcdefgh":
+            if self.maps.setdefault(name, maps) == maps:
+                break
+            name = node + letter
+        return Str(name)
+
     def get(self, stream: str, u: str, v: str) -> sp.Expr:
-        """K[u, v], T[u, v] or S[u, v]."""
+        """K[u, v], T[u, v], S[u, v] or W[u, v]."""
         if not self.values[u].fields & self.values[v].fields:
             return sp.S.Zero
         if stream == "T" and not (self.values[u].trained and self.values[v].trained):
             return sp.S.Zero
         if u == v:
-            return self.read(Key(stream, u, v, SAMPLE if stream == "S" else None))
+            return self.read(Key(stream, u, v, SAMPLE if stream in WITHIN else None))
         later, other = (u, v) if self.position[u] > self.position[v] else (v, u)
         op = op_of(self.graph, later)
         if op.linear:
@@ -56,11 +71,11 @@ class Streams:
 
 @dataclass(frozen=True)
 class Ask:
-    """The Requests of one node: across samples, or (within=True) of one sample with itself."""
+    """The Requests of one node for one stream: K, T across samples, S, W, V of one sample."""
 
     streams: Streams
     node: str
-    within: bool = False
+    stream: str = "K"
 
     @property
     def _operands(self) -> tuple[str, ...]:
@@ -70,32 +85,56 @@ class Ask:
     def arity(self) -> int:
         return len(self._operands)
 
-    def covariance(self, i: int, j: int) -> sp.Expr:
+    def covariance(self, i: int, j: int, maps: Maps = ()) -> sp.Expr:
+        stream = self.stream if self.stream in "SW" else "S" if self.stream == "V" else "K"
+        if stream == "S" and any(m.reads_all_pairs for m in maps):
+            stream = "W"
+        return self._mapped(stream, i, j, maps)
+
+    def _mapped(self, stream: str, i: int, j: int, maps: Maps) -> sp.Expr:
         nodes = self._operands
-        return self.streams.get("S" if self.within else "K", nodes[i], nodes[j])
+        expr = self.streams.get(stream, nodes[i], nodes[j])
+        if expr == 0 or all(m.is_identity for m in maps):
+            return expr
+        return Mixed(expr, self.streams.named(self.node, maps))
 
     def own(self) -> sp.Expr:
         return self.streams.get("K", self.node, self.node)
 
-    def tangent(self, i: int, j: int) -> sp.Expr:
-        nodes = self._operands
-        return self.streams.get("T", nodes[i], nodes[j])
+    def tangent(self, i: int, j: int, maps: Maps = ()) -> sp.Expr:
+        return self._mapped("T", i, j, maps)
 
     def variance(self, i: int, side: int) -> sp.Expr:
         node = self._operands[i]
         if self.streams.values[node].law not in (Law.GAUSSIAN, Law.POINTWISE):
             raise NoInfiniteLimit(f"{self.node} needs the variance of {node}, which is not Gaussian")
-        key = Key("S", node, node, SAMPLE)
+        return self._sided(Key("S", node, node, SAMPLE), side)
+
+    def statistic(self, side: int) -> sp.Expr:
+        return self._sided(Key("V", self.node, self.node, SAMPLE), side)
+
+    def _sided(self, key: Key, side: int) -> sp.Expr:
         self.streams.read(key)
-        return key.symbol if self.within else key.on(side).symbol
+        return key.symbol if self.stream == "S" else key.on(side).symbol
+
+    def same_pixel(self) -> sp.Expr:
+        return sp.S.One if self.stream == "S" else SAME_PIXEL
+
+    def same_sample(self) -> sp.Expr:
+        return sp.S.One if self.stream in WITHIN else SAME_SAMPLE
 
     def width(self, i: int) -> sp.Expr:
-        features = self.streams.shapes[self._operands[i]][0]
-        return WIDTH if features is None else sp.Integer(features)
+        shape = self.streams.shapes[self._operands[i]]
+        return WIDTH if shape[-1] is None else sp.Integer(shape[-1])
+
+    def spatial(self, i: int) -> tuple[int, ...]:
+        return spatial_of(self.streams.shapes[self._operands[i]])
 
 
 def rule(streams: Streams, key: Key) -> sp.Expr:
     """The rule of the key's node for the key's stream."""
     op = op_of(streams.graph, key.u)
-    ask = Ask(streams, key.u, within=key.stream == "S")
+    ask = Ask(streams, key.u, key.stream)
+    if key.stream == "V":
+        return op.statistic(ask)
     return op.tangent(ask) if key.stream == "T" else op.covariance(ask)

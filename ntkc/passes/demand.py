@@ -14,11 +14,15 @@ from ntkc.passes.roll import Block
 Demand = Mapping[str, frozenset[Key]]
 """The keys demanded of each node."""
 
-ORDER = "SKT"
+ORDER = "SVWKT"
 """Streams in the order in which they are computed."""
 
 
-def demand(graph: Graph, values: Values, streams: Iterable[str] = ORDER) -> Demand:
+OUTPUTS = "SKT"
+"""Streams of the output that a program gives."""
+
+
+def demand(graph: Graph, values: Values, streams: Iterable[str] = OUTPUTS) -> Demand:
     """Keys of every node that the given streams of the output depend on."""
     found: dict[str, set[Key]] = {n: set() for n in graph}
     output = graph.graph["output"]

@@ -13,7 +13,7 @@ import sympy as sp
 
 from ntkc.ir.program import SAMPLE, Key, Let, Loop, Program, Statement, lets, verify
 
-VECTORS = "SNCRF"
+VECTORS = "SNCRFV"
 """Streams with one number a sample; series have vectors of coefficients, which only they read."""
 
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 import keyword
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import sympy as sp
 
 from ntkc.errors import InvalidInput
 from ntkc.ir.graph import Graph, feature_shapes, op_of, operands, ordered
-from ntkc.ir.op import Op
-from ntkc.ir.program import SAMPLE, Carry, Key, Let, Loop, Program, Statement, lets, verify
+from ntkc.ir.maps import Maps
+from ntkc.ir.op import Op, spatial_of
+from ntkc.ir.program import PLACES, SAMPLE, Carry, Key, Let, Loop, Program, Statement, lets, unsided, verify
 from ntkc.layers.inputs import Input, Port
 from ntkc.passes.analyse import Values, analyse
-from ntkc.passes.ask import WIDTH, Streams, rule
+from ntkc.passes.ask import WIDTH, WITHIN, Streams, rule
 from ntkc.passes.demand import Demand, carried_streams, demand, in_order
 from ntkc.passes.roll import Block
 
@@ -28,6 +29,8 @@ class _Statements:
     per_sample: list[Statement] = field(default_factory=list[Statement])
     per_pair: list[Statement] = field(default_factory=list[Statement])
     comments: dict[str, str] = field(default_factory=dict[str, str])
+    maps: dict[str, Maps] = field(default_factory=dict[str, Maps])
+    spatial: dict[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
 
 
 def lower(graph: Graph, values: Values, demanded: Demand) -> Program:
@@ -47,18 +50,22 @@ def lower(graph: Graph, values: Values, demanded: Demand) -> Program:
             _parameters(statements, outputs.values(), inputs),
             statements.comments,
             is_port=isinstance(op_of(graph, source), Port),
+            maps=statements.maps,
+            spatial=statements.spatial,
+            output=output,
         )
     )
 
 
 def _lower_nodes(graph: Graph, values: Values, demanded: Demand, out: _Statements) -> None:
-    access = Streams.of(graph, values, feature_shapes(graph), lambda key: key.symbol)
+    access = replace(Streams.of(graph, values, feature_shapes(graph), lambda key: key.symbol), maps=out.maps)
     for node in ordered(graph):
         op = op_of(graph, node)
+        out.spatial[node] = spatial_of(access.shapes[node])
         if isinstance(op, (Input, Port)):
             continue
         out.comments[node] = op.label()
-        for symbol in _open_symbols(op):
+        for symbol in open_symbols(op):
             _checked(symbol)
         if isinstance(op, Block):
             _lower_block(graph, node, op, demanded, out)
@@ -71,12 +78,12 @@ def _lower_nodes(graph: Graph, values: Values, demanded: Demand, out: _Statement
 def _lower_block(graph: Graph, node: str, block: Block, demanded: Demand, out: _Statements) -> None:
     streams = carried_streams(block, demanded[node])
     values = analyse(block.body)
-    inner = _Statements(comments=out.comments)
+    inner = _Statements(comments=out.comments, maps=out.maps, spatial=out.spatial)
     _lower_nodes(block.body, values, demand(block.body, values, streams), inner)
     (below,) = operands(graph, node)
     carries = {s: _carry(s, below, block.body, node) for s in streams}
-    sample = [c for s, c in carries.items() if s == "S"]
-    pair = [c for s, c in carries.items() if s != "S"]
+    sample = [c for s, c in carries.items() if s in WITHIN]
+    pair = [c for s, c in carries.items() if s not in WITHIN]
     if inner.per_sample:
         body = tuple(s for s in inner.per_sample if isinstance(s, Let))
         kept = (*(c.start for c in sample), *(s.dst for s in body))
@@ -87,7 +94,7 @@ def _lower_block(graph: Graph, node: str, block: Block, demanded: Demand, out: _
 
 
 def _carry(stream: str, below: str, body: Graph, node: str) -> Carry:
-    side = SAMPLE if stream == "S" else None
+    side = SAMPLE if stream in WITHIN else None
     start, end = body.graph["input"], body.graph["output"]
     return Carry(*(Key(stream, n, n, side) for n in (below, start, end, node)))
 
@@ -101,8 +108,7 @@ def _parameters(statements: _Statements, outputs: Iterable[sp.Expr], inputs: Ite
         used |= let.expr.free_symbols
     for loop in (s for s in [*statements.per_sample, *statements.per_pair] if isinstance(s, Loop)):
         keys |= {k.name for c in loop.carry for k in (c.start, c.after)}
-    keys |= {name.replace("q_", f"q{side}_", 1) for name in keys if name.startswith("q_") for side in (1, 2)}
-    found = sorted((s for s in used if s.name not in keys), key=lambda s: s.name)
+    found = sorted((s for s in used if not {s.name, unsided(s.name)} & keys and s not in PLACES), key=lambda s: s.name)
     return tuple(_checked(s) for s in found)
 
 
@@ -132,7 +138,7 @@ STREAMS = (
 """What the names of streams, and of what emitted modules make of them, begin with."""
 
 
-def _open_symbols(op: Op) -> set[sp.Symbol]:
+def open_symbols(op: Op) -> set[sp.Symbol]:
     """Symbols in the hyper-parameters of a layer."""
     values = [v for value in vars(op).values() for v in (value if isinstance(value, tuple) else (value,))]
     found = {s for v in values if isinstance(v, sp.Expr) for s in v.free_symbols}

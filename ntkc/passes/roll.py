@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, ClassVar
@@ -11,7 +11,7 @@ import networkx as nx
 import sympy as sp
 
 from ntkc.ir.graph import Graph, GraphBuilder, feature_shapes, op_of, operands, ordered
-from ntkc.ir.op import Op, Requests, Shape
+from ntkc.ir.op import Op, Requests, Shape, spatial_of
 from ntkc.ir.value import Law, Value, variable
 from ntkc.layers.inputs import Port
 from ntkc.passes.analyse import Values
@@ -72,8 +72,8 @@ def roll(graph: Graph, values: Values, keep_first: bool = False) -> Graph:
     """
     cuts = _cut_nodes(graph)
     segments = [_segment(graph, a, b) for a, b in pairwise(cuts)]
-    widths: dict[str, object] = {n: s[0] for n, s in feature_shapes(graph).items()}
-    signatures = [_signature(graph, a, nodes, widths) for a, nodes in zip(cuts, segments, strict=False)]
+    shapes = feature_shapes(graph)
+    signatures = [_signature(graph, a, nodes, shapes) for a, nodes in zip(cuts, segments, strict=False)]
     laws = [values[n].law for n in cuts]
     builder = GraphBuilder()
     builder.add(op_of(graph, cuts[0]), (), cuts[0])
@@ -145,13 +145,14 @@ def _segment(graph: Graph, first: str, last: str) -> list[str]:
     return list(ordered(graph.subgraph(inside)))
 
 
-def _signature(graph: Graph, first: str, nodes: Sequence[str], widths: dict[str, object]) -> object:
+def _signature(graph: Graph, first: str, nodes: Sequence[str], shapes: Mapping[str, Shape]) -> object:
     """Equal for segments with equal rules and wiring."""
     place = {n: i for i, n in enumerate([first, *nodes])}
     return tuple(
         (
-            op_of(graph, n).kernel_identity([widths[u] for u in operands(graph, n)]),
+            op_of(graph, n).kernel_identity([shapes[u][-1] for u in operands(graph, n)]),
             tuple(place[u] for u in operands(graph, n)),
+            tuple(shapes[u][:-1] for u in operands(graph, n)),
         )
         for n in nodes
     )
@@ -166,6 +167,6 @@ def _copy(graph: Graph, builder: GraphBuilder, nodes: Sequence[str], renamed: di
 
 def _body(graph: Graph, first: str, nodes: Sequence[str], law: Law, trained: bool) -> Graph:
     builder = GraphBuilder()
-    features = feature_shapes(graph)[first][0]
-    port = builder.add(Port(law, trained, features), (), f"before{nodes[0]}")
+    shape = feature_shapes(graph)[first]
+    port = builder.add(Port(law, trained, shape[-1], spatial_of(shape)), (), f"before{nodes[0]}")
     return builder.finish(_copy(graph, builder, nodes, {first: port}))

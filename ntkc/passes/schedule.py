@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ntkc.ir.program import Program
+from ntkc.ir.program import Program, lets
+from ntkc.passes.forms import Forms
 
 ROWS = 256
 """Rows of a block: its float32 columns of a few thousand samples stay in a core's cache."""
@@ -24,3 +25,30 @@ class Schedule:
 def schedule(program: Program) -> Schedule:
     """The schedule of a program without pixels: its elementwise chain is one loop over a block of pairs."""
     return Schedule()
+
+
+LANES_OF_ENTRIES = 131_072
+"""Entries of a tile: two arrays of float32 stay in a core's cache, and one operation of XLA is long enough to split."""
+MOST_LANES = 65_536
+BLOCK = 128
+"""Samples of a block, whose per-sample values are kept while the block meets all others."""
+
+
+@dataclass(frozen=True)
+class PixelSchedule:
+    """`lanes` pairs of samples are computed at a time."""
+
+    lanes: int
+    block: int = BLOCK
+
+    def text(self) -> str:
+        """One line for reports."""
+        return f"tiles of {self.lanes} pairs; one triangle of symmetric matrices"
+
+
+def schedule_pixels(program: Program, forms: Forms) -> PixelSchedule:
+    """Pairs a tile, such that the largest covariance of a tile has about LANES_OF_ENTRIES entries."""
+    sizes = [forms.entries(let.dst) for let in lets(program.per_pair) if let.dst.stream in "KT"]
+    sizes += [forms.entries(k) for k in program.inputs if k.stream == "K"]
+    lanes = LANES_OF_ENTRIES // max(sizes, default=1)
+    return PixelSchedule(min(max(lanes, 1), MOST_LANES))

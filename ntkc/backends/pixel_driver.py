@@ -1,0 +1,145 @@
+"""The part of emitted modules with pixels that walks over tiles of samples."""
+
+from __future__ import annotations
+
+from ntkc.backends.driver import argument_texts
+from ntkc.ir.program import SAMPLE, Key, Program
+from ntkc.passes.forms import Forms
+from ntkc.passes.schedule import PixelSchedule
+
+DRIVER = '''
+LANES, BLOCK = {lanes}, {block}  # pairs of samples a tile; samples whose per-sample values are kept
+
+
+def samples_of(x{parameters}):
+    """Variance of the output, and what pairs need, of each sample: arrays [pixels ..., samples]."""
+    {features}return per_sample({sample_inputs}{arguments})
+
+
+def tile(x1, x2, stats1, stats2, same{parameters}):
+    """nngp and ntk of all pairs of two sets of samples: arrays [pixels ..., n1, n2]."""
+    {features1}return pair(products(x1, x2, "{form}"), stats1, stats2, same{arguments})
+
+
+def nngp_tile(x1, x2, stats1, stats2, same{parameters}):
+    """nngp alone."""
+    {features1}return (nngp_of_pair(products(x1, x2, "{form}"), stats1, stats2, same{arguments}),)
+
+
+def padded(x, size):
+    """Samples added, copies of the last, up to a whole number of blocks of `size`; blocks along a first axis."""
+    x = jnp.pad(x, [(0, -len(x) % size)] + [(0, 0)] * (x.ndim - 1), mode="edge")
+    return x.reshape(-1, size, *x.shape[1:])
+
+
+def gram(take, some, x1, x2{parameters}):
+    """`take` of all pairs, tile after tile; of one triangle and its mirror image if x2 is None."""
+    is_symmetric = x2 is None
+    x2 = x1 if is_symmetric else x2
+    columns = min(LANES, -(-len(x2) // 8) if is_symmetric else len(x2))
+    rows = min(max(1, LANES // columns), len(x1))
+    count = min(max(1, BLOCK // rows), -(-len(x1) // rows))
+    left, right = padded(x1, rows * count), padded(x2, columns)
+    left = left.reshape(len(left), count, rows, *x1.shape[1:])
+    size = {output_size}
+
+    @jax.checkpoint
+    def compute(left, right, stats1, stats2, start, stop):
+        same = (start + jnp.arange(rows))[:, None] == stop + jnp.arange(columns)
+        made = take(*some(left, right, stats1, stats2, same & is_symmetric{parameters}))
+        return jnp.broadcast_to(made, (*size, rows, columns))
+
+    def nothing(*given):
+        made = jax.eval_shape(compute, *given)
+        return jnp.zeros(made.shape, made.dtype)
+
+    def blocks(_, i):
+        stats = lax.map(lambda x: samples_of(x{parameters})[1], left[i])
+
+        def tiles(_, j):
+            stats2 = samples_of(right[j]{parameters})[1]
+
+            def turn(_, g):
+                start, stop = (i * count + g) * rows, j * columns
+                given = left[i, g], right[j], jax.tree.map(lambda v: v[g], stats), stats2, start, stop
+                if is_symmetric:
+                    return None, lax.cond(stop < start + rows, compute, nothing, *given)
+                return None, compute(*given)
+
+            return None, lax.scan(turn, None, jnp.arange(count))[1]
+
+        return None, lax.scan(tiles, None, jnp.arange(len(right)))[1]
+
+    made = lax.scan(blocks, None, jnp.arange(len(left)))[1]
+    made = jnp.moveaxis(made, (0, 2, -2, 1, -1), (0, 1, 2, 3, 4)).reshape(-1, len(right) * columns, *size)
+    made = made[: len(x1), : len(x2)]
+    if not is_symmetric:
+        return made
+    below = jnp.tri(len(x1), dtype=bool).reshape(len(x1), len(x1), *(1 for _ in size))
+    return jnp.where(below, made, jnp.transpose(made, {mirror}))
+
+
+@jax.jit
+def nngp(x1, x2=None{keywords}):
+    """K of every pair of samples of x1 and x2; of x1 with itself if x2 is None."""
+    return gram(lambda k: k, nngp_tile, x1, x2{parameters})
+
+
+@jax.jit
+def ntk(x1, x2=None{keywords}):
+    """T of every pair of samples of x1 and x2; of x1 with itself if x2 is None."""
+    return gram(lambda k, t: t, tile, x1, x2{parameters})
+
+
+@jax.jit
+def kernel(x1, x2=None{keywords}):
+    """(nngp, ntk), which travel as one complex array."""
+    both = gram(lambda k, t: lax.complex(*(jnp.asarray(v, x1.dtype) for v in (k, t))), tile, x1, x2{parameters})
+    return both.real, both.imag
+
+
+@jax.jit
+def variance(x{keywords}):
+    """nngp of every sample with itself, pixel by pixel: [samples, pixels ...]."""
+    made = samples_of(x{parameters})[0]
+    return jnp.moveaxis(jnp.broadcast_to(made, ({pixels}len(x))), -1, 0)
+'''
+
+
+def pixel_driver_text(program: Program, forms: Forms, schedule: PixelSchedule) -> str:
+    """The driver for data with pixels."""
+    parameters = [p.name for p in program.parameters]
+    (covariance,) = [k for k in program.inputs if k.stream == "K" and k.side is None]
+    sizes = program.spatial[program.output]
+    letters = forms.outputs
+    shown = tuple(n for f, size in zip(letters, sizes, strict=True) for n in ((size, size) if f == "F" else (size,)))
+    text = DRIVER.format(
+        lanes=schedule.lanes,
+        block=schedule.block,
+        form=forms.of[covariance.name],
+        sample_inputs=", ".join(_sample_input(k.stream, forms.of.get(k.name, "")) for k in _samples(program)),
+        output_size=repr(shown),
+        mirror=repr(_mirror(letters)),
+        pixels="".join(f"{n}, " for n in sizes),
+        features="features = x.shape[-1]\n    " if "features" in parameters else "",
+        features1="features = x1.shape[-1]\n    " if "features" in parameters else "",
+        **argument_texts(parameters),
+    )
+    return text.strip("\n") + "\n"
+
+
+def _samples(program: Program) -> list[Key]:
+    return [k for k in program.inputs if k.side == SAMPLE]
+
+
+def _sample_input(stream: str, form: str) -> str:
+    return f'products(x, x, "{form}", True)' if stream == "W" else "jnp.moveaxis(jnp.mean(x * x, -1), 0, -1)"
+
+
+def _mirror(form: str) -> tuple[int, ...]:
+    """The axes of K(x2, x1) in the order of K(x1, x2): samples, and the two pixels of each entry, change sides."""
+    order, place = [1, 0], 2
+    for letter in form:
+        order += [place + 1, place] if letter == "F" else [place]
+        place += 2 if letter == "F" else 1
+    return tuple(order)

@@ -1,0 +1,183 @@
+"""Helpers of emitted source for networks with pixels.
+
+An array of a form has, for each letter, two axes p, p' (F: all pairs of pixels) or one (D: p = p'), then samples.
+"""
+
+from __future__ import annotations
+
+from ntkc.backends.helper import Helper
+
+PIXEL_HELPERS: dict[str, Helper] = {
+    "groups": Helper('''
+def groups(form):
+    """The array axes of each spatial axis: two for all pairs of pixels (F), one for equal pixels (D)."""
+    starts = [i + form[:i].count("F") for i in range(len(form))]
+    return [tuple(range(i, i + 1 + (f == "F"))) for i, f in zip(starts, form)]
+'''),
+    "widened": Helper(
+        '''
+def widened(k, form, axes):
+    """Margins of zeros, or of the other end of the image, and zeros between pixels, for filters and pools."""
+    for wraps in (False, True):
+        ends, sides = [(0, 0, 0)] * k.ndim, [(0, 0)] * k.ndim
+        for group, (low, high, is_wrapped, interior) in zip(groups(form), axes):
+            for a in group if is_wrapped == wraps else ():
+                ends[a] = (0, interior - 1, interior - 1) if wraps else (low, high, interior - 1)
+                sides[a] = (low, high)
+        if any(e != (0, 0, 0) for e in ends):
+            k = lax.pad(k, jnp.zeros((), k.dtype), ends)
+        if wraps and any(s != (0, 0) for s in sides):
+            k = jnp.pad(k, sides, mode="wrap")
+    return k
+''',
+        ("groups",),
+    ),
+    "cut": Helper('''
+def cut(k, group, start, stride, size):
+    """Every `stride`-th pixel from `start` on, along all array axes of a spatial axis at once."""
+    for a in group:
+        k = lax.slice_in_dim(k, start, start + (size - 1) * stride + 1, stride, a)
+    return k
+'''),
+    "patched": Helper(
+        '''
+def patched(k, form, axes):
+    """Mean over the taps of a filter, which moves on both sides of a pair at once.
+
+    axes: (taps, stride, low, high, wraps, spread, interior) of each spatial axis.
+    """
+    k = widened(k, form, [(low, high, wraps, interior) for _, _, low, high, wraps, _, interior in axes])
+    for group, (taps, stride, _, _, _, spread, _) in zip(groups(form), axes):
+        size = (k.shape[group[0]] - (taps - 1) * spread - 1) // stride + 1
+        parts = [cut(k, group, t * spread, stride, size) for t in range(taps)]
+        k = sum(parts[1:], parts[0])
+    count = 1
+    for axis in axes:
+        count *= axis[0]
+    return k * (1 / count)
+''',
+        ("groups", "widened", "cut"),
+    ),
+    "pooled": Helper(
+        '''
+def pooled(k, form, axes):
+    """Sum over a window, which moves on each side of a pair by itself, times a number for each place.
+
+    axes: (window, stride, low, high, wraps, scales) of each spatial axis.
+    """
+    k = widened(k, form, [(low, high, wraps, 1) for _, _, low, high, wraps, _ in axes])
+    for group, (window, stride, _, _, _, scales) in zip(groups(form), axes):
+        for a in group:
+            size = (k.shape[a] - window) // stride + 1
+            parts = [cut(k, (a,), t, stride, size) for t in range(window)]
+            k = sum(parts[1:], parts[0])
+            k = k * jnp.asarray(scales, k.real.dtype).reshape((-1,) + (1,) * (k.ndim - a - 1))
+    return k
+''',
+        ("groups", "widened", "cut"),
+    ),
+    "multiplied": Helper(
+        '''
+def multiplied(k, form, matrices):
+    """A K A^T along each spatial axis; None leaves it."""
+    for group, rows in zip(groups(form), matrices):
+        for a in group if rows is not None else ():
+            matrix = jnp.asarray(rows, k.dtype)
+            k = jnp.moveaxis(jnp.tensordot(matrix, k, (1, a), precision=lax.Precision.HIGHEST), 0, a)
+    return k
+''',
+        ("groups",),
+    ),
+    "taken": Helper(
+        '''
+def taken(k, form, places):
+    """The pixels at these places along each spatial axis; None leaves it."""
+    for group, indices in zip(groups(form), places):
+        for a in group if indices is not None else ():
+            k = jnp.take(k, jnp.asarray(indices), axis=a)
+    return k
+''',
+        ("groups",),
+    ),
+    "placed": Helper(
+        '''
+def placed(k, form, places):
+    """Zeros around, so that pixels start at (start, out of total) along each spatial axis; None leaves it."""
+    ends = [(0, 0, 0)] * k.ndim
+    for group, place in zip(groups(form), places):
+        for a in group if place is not None else ():
+            ends[a] = (place[0], place[1] - place[0] - k.shape[a], 0)
+    return lax.pad(k, jnp.zeros((), k.dtype), ends)
+''',
+        ("groups",),
+    ),
+    "levelled": Helper('''
+def levelled(v, axes):
+    """The mean over spatial axes, at each pixel."""
+    return jnp.broadcast_to(jnp.mean(v, axes, keepdims=True), v.shape)
+'''),
+    "total": Helper('''
+def total(k, form, scale):
+    """Sum over all pixels, or pairs of pixels, times a number."""
+    return jnp.sum(k, tuple(range(len(form) + form.count("F")))) * scale
+'''),
+    "diagonal": Helper(
+        '''
+def diagonal(k, form, to):
+    """Entries of equal pixels, along the axes that are F in `form` and D in `to`."""
+    for group, before, after in list(zip(groups(form), form, to))[::-1]:
+        if before != after:
+            k = jnp.moveaxis(jnp.diagonal(k, axis1=group[0], axis2=group[1]), -1, group[0])
+    return k
+''',
+        ("groups",),
+    ),
+    "embedded": Helper(
+        '''
+def embedded(k, form, to):
+    """Entries of equal pixels among zeros, along the axes that are D in `form` and F in `to`."""
+    for i, (before, after) in enumerate(zip(form, to)):
+        if before != after:
+            a = groups(to[:i] + form[i:])[i][0]
+            eye = jnp.eye(k.shape[a], dtype=k.dtype).reshape((k.shape[a],) * 2 + (1,) * (k.ndim - a - 1))
+            k = jnp.expand_dims(k, a + 1) * eye
+    return k
+''',
+        ("groups",),
+    ),
+    "left": Helper('''
+def left(v, form):
+    """One value a pixel (and sample), for the first pixel of each entry of a form."""
+    shape = [n for f, n in zip(form, v.shape) for n in ((n, 1) if f == "F" else (n,))]
+    return v.reshape(*shape, *v.shape[len(form) :])
+'''),
+    "right": Helper('''
+def right(v, form):
+    """One value a pixel (and sample), for the second pixel of each entry of a form."""
+    shape = [n for f, n in zip(form, v.shape) for n in ((1, n) if f == "F" else (n,))]
+    return v.reshape(*shape, *v.shape[len(form) :])
+'''),
+    "same_pixels": Helper('''
+def same_pixels(form, sizes):
+    """1 where both pixels of an entry are the same, 0 elsewhere; a last axis of one for each axis of samples."""
+    same = jnp.ones((1, 1))
+    for f, n in list(zip(form, sizes))[::-1]:
+        eye = jnp.eye(n) if f == "F" else jnp.ones(n)
+        same = eye.reshape(eye.shape + (1,) * same.ndim) * same
+    return same
+'''),
+    "products": Helper('''
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+
+def products(x1, x2, form, is_within=False):
+    """x1[p] . x2[p'] / channels for the entries of a form: samples [n1, ..., c] and [n2, ..., c], or one with itself."""
+    first = LETTERS[: len(form)]
+    second = "".join(b if f == "F" else a for f, a, b in zip(form, first, LETTERS[10:]))
+    pixels = "".join(a + b if f == "F" else a for f, a, b in zip(form, first, second))
+    samples = "yy" if is_within else "yz"
+    spec = f"y{first}x,{samples[1]}{second}x->{pixels}{'y' if is_within else samples}"
+    return jnp.einsum(spec, x1, x2, precision=lax.Precision.HIGHEST) / x1.shape[-1]
+'''),
+}
+"""Name -> text; see `prelude.HELPERS`."""

@@ -1,0 +1,148 @@
+"""Program  ->  which pairs of pixels each stream needs: per spatial axis all (F), or the diagonal p = p' only (D).
+
+Found backward from the outputs: a net that ends in Flatten carries diagonals, one that ends in a global pool carries no
+full covariance within one sample, one with pools carries full ones only below them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from math import prod
+
+import sympy as sp
+
+from ntkc.ir.maps import AxisMap, Maps, Mixed
+from ntkc.ir.program import Key, Let, Loop, Program, Statement
+
+ALL, DIAGONAL = "F", "D"
+PAIRED = "KTW"
+"""Streams of pairs of pixels; all others have one value a pixel."""
+
+Form = str
+"""One letter a spatial axis."""
+
+
+@dataclass(frozen=True)
+class Forms:
+    """The form of every stream of pairs of pixels, by the name of its key."""
+
+    of: Mapping[str, Form]
+    spatial: Mapping[str, tuple[int, ...]]
+    outputs: Form
+
+    def entries(self, key: Key) -> int:
+        """Numbers kept for one pair of samples (W: for one sample)."""
+        return count_entries(self.of.get(key.name, DIAGONAL * len(self.spatial[key.u])), self.spatial[key.u])
+
+
+def count_entries(form: Form, sizes: tuple[int, ...]) -> int:
+    """Numbers in an array of this form."""
+    return prod(n * n if f == ALL else n for f, n in zip(form, sizes, strict=True))
+
+
+@dataclass
+class _Needs:
+    program: Program
+    of: dict[str, Form] = field(default_factory=dict[str, Form])
+
+    def add(self, key_name: str, form: Form) -> None:
+        """A reader wants this form."""
+        old = self.of.get(key_name, DIAGONAL * len(form))
+        self.of[key_name] = joined(old, form)
+
+    def read(self, expr: sp.Expr, form: Form) -> None:
+        """What an expression of this form reads."""
+        if isinstance(expr, Mixed):
+            inner = inner_form(self.program.maps[str(expr.args[1])], form)
+            self.read(expr.args[0], inner)
+        elif isinstance(expr, sp.Symbol):
+            if expr.name[:2] in PAIRED_PREFIXES:
+                self.add(expr.name, form)
+        else:
+            for part in expr.args:
+                if isinstance(part, sp.Expr):
+                    self.read(part, form)
+
+    def statement(self, s: Statement) -> None:
+        """What a statement reads, its own needs being known."""
+        if isinstance(s, Loop):
+            return self.loop(s)
+        diagonal = DIAGONAL * len(self.program.spatial[s.dst.u])
+        form = self.of.get(s.dst.name, diagonal) if s.dst.stream in PAIRED else diagonal
+        if s.dst.stream in PAIRED:
+            self.of[s.dst.name] = form
+        return self.read(s.expr, form)
+
+    def loop(self, loop: Loop) -> None:
+        """Carried streams have one form all through."""
+        carries = [c for c in loop.carry if c.start.stream in PAIRED]
+        for c in carries:
+            self.add(c.end.name, self.of.get(c.after.name, DIAGONAL * len(self.program.spatial[c.end.u])))
+        while True:
+            before = [self.of.get(c.start.name) for c in carries]
+            for let in reversed(loop.body):
+                self.statement(let)
+            for c in carries:
+                self.add(c.start.name, self.of[c.end.name])
+                self.add(c.end.name, self.of[c.start.name])
+            if before == [self.of.get(c.start.name) for c in carries]:
+                break
+        for c in carries:
+            self.add(c.before.name, self.of[c.start.name])
+            self.of[c.after.name] = self.of[c.start.name]
+
+
+PAIRED_PREFIXES = ("K_", "T_", "w_")
+
+
+def joined(first: Form, second: Form) -> Form:
+    """All pairs wherever one of the two has them."""
+    return "".join(ALL if ALL in pair else DIAGONAL for pair in zip(first, second, strict=True))
+
+
+def inner_form(maps: Maps, form: Form) -> Form:
+    """The form that maps read so that their result has `form`."""
+    letters = iter(form)
+    return "".join(_inner_letter(m, letters) for m in maps)
+
+
+def _inner_letter(m: AxisMap, letters: Iterable[str]) -> str:
+    letter = next(iter(letters)) if m.keeps_axis else DIAGONAL
+    if m.reads_all_pairs:
+        return ALL
+    return DIAGONAL if m.reads_diagonal else letter
+
+
+def find_forms(program: Program, is_full: bool = True) -> Forms:
+    """The forms that outputs need: of all pairs of pixels of the output node, or of equal pixels."""
+    needs = _Needs(program)
+    whole = (ALL if is_full else DIAGONAL) * len(program.spatial[program.output])
+    for name in ("nngp", "ntk", "covariance"):
+        if name in program.outputs:
+            needs.read(sp.sympify(program.outputs[name]), whole)
+    for statements in (program.per_pair, program.per_sample):
+        for s in reversed(statements):
+            needs.statement(s)
+    for key in program.inputs:
+        if key.stream in PAIRED:
+            needs.of.setdefault(key.name, DIAGONAL * len(program.spatial[key.u]))
+    return Forms(needs.of, program.spatial, whole)
+
+
+def describe_forms(program: Program, forms: Forms) -> str:
+    """Entries of a pair that all layers keep, and what full covariances of all of them would be."""
+    lets = [s for part in (program.per_pair, program.per_sample) for s in _unrolled(part)]
+    kept = sum(forms.entries(let.dst) for let in lets if let.dst.stream in PAIRED)
+    sizes = [program.spatial[let.dst.u] for let in lets if let.dst.stream in PAIRED]
+    full = sum(count_entries(ALL * len(s), s) for s in sizes)
+    listed = ", ".join(
+        f"{let.dst.name} {forms.of[let.dst.name] or 'scalar'} {forms.entries(let.dst):,}"
+        for let in lets
+        if let.dst.stream in PAIRED
+    )
+    return f"{kept:,} entries a pair, {full:,} if all were full: {listed}"
+
+
+def _unrolled(statements: Iterable[Statement]) -> list[Let]:
+    return [let for s in statements for let in (s.body if isinstance(s, Loop) else (s,))]

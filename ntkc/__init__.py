@@ -16,6 +16,7 @@ from ntkc.empirical import (
     taylor_expand,
 )
 from ntkc.frontends import compile, from_json, from_networkx, to_json
+from ntkc.gram import StoredGram, gram
 from ntkc.kernel import Kernel
 from ntkc.layers.activations import Activation
 from ntkc.mean_field import meanfield
@@ -29,6 +30,7 @@ __all__ = [
     "Kernel",
     "KernelProgram",
     "NtkImplementation",
+    "StoredGram",
     "batch",
     "compile",
     "empirical",
@@ -39,6 +41,7 @@ __all__ = [
     "errors",
     "from_json",
     "from_networkx",
+    "gram",
     "linearize",
     "meanfield",
     "monte_carlo_kernel_fn",

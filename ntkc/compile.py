@@ -13,6 +13,7 @@ from ntkc.errors import InvalidInput, unknown
 from ntkc.gaussian.certificates import TOLERANCES
 from ntkc.ir.graph import Graph, op_of, ordered
 from ntkc.ir.program import Program
+from ntkc.ir.value import Law
 from ntkc.passes.analyse import analyse
 from ntkc.passes.carry_distance import carry_distance
 from ntkc.passes.collapse import collapse
@@ -138,7 +139,7 @@ def _pixel_stages(graph: Graph, tolerances: Mapping[str, float]) -> Any:
     yield "analyse", values, f"law of {len(graph)} layers: {_laws(values)}"
     fused = fuse(settled, values)
     yield "fuse", fused, f"{len(graph)} layers -> {len(fused)} nodes"
-    rolled = roll(fused, analyse(fused))
+    rolled = roll(fused, analyse(fused), last_law=Law.POINTWISE, fewest=2)
     yield "roll", rolled, f"{len(fused)} nodes -> {len(rolled)}"
     rolled_values = analyse(rolled)
     demanded = demand(rolled, rolled_values)

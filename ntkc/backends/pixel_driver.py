@@ -36,11 +36,10 @@ def gram(take, some, x1, x2{parameters}):
     """`take` of all pairs, tile after tile; of one triangle and its mirror image if x2 is None."""
     is_symmetric = x2 is None
     x2 = x1 if is_symmetric else x2
-    columns = min(LANES, -(-len(x2) // 8) if is_symmetric else len(x2))
-    rows = min(max(1, LANES // columns), len(x1))
-    count = min(max(1, BLOCK // rows), -(-len(x1) // rows))
+    columns = min(LANES, BLOCK, -(-len(x2) // 8) if is_symmetric else len(x2))
+    rows = min(max(1, LANES // columns), BLOCK, len(x1))
+    count = min(BLOCK // rows, -(-len(x1) // rows))
     left, right = padded(x1, rows * count), padded(x2, columns)
-    left = left.reshape(len(left), count, rows, *x1.shape[1:])
     size = {output_size}
 
     @jax.checkpoint
@@ -54,14 +53,16 @@ def gram(take, some, x1, x2{parameters}):
         return jnp.zeros(made.shape, made.dtype)
 
     def blocks(_, i):
-        stats = lax.map(lambda x: samples_of(x{parameters})[1], left[i])
+        stats = samples_of(left[i]{parameters})[1]
 
         def tiles(_, j):
             stats2 = samples_of(right[j]{parameters})[1]
 
             def turn(_, g):
                 start, stop = (i * count + g) * rows, j * columns
-                given = left[i, g], right[j], jax.tree.map(lambda v: v[g], stats), stats2, start, stop
+                some_left = lax.dynamic_slice_in_dim(left[i], g * rows, rows)
+                stats1 = jax.tree.map(lambda v: lax.dynamic_slice_in_dim(v, g * rows, rows, -1), stats)
+                given = some_left, right[j], stats1, stats2, start, stop
                 if is_symmetric:
                     return None, lax.cond(stop < start + rows, compute, nothing, *given)
                 return None, compute(*given)

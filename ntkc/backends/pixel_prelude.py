@@ -157,6 +157,31 @@ def right(v, form):
     shape = [n for f, n in zip(form, v.shape) for n in ((1, n) if f == "F" else (n,))]
     return v.reshape(*shape, *v.shape[len(form) :])
 '''),
+    "left_terms": Helper(
+        '''
+def left_terms(h, form):
+    """The same for a first axis of terms of a series."""
+    return jax.vmap(lambda v: left(v, form))(h)
+''',
+        ("left",),
+    ),
+    "right_terms": Helper(
+        '''
+def right_terms(h, form):
+    """The same for a first axis of terms of a series."""
+    return jax.vmap(lambda v: right(v, form))(h)
+''',
+        ("right",),
+    ),
+    "of_pixels": Helper('''
+def of_pixels(function, *given):
+    """function(..., v), made for a list of samples, of pixels and samples: v [pixels ..., n] or [terms, pixels ..., n]."""
+    *first, v = given
+    is_series = function.__name__ == "chunks_needed"
+    shape = v.shape[1:] if is_series else v.shape
+    made = function(*first, v.reshape(len(v), -1) if is_series else v.reshape(-1))
+    return made.reshape(*made.shape[:-1], *shape)
+'''),
     "same_pixels": Helper('''
 def same_pixels(form, sizes):
     """1 where both pixels of an entry are the same, 0 elsewhere; a last axis of one for each axis of samples."""
@@ -172,6 +197,9 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 def products(x1, x2, form, is_within=False):
     """x1[p] . x2[p'] / channels for the entries of a form: samples [n1, ..., c] and [n2, ..., c], or one with itself."""
+    if "F" not in form and not is_within and x1.shape[-1] <= 16:
+        x1, x2 = (jnp.moveaxis(x, 0, -2) for x in (x1, x2))
+        return sum(x1[..., :, None, c] * x2[..., None, :, c] for c in range(x1.shape[-1])) / x1.shape[-1]
     first = LETTERS[: len(form)]
     second = "".join(b if f == "F" else a for f, a, b in zip(form, first, LETTERS[10:]))
     pixels = "".join(a + b if f == "F" else a for f, a, b in zip(form, first, second))

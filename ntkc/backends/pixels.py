@@ -23,6 +23,9 @@ from ntkc.backends.jax import (
 )
 from ntkc.backends.pixel_driver import pixel_driver_text
 from ntkc.backends.prelude import DEFAULT_TOLERANCE, HELPERS, helper_text
+from ntkc.errors import NoClosedForm
+from ntkc.gaussian.kinks import KinkCoefficients, KinkMoment, KinkSum, KinkTails, SplitMoment
+from ntkc.gaussian.series import Chunks, Coefficients, Moment
 from ntkc.ir.maps import AxisMap, Level, Local, Maps, Matrix, Mixed, Patch, Place, Take, Total, Trace, Window
 from ntkc.ir.program import SAME_PIXEL, SAME_SAMPLE, SAMPLE, Carry, Key, Let, Loop, Program, Statement, lets, unsided
 from ntkc.passes.forms import ALL, DIAGONAL, PAIRED, PAIRED_PREFIXES, Form, Forms, inner_form
@@ -104,6 +107,10 @@ class _Writer:
             return self.symbol(expr, form)
         if not expr.args or isinstance(expr, sp.Lambda):
             return expr
+        if type(expr) in OF_VARIANCES:
+            return _as_symbol(self.of_variances(expr, form))
+        if isinstance(expr, (KinkCoefficients, KinkTails, KinkSum, KinkMoment)):
+            raise NoClosedForm(f"{self.node}: a series of a function with a kink is not supported on pixels")
         parts = [self.prepared(a, form) if isinstance(a, sp.Expr) else a for a in expr.args]
         return expr.func(*parts)
 
@@ -122,8 +129,17 @@ class _Writer:
         if plain == name or symbol in self.program.parameters:
             return symbol
         side = "left" if name.split("_")[0].endswith("1") else "right"
+        if name.startswith("h"):
+            side += "_terms"
         lanes = "" if not self.is_pair else "[..., None]" if side == "left" else "[..., None, :]"
         return _as_symbol(f'{side}({name if self.is_pair else plain}, "{form}"){lanes}', bool(symbol.is_positive))
+
+    def of_variances(self, expr: sp.Expr, form: Form) -> str:
+        """A quadrature for each pixel of each sample, which are put on one axis for it."""
+        *first, last = expr.args
+        texts = [jax_text(a) for a in first]
+        text = jax_text(self.prepared(last, form))
+        return f"of_pixels({OF_VARIANCES[type(expr)]}, {', '.join([*texts, text])})"
 
     @property
     def _sizes(self) -> Mapping[int, tuple[int, ...]]:
@@ -182,6 +198,9 @@ def _levelled(argument: str, form: Form, maps: Maps, name: str) -> str:
     return f"levelled({argument}, {tuple(i for i, m in enumerate(maps) if isinstance(m, Level))})"
 
 
+OF_VARIANCES = {Coefficients: "coefficients", Chunks: "chunks_needed", Moment: "gaussian_mean", SplitMoment: "split_mean"}
+"""Functions of a list of variances, or of their coefficients."""
+
 KINDS: Mapping[type[AxisMap], object] = {
     Patch: _called("patched", Patch),
     Local: _called("patched", Local),
@@ -196,7 +215,7 @@ KINDS: Mapping[type[AxisMap], object] = {
 """How each kind of map is written; others of the same layer are left alone by it."""
 
 TABLES = {
-    Patch: lambda m: (m.window, m.stride, m.low, m.high + m.trailing, m.wraps, m.spread, m.interior),
+    Patch: lambda m: (m.window, m.stride, m.low, m.high, m.wraps, m.spread, m.interior),
     Local: lambda m: (m.window, m.stride, m.low, m.high, m.wraps, m.spread, m.interior),
     Window: lambda m: (m.window, m.stride, m.low, m.high, m.wraps, _short(m.scales)),
     Matrix: lambda m: m.rows,

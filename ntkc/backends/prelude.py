@@ -49,8 +49,8 @@ def gap_of(k, scale):
     "gap_of_cosine": Helper('''
 def gap_of_cosine(rho):
     """1 - rho in [0, 2]; a cosine within rounding of 1 means 1."""
-    delta = jnp.clip(1 - rho, 0, 2)
-    return jnp.where(delta < 8 * jnp.finfo(delta.dtype).eps, 0, delta)
+    delta = 1 - rho
+    return jnp.where(delta < 8 * jnp.finfo(delta.dtype).eps, 0, jnp.minimum(delta, 2))
 '''),
     "safe_sqrt": Helper('''
 def safe_sqrt(x):

@@ -73,14 +73,15 @@ def expand_series(program: Program) -> Program:
         return program
     made = _Coefficients()
     per_pair = tuple(_expanded(s, made) for s in program.per_pair)
+    within = tuple(_expanded(s, made) for s in program.per_sample)
     sources = [let for k in program.inputs if k.side == SAMPLE for let in made.lets(k, k.u)]
-    per_sample = (*sources, *(new for s in program.per_sample for new in _with_coefficients(s, made)))
+    per_sample = (*sources, *(new for s in within for new in _with_coefficients(s, made)))
     return verify(replace(program, per_sample=per_sample, per_pair=per_pair))
 
 
 def series_of(program: Program) -> list[sp.Lambda]:
     """The functions that a program holds series of."""
-    atoms = [a for let in lets(program.per_pair) for a in let.expr.atoms(Series)]
+    atoms = [a for let in lets((*program.per_pair, *program.per_sample)) for a in let.expr.atoms(Series)]
     return sorted({f for a in atoms for f in a.args[:2]}, key=str)
 
 

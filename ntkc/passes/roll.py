@@ -64,8 +64,17 @@ class Repeat:
         return self.period * (self.count - 1)
 
 
-def roll(graph: Graph, values: Values, keep_first: bool = False) -> Graph:
-    """The graph with every run of three or more equal segments between cut nodes replaced by a Block.
+def roll(
+    graph: Graph,
+    values: Values,
+    keep_first: bool = False,
+    last_law: Law = Law.GAUSSIAN,
+    fewest: int = FEWEST_TURNS,
+) -> Graph:
+    """The graph with every run of `fewest` or more equal segments between cut nodes replaced by a Block.
+
+    Of equal gains, a block ends on a node of `last_law`. A Gaussian one is what people call a layer; with pixels a block
+    ends on a nonlinearity, so that the margins which a filter needs are put around values that are there already.
 
     With `keep_first`, no block starts before the first nonlinearity: covariances after it are often known to be
     non-negative, and the block's code need not tell the signs apart.
@@ -79,7 +88,7 @@ def roll(graph: Graph, values: Values, keep_first: bool = False) -> Graph:
     builder.add(op_of(graph, cuts[0]), (), cuts[0])
     last, i = cuts[0], 0
     first = laws.index(Law.POINTWISE) if keep_first and Law.POINTWISE in laws else 0
-    repeats = {r.start: r for r in find_repeats(signatures, laws, first)}
+    repeats = {r.start: r for r in find_repeats(signatures, laws, first, last_law, fewest)}
     while i < len(segments):
         if i not in repeats:
             last = _copy(graph, builder, segments[i], {cuts[i]: last})
@@ -93,16 +102,21 @@ def roll(graph: Graph, values: Values, keep_first: bool = False) -> Graph:
     return builder.finish(last)
 
 
-def find_repeats(signatures: Sequence[object], laws: Sequence[Law], first: int = 0) -> list[Repeat]:
+def find_repeats(
+    signatures: Sequence[object],
+    laws: Sequence[Law],
+    first: int = 0,
+    last_law: Law = Law.GAUSSIAN,
+    fewest: int = FEWEST_TURNS,
+) -> list[Repeat]:
     """Runs of equal segments from `first` on, longest first; a run starts and ends on nodes of one, random law."""
     candidates = [
         Repeat(start, period, count)
         for period in range(1, LONGEST_PERIOD + 1)
         for start, count in _runs(signatures, period)
-        if start >= first and count >= FEWEST_TURNS and laws[start] == laws[start + period] and laws[start] in _RANDOM
+        if start >= first and count >= fewest and laws[start] == laws[start + period] and laws[start] in _RANDOM
     ]
-    # Of equal gains, end on a Gaussian node: its streams are what people call a layer.
-    candidates.sort(key=lambda r: (-r.saved, r.period, laws[r.start] != Law.GAUSSIAN, r.start))
+    candidates.sort(key=lambda r: (-r.saved, r.period, laws[r.start] != last_law, r.start))
     chosen: list[Repeat] = []
     for r in candidates:
         if all(r.start + r.period * r.count <= c.start or c.start + c.period * c.count <= r.start for c in chosen):

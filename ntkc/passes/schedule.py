@@ -34,6 +34,10 @@ BLOCK = 128
 """Samples of a block, whose per-sample values are kept while the block meets all others."""
 
 
+SAMPLE_ENTRIES = 4_194_304
+"""Entries of covariances within samples that a block may have."""
+
+
 @dataclass(frozen=True)
 class PixelSchedule:
     """`lanes` pairs of samples are computed at a time."""
@@ -51,4 +55,6 @@ def schedule_pixels(program: Program, forms: Forms) -> PixelSchedule:
     sizes = [forms.entries(let.dst) for let in lets(program.per_pair) if let.dst.stream in "KT"]
     sizes += [forms.entries(k) for k in program.inputs if k.stream == "K"]
     lanes = LANES_OF_ENTRIES // max(sizes, default=1)
-    return PixelSchedule(min(max(lanes, 1), MOST_LANES))
+    within = [forms.entries(let.dst) for let in lets(program.per_sample) if let.dst.stream == "W"]
+    block = SAMPLE_ENTRIES // max(within, default=1)
+    return PixelSchedule(min(max(lanes, 1), MOST_LANES), min(max(block, 1), BLOCK))

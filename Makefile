@@ -22,6 +22,7 @@ lint: $(VENV)/.installed
 
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/run.py --device $(DEVICE)
+	$(BIN)/python benchmarks/pixels.py --device $(DEVICE)
 
 # FASHION, MNIST: folders of data that the package does not have; see benchmarks/README.md.
 bench-estimators: $(VENV)/.installed

@@ -3,6 +3,7 @@
 import os
 import platform
 import statistics
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -97,8 +98,8 @@ def _timing(runs: list[dict[str, Any]]) -> Timing:
     )
 
 
-def environment(reports: list[CaseReport]) -> dict[str, Any]:
-    """When and where this was measured, and the import times of all processes."""
+def environment(reports: Sequence[Any]) -> dict[str, Any]:
+    """When and where this was measured, and the import times of all processes, from the timings of the reports."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "cpu": cpu_name(),
@@ -110,7 +111,7 @@ def environment(reports: list[CaseReport]) -> dict[str, Any]:
     }
 
 
-def _package(name: str, reports: list[CaseReport]) -> dict[str, Any]:
+def _package(name: str, reports: Sequence[Any]) -> dict[str, Any]:
     timings = [report.timings[name] for report in reports if name in report.timings]
     if not timings:
         return {}

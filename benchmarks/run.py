@@ -48,14 +48,19 @@ def packages(device: str) -> tuple[Package, Package]:
 
 def run_worker(package: Package, case: Case, folder: Path, seconds: float) -> dict[str, Any]:
     """One process, one case: the times it measured."""
+    return run_process(package, LIMIT_S, "worker.py", package.name, case.name, str(folder), str(seconds))
+
+
+def run_process(package: Package, limit_s: float, script: str, *arguments: str) -> dict[str, Any]:
+    """The JSON of the last line that a script of this folder prints in the package's environment."""
     variables = {key: value for key, value in os.environ.items() if key != "JAX_COMPILATION_CACHE_DIR"}
     if package.platform is not None:
         variables["JAX_PLATFORMS"] = package.platform
-    command = [package.python, str(FOLDER / "worker.py"), package.name, case.name, str(folder), str(seconds)]
+    command = [package.python, str(FOLDER / script), *arguments]
     try:
-        done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+        done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=limit_s, check=False)
     except subprocess.TimeoutExpired:
-        raise WorkerFailed(f"no result within {LIMIT_S:.0f} s") from None
+        raise WorkerFailed(f"no result within {limit_s:.0f} s") from None
     if done.returncode != 0:
         raise WorkerFailed((done.stderr.strip() or f"exit status {done.returncode}").splitlines()[-1])
     return json.loads(done.stdout.splitlines()[-1])

@@ -27,7 +27,7 @@ from ntkc.ir.graph import Graph, GraphBuilder
 from ntkc.ir.op import Op, Scalar
 from ntkc.ir.value import Law
 from ntkc.kernel import Kernel
-from ntkc.layers import activations, branching, conv, dense, given, norm, pooling, reshape
+from ntkc.layers import activations, attention, branching, conv, dense, given, norm, pooling, resampling, reshape
 from ntkc.layers.inputs import Input, Port, open_input
 from ntkc.program import KernelProgram, build
 from ntkc.tracing import expression_of
@@ -515,6 +515,87 @@ def GroupNorm(groups: int = 1, eps: Scalar = 1e-5) -> Layer:
 def Dropout(rate: float, mode: str = "train") -> Layer:
     """K -> K / rate where both sides are one pixel of one sample; `rate` is the probability to KEEP an entry."""
     return _layer(norm.Dropout(rate, mode))
+
+
+def GlobalSelfAttention(
+    n_chan_out: int,
+    n_chan_key: int,
+    n_chan_val: int,
+    n_heads: int,
+    linear_scaling: bool = True,
+    W_key_std: Scalar = 1.0,
+    W_value_std: Scalar = 1.0,
+    W_query_std: Scalar = 1.0,
+    W_out_std: Scalar = 1.0,
+    b_std: Scalar | None = None,
+    attention_mechanism: Any = "SOFTMAX",
+    pos_emb_type: Any = "NONE",
+    pos_emb_p_norm: Scalar = 2,
+    pos_emb_decay_fn: Callable[[Any], Any] | str | sp.Expr | None = None,
+    n_chan_pos_emb: int | None = None,
+    W_pos_emb_std: Scalar = 1.0,
+    val_pos_emb: bool = False,
+    batch_axis: int = 0,
+    channel_axis: int = -1,
+) -> Layer:
+    """K -> O^2 G1 K G2^T + b_std^2,  G = zeta(W_q W_k K~):  attention of all positions to all (see layers.attention)."""
+    _check_layout("GlobalSelfAttention", batch_axis, channel_axis)
+    decay = expression_of(pos_emb_decay_fn) if callable(pos_emb_decay_fn) else pos_emb_decay_fn
+    scales = (W_key_std, W_value_std, W_query_std, W_out_std, b_std)
+    embedding = (pos_emb_type, pos_emb_p_norm, decay, n_chan_pos_emb, W_pos_emb_std, val_pos_emb)
+    sizes = (n_chan_out, n_chan_key, n_chan_val, n_heads, linear_scaling)
+    return _layer(attention.GlobalSelfAttention(*sizes, *scales, attention_mechanism, *embedding))
+
+
+def Index(idx: Any) -> Layer:
+    """K[p, p'] -> K[i_p, i_p']:  `idx` as in numpy, `stax.Slice[:, 1:5, ::2]`; samples and channels stay whole."""
+    parts = idx if isinstance(idx, tuple) else (idx,)
+    return _layer(resampling.Index(_spatial_parts(parts)))
+
+
+def _spatial_parts(parts: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The parts of spatial axes: without that of the samples, and that of the channels after an Ellipsis."""
+    if Ellipsis in parts[:1]:
+        parts = (slice(None), *parts)
+    if Ellipsis in parts[:-1] and parts[-1] == slice(None):
+        parts = parts[:-1]
+    elif Ellipsis in parts:
+        raise InvalidInput(f"Index({parts}): all channels stay")
+    if not parts or parts[0] != slice(None):
+        raise InvalidInput(f"Index({parts}): all samples stay; index the data instead")
+    for part in parts[1:]:
+        if not isinstance(part, (int, slice)) and part is not Ellipsis:
+            raise InvalidInput(f"Index({parts}): whole numbers and slices of spatial axes are supported")
+    return tuple(_plain_part(p) for p in parts[1:])
+
+
+def _plain_part(part: Any) -> Any:
+    if part is Ellipsis:
+        return resampling.REST
+    return (part.start, part.stop, part.step) if isinstance(part, slice) else part
+
+
+class _Slice:
+    """Slice[:, 1:5]: the index itself."""
+
+    def __getitem__(self, idx: Any) -> Any:
+        return idx
+
+
+Slice = _Slice()
+
+
+def ImageResize(
+    shape: Sequence[int],
+    method: Any,
+    antialias: bool = True,
+    precision: Any = lax.Precision.HIGHEST,
+    batch_axis: int = 0,
+    channel_axis: int = -1,
+) -> Layer:
+    """K -> A K A^T,  A the interpolation along each axis; -1 keeps a size. `precision` is always the highest."""
+    _check_layout("ImageResize", batch_axis, channel_axis)
+    return _layer(resampling.ImageResize(tuple(shape), method, antialias))
 
 
 def Identity() -> Layer:

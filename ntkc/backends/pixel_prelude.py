@@ -111,6 +111,17 @@ def placed(k, form, places):
 ''',
         ("groups",),
     ),
+    "picked": Helper(
+        '''
+def picked(k, form, places):
+    """The entry of one pixel along each spatial axis, which then is gone; None leaves it."""
+    for group, place in list(zip(groups(form), places))[::-1]:
+        for a in group[::-1] if place is not None else ():
+            k = lax.index_in_dim(k, place, a, keepdims=False)
+    return k
+''',
+        ("groups",),
+    ),
     "levelled": Helper('''
 def levelled(v, axes):
     """The mean over spatial axes, at each pixel."""
@@ -190,6 +201,39 @@ def same_pixels(form, sizes):
         eye = jnp.eye(n) if f == "F" else jnp.ones(n)
         same = eye.reshape(eye.shape + (1,) * same.ndim) * same
     return same
+'''),
+    "positions": Helper('''
+def positions(form, sizes, power, decay):
+    """decay(sum_i |p_i - p_i'|^power) of each entry of a form; a last axis of one for each axis of samples."""
+    distance = jnp.zeros((1, 1))
+    for f, n in list(zip(form, sizes))[::-1]:
+        i = jnp.arange(n, dtype=distance.dtype)
+        apart = jnp.abs(i[:, None] - i) ** power if f == "F" else 0 * i
+        distance = apart.reshape(apart.shape + (1,) * distance.ndim) + distance
+    return jnp.broadcast_to(decay(distance), distance.shape)
+'''),
+    "softmax_of_keys": Helper('''
+def softmax_of_keys(a):
+    """Softmax over the second pixel of all pairs [p, p', ..., samples]."""
+    return jax.nn.softmax(a, tuple(range(1, a.ndim, 2)))
+'''),
+    "between": Helper('''
+def between(s1, k, s2):
+    """sum_a sum_b s1[p, a] k[a, b] s2[p', b] of all pairs of pixels; s1, s2 [..., samples], k [..., n1, n2] or as they."""
+    count = s1.ndim // 2
+    a, b, c, d = (letters[:count] for letters in ("abcde", "fghij", "klmno", "pqrst"))
+    first, second, third, made = ("".join(x + y for x, y in zip(*pair)) for pair in ((a, b), (b, c), (d, c), (a, d)))
+    n1, n2 = ("y", "z") if k.ndim > s1.ndim else ("y", "y")
+    lanes = n1 + n2 if k.ndim > s1.ndim else n1
+    spec = f"{first}{n1},{second}{lanes},{third}{n2}->{made}{lanes}"
+    return jnp.einsum(spec, s1, k, s2, precision=lax.Precision.HIGHEST)
+'''),
+    "inner": Helper('''
+def inner(a, b, form):
+    """Sum of a b over all pairs of pixels, with axes of one for each entry of a form."""
+    axes = tuple(range(2 * len(form)))
+    total = jnp.sum(a * b, axes)
+    return total.reshape((1,) * (len(form) + form.count("F")) + total.shape)
 '''),
     "products": Helper('''
 LETTERS = "abcdefghijklmnopqrstuvwxyz"

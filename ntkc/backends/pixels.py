@@ -26,8 +26,9 @@ from ntkc.backends.prelude import DEFAULT_TOLERANCE, HELPERS, helper_text
 from ntkc.errors import NoClosedForm
 from ntkc.gaussian.kinks import KinkCoefficients, KinkMoment, KinkSum, KinkTails, SplitMoment
 from ntkc.gaussian.series import Chunks, Coefficients, Moment
-from ntkc.ir.maps import AxisMap, Level, Local, Maps, Matrix, Mixed, Patch, Place, Take, Total, Trace, Window
+from ntkc.ir.maps import AxisMap, Level, Local, Maps, Matrix, Mixed, Patch, Pick, Place, Take, Total, Trace, Window
 from ntkc.ir.program import SAME_PIXEL, SAME_SAMPLE, SAMPLE, Carry, Key, Let, Loop, Program, Statement, lets, unsided
+from ntkc.layers.attention import Between, Inner, Positions, Softmax
 from ntkc.passes.forms import ALL, DIAGONAL, PAIRED, PAIRED_PREFIXES, Form, Forms, inner_form
 from ntkc.passes.prune import prune
 from ntkc.passes.schedule import PixelSchedule
@@ -50,7 +51,7 @@ def emit_pixels(
         pixel_driver_text(program, forms, schedule),
     ]
     body = _map_tables(program) + "\n\n" + "\n\n".join(functions)
-    helpers = helper_text(name for name in HELPERS if re.search(rf"\b{name}\(", body))
+    helpers = helper_text(name for name in HELPERS if re.search(rf"\b{name}\(|of_pixels\({name},", body))
     helpers = helpers.replace(DEFAULT_TOLERANCE, f"TOLERANCE = {braced(tolerances)}\n")
     helpers = own_tables(program) + kink_tables(program) + helpers
     numpy = "import numpy as np\n" if "np." in helpers.replace("jnp.", "") else ""
@@ -107,6 +108,8 @@ class _Writer:
             return self.symbol(expr, form)
         if not expr.args or isinstance(expr, sp.Lambda):
             return expr
+        if isinstance(expr, (Between, Inner, Softmax, Positions)):
+            return _as_symbol(self.of_all_pairs(expr, form))
         if type(expr) in OF_VARIANCES:
             return _as_symbol(self.of_variances(expr, form))
         if isinstance(expr, (KinkCoefficients, KinkTails, KinkSum, KinkMoment)):
@@ -128,11 +131,27 @@ class _Writer:
         plain = unsided(name)
         if plain == name or symbol in self.program.parameters:
             return symbol
+        if plain.startswith("z_"):
+            return symbol if self.is_pair else sp.Symbol(plain, real=True)
         side = "left" if name.split("_")[0].endswith("1") else "right"
+        lanes = "" if not self.is_pair else "[..., None]" if side == "left" else "[..., None, :]"
         if name.startswith("h"):
             side += "_terms"
-        lanes = "" if not self.is_pair else "[..., None]" if side == "left" else "[..., None, :]"
         return _as_symbol(f'{side}({name if self.is_pair else plain}, "{form}"){lanes}', bool(symbol.is_positive))
+
+    def of_all_pairs(self, expr: sp.Expr, form: Form) -> str:
+        """Attention, in the form that is wanted of it."""
+        full = ALL * len(form)
+        sizes = self.program.spatial[self.node]
+        if isinstance(expr, Positions):
+            lanes = "" if self.is_pair else "[..., 0]"
+            power, decay = expr.args
+            return f'positions("{form}", {sizes}, {jax_text(power)}, {jax_text(decay)}){lanes}'
+        texts = [jax_text(self.prepared(a, full)) for a in expr.args]
+        if isinstance(expr, Inner):
+            return f'inner({", ".join(texts)}, "{form}")'
+        text = f"between({', '.join(texts)})" if isinstance(expr, Between) else f"softmax_of_keys({texts[0]})"
+        return text if form == full else f'diagonal({text}, "{full}", "{form}")'
 
     def of_variances(self, expr: sp.Expr, form: Form) -> str:
         """A quadrature for each pixel of each sample, which are put on one axis for it."""
@@ -208,6 +227,7 @@ KINDS: Mapping[type[AxisMap], object] = {
     Matrix: _called("multiplied", Matrix),
     Take: _called("taken", Take),
     Place: _called("placed", Place),
+    Pick: _called("picked", Pick),
     Level: _levelled,
     Total: _scaled_sum,
     Trace: _scaled_sum,
@@ -221,6 +241,7 @@ TABLES = {
     Matrix: lambda m: m.rows,
     Take: lambda m: m.places,
     Place: lambda m: (m.start, m.total),
+    Pick: lambda m: m.place,
 }
 IDLE = {Patch: (1, 1, 0, 0, False, 1, 1), Local: (1, 1, 0, 0, False, 1, 1), Window: (1, 1, 0, 0, False, 1.0)}
 

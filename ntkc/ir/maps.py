@@ -121,6 +121,19 @@ class Take(AxisMap):
 
 
 @dataclass(frozen=True)
+class Pick(AxisMap):
+    """K' = K[i, i]:  one pixel of an axis, which then is gone."""
+
+    reads_diagonal: ClassVar[bool] = True
+    keeps_axis: ClassVar[bool] = False
+
+    place: int
+
+    def size(self, count: int) -> int:
+        return 1
+
+
+@dataclass(frozen=True)
 class Total(AxisMap):
     """K' = c^2 sum_p sum_p' K[p, p']:  a global pool."""
 
@@ -174,6 +187,7 @@ class Mixed(sp.Function):
     """Mixed(K, name): the maps that the program keeps under this name, applied to K."""
 
     nargs = 2
+    is_extended_real = True
 
 
 def padding_of(padding: str, count: int, window: int, stride: int, spread: int = 1) -> tuple[int, int, bool]:

@@ -47,6 +47,10 @@ class Requests(Protocol):
         """K of this layer itself, for a tangent kernel that holds it."""
         ...
 
+    def pairs(self, i: int, j: int) -> sp.Expr:
+        """K[a_i, a_j] of all pairs of pixels, within one sample, too."""
+        ...
+
     def tangent(self, i: int, j: int, maps: Maps = ()) -> sp.Expr:
         """T[a_i, a_j]: tangent kernel, with maps of pixels applied."""
         ...
@@ -95,6 +99,9 @@ class Op(ABC):
     """y = sum of the operands: covariances with other nodes distribute over them."""
     acts_on_pixels: ClassVar[bool] = False
     """Acts on pixels, or on one pair of samples in another way than on others: needs the program that knows them."""
+
+    statistic_is_matrix: ClassVar[bool] = False
+    """`statistic` has a number for each pair of pixels, not for each pixel."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -46,6 +46,7 @@ LETTERS = {
     "I": "i",
     "W": "w",
     "V": "v",
+    "Z": "z",
 }
 """How each stream is written in programs and source."""
 
@@ -54,8 +55,8 @@ LETTERS = {
 class Key:
     """What a symbol stands for: a stream of a pair of nodes.
 
-    Streams: K covariance, T tangent kernel, S variance, W covariance of two pixels of one sample, V a statistic that
-    layer u makes of a sample; in normalised form N = sqrt(S), G = 1 - K / (N1 N2),
+    Streams: K covariance, T tangent kernel, S variance, W covariance of two pixels of one sample, V and Z what
+    layer u makes of each pixel, and each pair of pixels, of a sample; in normalised form N = sqrt(S), G = 1 - K / (N1 N2),
     H = T / (N1 N2), C the share of an operand v (or of "bias") in the norm of u, A and B sine and cosine of half the
     angle between two shares; P = arccos(1 - G) / pi and U, the variable of collapsed programs; M the
     Hermite coefficients, at the variance of u, of the function called v, and L how many chunks of them are needed.

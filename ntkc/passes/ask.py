@@ -21,7 +21,7 @@ WIDTH = sp.Symbol("features", positive=True, integer=True)
 
 Reader = Callable[[Key], sp.Expr]
 
-WITHIN = "SWV"
+WITHIN = "SWVZ"
 """Streams of one sample."""
 
 
@@ -69,6 +69,10 @@ class Streams:
         )
 
 
+OF_OPERANDS = {"K": "K", "T": "K", "S": "S", "V": "S", "W": "W", "Z": "W"}
+"""The covariance of operands that a stream reads."""
+
+
 @dataclass(frozen=True)
 class Ask:
     """The Requests of one node for one stream: K, T across samples, S, W, V of one sample."""
@@ -86,7 +90,7 @@ class Ask:
         return len(self._operands)
 
     def covariance(self, i: int, j: int, maps: Maps = ()) -> sp.Expr:
-        stream = self.stream if self.stream in "SW" else "S" if self.stream == "V" else "K"
+        stream = OF_OPERANDS[self.stream]
         if stream == "S" and any(m.reads_all_pairs for m in maps):
             stream = "W"
         return self._mapped(stream, i, j, maps)
@@ -97,6 +101,10 @@ class Ask:
         if expr == 0 or all(m.is_identity for m in maps):
             return expr
         return Mixed(expr, self.streams.named(self.node, maps))
+
+    def pairs(self, i: int, j: int) -> sp.Expr:
+        nodes = self._operands
+        return self.streams.get("W" if self.stream in WITHIN else "K", nodes[i], nodes[j])
 
     def own(self) -> sp.Expr:
         return self.streams.get("K", self.node, self.node)
@@ -111,7 +119,8 @@ class Ask:
         return self._sided(Key("S", node, node, SAMPLE), side)
 
     def statistic(self, side: int) -> sp.Expr:
-        return self._sided(Key("V", self.node, self.node, SAMPLE), side)
+        is_matrix = op_of(self.streams.graph, self.node).statistic_is_matrix
+        return self._sided(Key("Z" if is_matrix else "V", self.node, self.node, SAMPLE), side)
 
     def _sided(self, key: Key, side: int) -> sp.Expr:
         self.streams.read(key)
@@ -135,6 +144,6 @@ def rule(streams: Streams, key: Key) -> sp.Expr:
     """The rule of the key's node for the key's stream."""
     op = op_of(streams.graph, key.u)
     ask = Ask(streams, key.u, key.stream)
-    if key.stream == "V":
+    if key.stream in "VZ":
         return op.statistic(ask)
     return op.tangent(ask) if key.stream == "T" else op.covariance(ask)

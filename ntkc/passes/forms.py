@@ -13,10 +13,11 @@ from math import prod
 import sympy as sp
 
 from ntkc.ir.maps import AxisMap, Maps, Mixed
-from ntkc.ir.program import Key, Let, Loop, Program, Statement
+from ntkc.ir.program import Key, Let, Loop, Program, Statement, unsided
+from ntkc.layers.attention import Between, Inner, Softmax
 
 ALL, DIAGONAL = "F", "D"
-PAIRED = "KTW"
+PAIRED = "KTWZ"
 """Streams of pairs of pixels; all others have one value a pixel."""
 
 Form = str
@@ -56,9 +57,13 @@ class _Needs:
         if isinstance(expr, Mixed):
             inner = inner_form(self.program.maps[str(expr.args[1])], form)
             self.read(expr.args[0], inner)
+        elif isinstance(expr, FULL):
+            for part in expr.args:
+                self.read(part, ALL * len(form))
         elif isinstance(expr, sp.Symbol):
-            if expr.name[:2] in PAIRED_PREFIXES:
-                self.add(expr.name, form)
+            name = unsided(expr.name) if expr.name.startswith("z") else expr.name
+            if name[:2] in PAIRED_PREFIXES:
+                self.add(name, form)
         else:
             for part in expr.args:
                 if isinstance(part, sp.Expr):
@@ -70,6 +75,7 @@ class _Needs:
             return self.loop(s)
         diagonal = DIAGONAL * len(self.program.spatial[s.dst.u])
         form = self.of.get(s.dst.name, diagonal) if s.dst.stream in PAIRED else diagonal
+        form = form.replace(DIAGONAL, ALL) if s.dst.stream == "Z" else form
         if s.dst.stream in PAIRED:
             self.of[s.dst.name] = form
         return self.read(s.expr, form)
@@ -93,7 +99,9 @@ class _Needs:
             self.of[c.after.name] = self.of[c.start.name]
 
 
-PAIRED_PREFIXES = ("K_", "T_", "w_")
+PAIRED_PREFIXES = ("K_", "T_", "w_", "z_")
+FULL = (Between, Inner, Softmax)
+"""Functions of all pairs of pixels."""
 
 
 def joined(first: Form, second: Form) -> Form:

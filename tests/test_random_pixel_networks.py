@@ -1,0 +1,277 @@
+"""Random legal networks with pixels: the compiled kernels are those of pixel_oracle, or a clear error says why not.
+
+Network number i is drawn by random.Random(i): choices that hypothesis varies are too alike where each one costs seconds.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Any
+
+import numpy as np
+import pytest
+from pixel_oracle import kernels
+
+from ntkc import stax
+from ntkc.errors import NtkcError
+from ntkc.frontends.networks import to_graph
+
+DEEPEST = 12
+WIDTH = 4
+TOLERANCE = 1e-9
+W_STD, B_STD = (0.8, 1.0, 1.3), (None, 0.0, 0.3)
+PADDINGS = ("SAME", "VALID", "CIRCULAR")
+RAMPS = (stax.Relu(), stax.LeakyRelu(0.2), stax.ABRelu(-0.5, 1.25), stax.Abs())
+SMOOTH = (
+    stax.Erf(),
+    stax.Erf(0.7, 0.8, 0.2),
+    stax.Sin(),
+    stax.Cos(1.2, 0.7, 0.3),
+    stax.Exp(0.6, 0.3),
+    stax.Gaussian(1.1, -0.4),
+    stax.Gelu(),
+    stax.Polynomial((0.2, 0.6, 0.1)),
+    stax.Monomial(2),
+)
+
+
+@dataclass(frozen=True)
+class State:
+    """What the layers so far end in: pixels, a law as in ntkc.ir.value, channels."""
+
+    spatial: tuple[int, ...]
+    law: str = "given"
+    width: int = 2
+    is_ramp: bool = False
+    """a min(x, 0) + b max(x, 0) of a Gaussian."""
+
+    def after(self, law: str, spatial: tuple[int, ...] | None = None, width: int | None = None) -> State:
+        return State(self.spatial if spatial is None else spatial, law, width or self.width)
+
+
+Step = tuple[Any, State]
+"""A layer, and the state after it."""
+
+
+def weights(rng: Random) -> tuple[tuple[float, float | None], dict[str, Any], int]:
+    """(W_std, b_std), the parameterization, and the width that a layer of WIDTH gets."""
+    deviations = rng.choice(W_STD), rng.choice(B_STD)
+    if rng.random() < 0.7:
+        return deviations, {}, WIDTH
+    s = rng.choice([1, 2])
+    return deviations, {"parameterization": "standard", "s": (1, s)}, WIDTH * s
+
+
+def dense(rng: Random, state: State) -> Step:
+    deviations, options, width = weights(rng)
+    return stax.Dense(WIDTH, *deviations, **options), state.after("gaussian", width=width)
+
+
+def moving(rng: Random, state: State) -> tuple[tuple[int, ...], tuple[int, ...], str, tuple[int, ...]]:
+    """Window, strides, padding, and the pixels after a window has moved over them."""
+    window = tuple(rng.randint(1, min(n, 3)) for n in state.spatial)
+    strides = tuple(rng.choice([1, 1, 2]) for _ in state.spatial)
+    padding = rng.choice(PADDINGS)
+    sizes = zip(state.spatial, window, strides, strict=True)
+    after = tuple((n - w) // s + 1 if padding == "VALID" else -(-n // s) for n, w, s in sizes)
+    return window, strides, padding, after
+
+
+def conv(rng: Random, state: State) -> Step:
+    window, strides, padding, spatial = moving(rng, state)
+    deviations, options, width = weights(rng)
+    kind = rng.choice([stax.Conv, stax.Conv, stax.Conv, stax.ConvLocal])
+    return kind(WIDTH, window, strides, padding, *deviations, **options), state.after("gaussian", spatial, width)
+
+
+def conv_transpose(rng: Random, state: State) -> Step:
+    window, strides, padding, _ = moving(rng, state)
+    strides = strides if max(state.spatial) <= 3 else (1,) * len(strides)
+    deviations, options, width = weights(rng)
+    overflow = [max(w - s, 0) if padding == "VALID" else 0 for w, s in zip(window, strides, strict=True)]
+    spatial = tuple(n * s + more for n, s, more in zip(state.spatial, strides, overflow, strict=True))
+    layer = stax.ConvTranspose(WIDTH, window, strides, padding, *deviations, **options)
+    return layer, state.after("gaussian", spatial, width)
+
+
+def dilated(rng: Random, state: State) -> Step:
+    """A filter with gaps, on groups of channels."""
+    (w, b), options, width = weights(rng)
+    two = (2,) * len(state.spatial)
+    groups = 2 if state.width % 2 == 0 else 1
+    padding = rng.choice(["SAME", "CIRCULAR"])
+    layer = stax.Conv(WIDTH, two, None, padding, w, b, dilation=two, groups=groups, **options)
+    return layer, state.after("gaussian", width=width)
+
+
+def same_conv(rng: Random, state: State) -> Step:
+    """A filter that keeps pixels and width."""
+    window = tuple(rng.randint(1, 3) for _ in state.spatial)
+    layer = stax.Conv(state.width, window, None, rng.choice(["SAME", "CIRCULAR"]), rng.choice(W_STD), rng.choice(B_STD))
+    return layer, state.after("gaussian")
+
+
+def pool(rng: Random, state: State) -> Step:
+    window, strides, padding, spatial = moving(rng, state)
+    after = state.after("other" if state.law == "pointwise" else state.law, spatial)
+    if rng.random() < 0.6:
+        return stax.AvgPool(window, strides, padding, rng.random() < 0.5), after
+    return stax.SumPool(window, strides, padding), after
+
+
+def activation(rng: Random, state: State) -> Step:
+    if rng.random() < 0.4:
+        return rng.choice(RAMPS), replace(state.after("pointwise"), is_ramp=True)
+    return rng.choice(SMOOTH), state.after("pointwise")
+
+
+def second_ramp(rng: Random, state: State) -> Step:
+    return rng.choice(RAMPS), state
+
+
+def norm(rng: Random, state: State) -> Step:
+    last = len(state.spatial)
+    axes = rng.choice([-1, (*range(1, last + 1), -1), (last, -1)])
+    layers = [stax.LayerNorm(axes, rng.choice([1e-12, 0.1])), stax.RMSNorm(0.01), stax.GroupNorm(2, 0.01)]
+    return rng.choice(layers if state.width % 2 == 0 else layers[:2]), state.after("gaussian")
+
+
+def dropout(rng: Random, state: State) -> Step:
+    if rng.random() < 0.3:
+        return stax.Dropout(0.5, "test"), state
+    return stax.Dropout(rng.choice([0.5, 0.8])), state.after("other")
+
+
+def branches(join: Any, *layers: Any) -> Any:
+    return stax.serial(stax.FanOut(len(layers)), stax.parallel(*layers), join)
+
+
+def residual(rng: Random, state: State) -> Step:
+    """x + branch(x); the two are correlated where the branch has no weights."""
+    parts, below = [], state
+    if state.law == "gaussian" and rng.random() < 0.6:
+        layer, below = activation(rng, below)
+        parts.append(layer)
+    if not parts or rng.random() < 0.6:
+        layer, below = same_conv(rng, below)
+        parts.append(layer)
+    laws = {state.law, below.law}
+    law = below.law if laws in ({"gaussian"}, {"gaussian", "pointwise"}) else "other"
+    is_ramp = below.is_ramp and below.law == "pointwise"
+    law = "pointwise" if law == "pointwise" or laws == {"gaussian", "pointwise"} else law
+    net = branches(stax.FanInSum(), stax.Identity(), stax.serial(*parts))
+    return net, replace(state.after(law), is_ramp=is_ramp)
+
+
+def joined(rng: Random, state: State) -> Step:
+    """Two or three independent branches, summed, multiplied or concatenated."""
+    made = [branch(rng, state) for _ in range(rng.choice([2, 2, 3]))]
+    axis = rng.choice([-1, *range(1, len(state.spatial) + 1)])
+    join = rng.choice([stax.FanInSum(), stax.FanInProd(), stax.FanInConcat(axis)])
+    name = join[0].__name__
+    is_longer = name == "FanInConcat" and axis > 0
+    spatial = tuple(len(made) * n if is_longer and i + 1 == axis else n for i, n in enumerate(state.spatial))
+    is_gaussian = all(after.law == "gaussian" for _, after in made) and (name == "FanInSum" or is_longer)
+    width = state.width * (len(made) if name == "FanInConcat" and axis == -1 else 1)
+    law = "gaussian" if is_gaussian else "other"
+    return branches(join, *(layer for layer, _ in made)), state.after(law, spatial, width)
+
+
+def branch(rng: Random, state: State) -> Step:
+    """Weights, perhaps an activation, perhaps a pool."""
+    layer, after = same_conv(rng, state)
+    parts = [layer]
+    if rng.random() < 0.5:
+        layer, after = activation(rng, after)
+        parts.append(layer)
+    if rng.random() < 0.2:
+        parts.append(stax.AvgPool((2,) * len(state.spatial), None, "SAME"))
+        after = after.after("gaussian" if after.law == "gaussian" else "other")
+    return stax.serial(*parts), after
+
+
+Maker = Callable[[Random, State], Step]
+
+
+def makers(state: State) -> list[Maker]:
+    """What may follow; after a Gaussian half of it is a nonlinearity."""
+    found: list[Maker] = [conv, conv, conv, conv_transpose, dilated, dense, pool, residual, joined]
+    if np.prod(state.spatial) > 30:
+        found = [conv, dense, pool]
+    if state.law != "given":
+        found.append(dropout)
+    if state.law == "gaussian":
+        found += [activation] * len(found) + [norm, norm]
+    if state.is_ramp:
+        found.append(second_ramp)
+    return found
+
+
+def random_network(number: int) -> tuple[Any, tuple[int, ...]]:
+    """A network, and the pixels of its input."""
+    rng = Random(number)
+    axes = rng.choice([1, 2, 2])
+    pixels = tuple(rng.randint(3, 6 if axes == 1 else 4) for _ in range(axes))
+    state, parts = State(pixels), []
+    for _ in range(rng.randint(2, DEEPEST - 3)):
+        layer, state = rng.choice(makers(state))(rng, state)
+        parts.append(layer)
+    parts.append(rng.choice([stax.Flatten(), stax.GlobalAvgPool(), stax.GlobalSumPool(), stax.Identity()]))
+    if rng.random() < 0.5:
+        parts += [stax.Dense(3, 1.1, 0.2), stax.Relu()]
+    return stax.serial(*parts), pixels
+
+
+def compare(number: int, tally: Counter[str]) -> None:
+    """Equal kernels, of x1 with x2 and of x1 with itself, or an error that is counted."""
+    net, pixels = random_network(number)
+    data = np.random.default_rng(number)
+    x1, x2 = data.standard_normal((2, *pixels, 2)), data.standard_normal((1, *pixels, 2))
+    for second in (x2, None):
+        outcome, why = compared(net, x1, second)
+        tally[outcome] += 1
+        assert outcome != "differs", f"network {number}, {pixels}, x2 {second is not None}: {why}\n{net}"
+        if outcome != "equal":
+            tally[f"{number}: {why}"] += 1
+
+
+def compared(net: Any, x1: np.ndarray, x2: np.ndarray | None) -> tuple[str, str]:
+    """What came out: equal, differs, refused by ntkc, or beyond the oracle."""
+    try:
+        found = net[2](x1, x2, ("nngp", "ntk"))
+    except NtkcError as error:
+        return ("refused" if len(str(error)) > 30 else "differs"), f"{type(error).__name__}: {error}"
+    try:
+        expected = kernels(to_graph(net), x1, x2)
+    except NotImplementedError as error:
+        return "unknown", str(error)
+    for name, got, want in zip(("nngp", "ntk"), found, expected, strict=True):
+        if got.shape != want.shape:
+            return "differs", f"{name} of shape {got.shape}, not {want.shape}"
+        error = np.abs(got - want).max() / (np.abs(want).max() or 1)
+        if not error <= TOLERANCE:
+            return "differs", f"{name} by {error:.1e}"
+    return "equal", ""
+
+
+def compare_all(numbers: range) -> None:
+    """At most a tenth are refused; the oracle knows nearly all."""
+    tally: Counter[str] = Counter()
+    for number in numbers:
+        compare(number, tally)
+    assert tally["refused"] <= 2 * len(numbers) / 10 + 1, tally
+    assert tally["equal"] >= 2 * len(numbers) * 0.8, tally
+
+
+@pytest.mark.parametrize("start", range(0, 25, 5))
+def test_few_random_networks(start, x64):
+    compare_all(range(start, start + 5))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start", range(25, 225, 20))
+def test_random_networks(start, x64):
+    compare_all(range(start, start + 20))

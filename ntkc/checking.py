@@ -28,8 +28,6 @@ CURVATURE = 10.0
 """Size of the d in d / w^2, over the largest entry of the kernel, that a verdict allows for."""
 OUTPUTS = 4
 """Channels of the output whose tangent kernels are averaged; each has the same mean."""
-AT_ONCE = 8
-"""Networks whose weights are in memory at once."""
 ROUNDING = 1e-5
 """Over the largest entry, added to standard errors: kernels that do not vary are compared to this."""
 
@@ -155,10 +153,11 @@ def check(
     x1, x2 = checked_data("x1", x1, None), None if x2 is None else checked_data("x2", x2, None)
     keys = random.split(random.PRNGKey(0) if key is None else key, (len(sizes), n_samples))
     growing = _growing(net)
+    is_random = _is_random(growing(sizes[0]), x1)
     found: list[list[tuple[np.ndarray, np.ndarray]]] = []
     with counting_bar(progress, "sampling networks", len(sizes)) as tell:
         for width, drawn in zip(sizes, keys, strict=True):
-            found.append(_differences(growing(width), names, x1, x2, drawn))
+            found.append(_differences(growing(width), names, (x1, x2), drawn, is_random))
             tell(f"width {width}")
     comparisons = [
         _compared(name, sizes, of_name, n_samples, confidence)
@@ -184,11 +183,12 @@ def _checked_widths(widths: Sequence[int]) -> tuple[int, ...]:
     return sizes
 
 
-def _growing(net: Any) -> Callable[[int], tuple[Any, Any, Any]]:
+def _growing(net: Any) -> Callable[[int], Any]:
     """width -> (init_fn, apply_fn, kernel_fn)."""
     if callable(net) and not isinstance(net, (KernelFn, KernelProgram)):
         return net
-    return _Widened(tree_of(net), net if isinstance(net, KernelFn) else net[2])
+    kernel_fn: Any = net if isinstance(net, KernelFn) else None
+    return _Widened(tree_of(net), kernel_fn or net[2])
 
 
 @dataclass(frozen=True)
@@ -238,13 +238,13 @@ def ops_of(tree: Tree) -> Iterator[Op]:
 
 
 def _differences(
-    network: tuple[Any, Any, Any], names: tuple[str, ...], x1: Any, x2: Any, keys: Any
+    network: tuple[Any, Any, Any], names: tuple[str, ...], inputs: tuple[Any, Any], keys: Any, is_random: bool
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """M_w - K and its standard error, over the largest entry of K, for each kernel."""
     kernel_fn = network[2]
-    drawn = jax.jit(_sampler(network, names, x1, x2))(keys)
+    drawn = jax.jit(_sampler(network, names, inputs, is_random))(keys)
     return [
-        _difference(name, np.asarray(kernel_fn(x1, x2, name), np.float64), np.asarray(values, np.float64))
+        _difference(name, np.asarray(kernel_fn(*inputs, name), np.float64), np.asarray(values, np.float64))
         for name, values in zip(names, drawn, strict=True)
     ]
 
@@ -257,7 +257,9 @@ def _difference(name: str, exact: np.ndarray, values: np.ndarray) -> tuple[np.nd
     return (values.mean(0) - exact) / scale, np.hypot(error / scale, ROUNDING)
 
 
-def _sampler(network: tuple[Any, Any, Any], names: tuple[str, ...], x1: Any, x2: Any) -> Callable[[Any], Any]:
+def _sampler(
+    network: tuple[Any, Any, Any], names: tuple[str, ...], inputs: tuple[Any, Any], is_random: bool
+) -> Callable[[Any], Any]:
     """keys -> the kernels of one network for each key."""
     init_fn, apply_fn, _ = network
 
@@ -265,16 +267,16 @@ def _sampler(network: tuple[Any, Any, Any], names: tuple[str, ...], x1: Any, x2:
         return apply_fn(params, x, **kwargs)[..., :OUTPUTS]
 
     # Samples that are mapped over would all get one key: a network that draws sees them together.
-    axis = None if _is_random(network, x1) else 0
+    axis = None if is_random else 0
     way = NtkImplementation.STRUCTURED_DERIVATIVES
     functions = {"nngp": empirical_nngp_fn(apply_fn), "ntk": empirical_ntk_fn(few_outputs, (-1,), (), axis, way)}
 
     def one(key: Any) -> Any:
         init_key, apply_key = random.split(key)
-        _, params = init_fn(init_key, x1.shape)
-        return [functions[name](x1, x2, params, rng=apply_key) for name in names]
+        _, params = init_fn(init_key, inputs[0].shape)
+        return [functions[name](*inputs, params, rng=apply_key) for name in names]
 
-    return lambda keys: lax.map(one, keys, batch_size=AT_ONCE)
+    return lambda keys: lax.map(one, keys)
 
 
 def _is_random(network: tuple[Any, Any, Any], x: Any) -> bool:

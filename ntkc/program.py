@@ -26,7 +26,7 @@ from ntkc.ir.graph import Graph, feature_shapes, op_of
 from ntkc.ir.value import Law
 from ntkc.kernel import Kernel
 from ntkc.passes.lower import open_symbols
-from ntkc.passes.settle import is_open, on_data
+from ntkc.passes.settle import is_masked, is_open, masked, on_data
 
 if TYPE_CHECKING:
     from ntkc.stage_table import StageTable
@@ -107,18 +107,26 @@ class KernelProgram:
         x1: Any,
         x2: Any = None,
         get: str | tuple[str, ...] | None = None,
+        *,
+        mask_constant: float | None = None,
         **parameters: Any,
     ) -> Any:
         """K(x1, x2) and T(x1, x2).
 
         Args:
-            x1: [n1, features] data; x2: [n2, features], or None for x1 with itself (one triangle is computed).
-            get: "nngp" or "ntk" for an array [n1, n2], a tuple of both for a named tuple, None for a Kernel.
+            x1: [n1, features] data, or [n1, pixels ..., features]; x2: [n2, ...], or None for x1 with itself (one
+                triangle is computed).
+            get: "nngp" or "ntk" for an array [n1, n2] (then all pairs of the pixels that are left, axis by axis), a
+                tuple of both for a named tuple, None for a Kernel.
+            mask_constant: entries equal to it (NaN, too) are missing, and so are pixels that miss all features.
             parameters: a value for each open hyper-parameter.
 
         Raises:
             ShapeMismatch, InvalidInput: data of other shapes, empty, or with NaN or infinities.
         """
+        if mask_constant is not None and not is_masked(self.graph):
+            marked = (None if x is None else _with_nan(x, mask_constant) for x in (x1, x2))
+            return self.masked(*marked, get, **parameters)
         x1, x2 = self._checked_pair(x1, x2)
         program = self.on(x1.shape[1:])
         if program is not self:
@@ -134,6 +142,11 @@ class KernelProgram:
             return _result(names)(*(self._run(n, x1, x2, values) for n in names))
         both: dict[str, Any] = dict(zip(GETS, self._run("kernel", x1, x2, values), strict=True))
         return _result(names)(*(both[n] for n in names))
+
+    @cached_property
+    def masked(self) -> KernelProgram:
+        """The program for data in which NaN stands for what is missing."""
+        return build(masked(self.graph), None, self.tolerance)
 
     def _kernel(self, x1: Any, x2: Any, values: Mapping[str, Any]) -> Kernel:
         nngp, ntk = self._run("kernel", x1, x2, values)
@@ -197,8 +210,9 @@ class KernelProgram:
 
     def _checked_pair(self, x1: Any, x2: Any) -> tuple[Any, Any]:
         axes = None if is_open(self.graph) else len(feature_shapes(self.graph)[self.graph.graph["input"]]) + 1
-        first = checked_data("x1", x1, axes)
-        second = None if x2 is None else checked_data("x2", x2, axes)
+        missing = is_masked(self.graph)
+        first = checked_data("x1", x1, axes, missing)
+        second = None if x2 is None else checked_data("x2", x2, axes, missing)
         if second is not None and second.shape[1:] != first.shape[1:]:
             if second.ndim == first.ndim == 2:
                 raise ShapeMismatch(
@@ -279,10 +293,10 @@ def _checked_get(get: object) -> str:
     return str(name)
 
 
-def checked_data(name: str, x: Any, axes: int | None = 2) -> Any:
+def checked_data(name: str, x: Any, axes: int | None = 2, may_miss: bool = False) -> Any:
     """Data as a float array [samples, ..., features], or an error that says what is wrong with it.
 
-    `axes`: how many are needed; 2 allows more, which are pixels, None allows any.
+    `axes`: how many are needed; 2 allows more, which are pixels, None allows any. `may_miss` allows NaN.
     """
     try:
         array = x if isinstance(x, jax.Array) else np.asarray(x)
@@ -298,13 +312,20 @@ def checked_data(name: str, x: Any, axes: int | None = 2) -> Any:
     if 0 in array.shape:
         raise InvalidInput(f"{name} has shape {tuple(array.shape)}: it holds no samples or no features")
     array = jnp.asarray(array, _float_type(array.dtype))
-    if not isinstance(array, Tracer) and not _has_finite_norms(array):
+    if not isinstance(array, Tracer) and not _has_finite_norms(jnp.nan_to_num(array, nan=0.0) if may_miss else array):
         bad = np.argwhere(~np.isfinite(np.asarray(array)))
         if not len(bad):
             raise InvalidInput(f"{name} holds values whose squares overflow {array.dtype}: rescale the data")
         place = tuple(int(i) for i in bad[0])
         raise InvalidInput(f"{name} holds NaN or infinity, first at {place}: remove or impute it")
     return array
+
+
+def _with_nan(x: Any, constant: float) -> Any:
+    """Data with NaN in the place of a constant."""
+    array = jnp.asarray(x)
+    array = array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(float)
+    return array if np.isnan(constant) else jnp.where(array == constant, jnp.nan, array)
 
 
 def _has_finite_norms(array: Any) -> bool:

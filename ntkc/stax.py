@@ -251,16 +251,17 @@ class KernelFn:
 
         `get` is None for a Kernel, the name of one of its fields, or a tuple of names for a named tuple.
         """
-        if pattern is not None or mask_constant is not None or diagonal_batch is False:
-            raise InvalidInput("pattern, mask_constant and diagonal_batch=False are not supported")
+        if pattern is not None:
+            raise InvalidInput("pattern is not supported")
         if isinstance(x1_or_kernel, Kernel):
             return _selected(self._onward(x1_or_kernel, parameters), get)
         if isinstance(x1_or_kernel, (list, tuple)) and any(isinstance(x, (Kernel, jax.Array)) for x in x1_or_kernel):
             raise InvalidGraph(f"{self.__name__} got {len(x1_or_kernel)} inputs; networks of one input are supported")
         names = (get,) if isinstance(get, str) else get
         if names is not None and {str(n).lower() for n in names} <= {"nngp", "ntk"}:
-            return self.program(x1_or_kernel, x2, get if isinstance(get, str) else tuple(names), **parameters)
-        return _selected(self.program(x1_or_kernel, x2, None, **parameters), get)
+            gets = get if isinstance(get, str) else tuple(names)
+            return self.program(x1_or_kernel, x2, gets, mask_constant=mask_constant, **parameters)
+        return _selected(self.program(x1_or_kernel, x2, None, mask_constant=mask_constant, **parameters), get)
 
     def _onward(self, kernel: Kernel, parameters: dict[str, Any]) -> Kernel:
         law = Law.GAUSSIAN if kernel.is_gaussian else Law.GIVEN if kernel.is_input else Law.POINTWISE

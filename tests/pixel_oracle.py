@@ -1,12 +1,12 @@
-"""Kernels of networks with pixels, by covariances between all pixels of all samples:  C[n, p, m, q], numpy, 64-bit mantissas.
+"""Kernels of networks with pixels, by covariances between all pixels of all samples:  C[n, p, m, q], in long doubles.
 
-Of ntkc only the graph and the numbers in its layers are used: this is what tests compare ntkc with. Every node is written as
+Of ntkc only the graph and the numbers in its layers are used: this is what tests compare ntkc with. Every node is
 
     y_c[n, p] = sum_t A_t f_t(u_t)[n, p]        (one such sum for each group of channels of one law)
 
-with constant matrices A_t of pixels and Gaussian fields u_t = sum_b M_b[n] g_b, linear in the outputs g_b of the layers with
-weights. So any two nodes have an exact covariance  sum_tt' A_t E[f_t(u_t) f_t'(u_t')] A_t'^T,  and the tangent kernel is the
-same sum with f' in place of f, times T[u_t, u_t'].
+with constant matrices A_t of pixels and Gaussian fields u_t = sum_b M_b[n] g_b, linear in the outputs g_b of the layers
+with weights. So any two nodes have an exact covariance  sum_tt' A_t E[f_t(u_t) f_t'(u_t')] A_t'^T,  and the tangent
+kernel is the same sum with f' in place of f, times T[u_t, u_t'].
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cache, reduce
-from itertools import product
+from itertools import pairwise, product
 from math import prod
 
 import jax
@@ -198,8 +198,14 @@ def by_sectors(f: Function, g: Function, q1: Array, q2: Array, k: Array) -> Arra
     t, v = np.polynomial.legendre.leggauss(24)
     s1, s2 = np.sqrt(q1).astype(float)[:, None, None, None], np.sqrt(q2).astype(float)[None, :, None, None]
     total = np.zeros(k.shape)
-    ends = [-np.pi / 2 + 0 * start, start - np.pi / 2, np.pi / 2 + 0 * start, start + np.pi / 2, 3 * np.pi / 2 + 0 * start]
-    for low, high in zip(ends[:-1], ends[1:], strict=True):
+    ends = [
+        -np.pi / 2 + 0 * start,
+        start - np.pi / 2,
+        np.pi / 2 + 0 * start,
+        start + np.pi / 2,
+        3 * np.pi / 2 + 0 * start,
+    ]
+    for low, high in pairwise(ends):
         angle = ((high + low)[..., None] + (high - low)[..., None] * t) / 2
         cos1, cos2 = np.cos(angle)[..., None], np.cos(angle - start[..., None])[..., None]
         values = f.of(s1 * cos1 * r) * g.of(s2 * cos2 * r)
@@ -288,7 +294,8 @@ def aligned(nodes: list[Node]) -> list[tuple[int, tuple[Part, ...]]]:
     cuts = sorted({int(e) for some in ends for e in some})
     found = []
     for start, stop in zip([0, *cuts[:-1]], cuts, strict=True):
-        found.append((stop - start, tuple(n.parts[int(np.searchsorted(e, start, "right"))] for n, e in zip(nodes, ends))))
+        places = [int(np.searchsorted(e, start, "right")) for e in ends]
+        found.append((stop - start, tuple(n.parts[i] for n, i in zip(nodes, places, strict=True))))
     return found
 
 
@@ -371,12 +378,18 @@ class Walk:
 
     def mean_of_term(self, term: Term) -> Array:
         q = np.einsum("npnp->np", self.of_forms(term.u, term.u, "C"))
-        values = term.f.of(np.multiply.outer(np.sqrt(q.astype(float)), hermite_functions()[0])) @ hermite_functions()[1][0]
+        values = (
+            term.f.of(np.multiply.outer(np.sqrt(q.astype(float)), hermite_functions()[0])) @ hermite_functions()[1][0]
+        )
         return np.einsum("pa,na->np", term.A, values)
 
     def mean(self, part: Part) -> Array | None:
         found = [self.mean_of_term(t) for t in part.terms]
-        found += [np.einsum("npa,na->np", M, self.bases[b].mean) for b, M in part.linear.items() if self.bases[b].mean is not None]
+        found += [
+            np.einsum("npa,na->np", M, self.bases[b].mean)
+            for b, M in part.linear.items()
+            if self.bases[b].mean is not None
+        ]
         return sum(found) if found else None
 
     def of_nodes(self, a: Node, b: Node, stream: str) -> Array:
@@ -424,7 +437,9 @@ def kronecker_all(axes: list[list[Array]]) -> list[Array]:
     return [reduce(np.kron, some, np.eye(1, dtype=EXACT)) for some in product(*axes)]
 
 
-def with_weights(walk: Walk, name: str, op: object, width: int, x: Node, spatial: tuple, taps: list, is_local: bool = False):
+def with_weights(
+    walk: Walk, name: str, op: object, width: int, x: Node, spatial: tuple, taps: list, is_local: bool = False
+):
     """C = W^2 A(C) + b^2,  T = C + W^2 A(T)  or  n C / s + W^2 A(T) + 1:  A(C) = 1/w sum_t S_t C S_t^T."""
     w2, b2 = EXACT(float(op.W_std)) ** 2, EXACT(float(op.b_std or 0)) ** 2
     C, T = (sum(np.einsum("pa,namb,qb->npmq", S, v, S, optimize=True) for S in taps) / len(taps) for v in walk.below(x))
@@ -538,7 +553,9 @@ def fan_in_prod(walk: Walk, name: str, op: object, nodes: list[Node]) -> Node:
         tangent = sum(t * prod(c for j, c in enumerate(C) if j != i) for i, t in enumerate(T))
         means = [walk.mean(p) for p in some]
         mean = None if any(m is None for m in means) else prod(means)
-        form = walk.add(f"{name}/{i}", prod(C), tangent, fields=frozenset().union(*fields), is_gaussian=False, mean=mean)
+        form = walk.add(
+            f"{name}/{i}", prod(C), tangent, fields=frozenset().union(*fields), is_gaussian=False, mean=mean
+        )
         parts.append(Part(width, form))
     return replace(nodes[0], parts=tuple(parts))
 
@@ -570,7 +587,11 @@ def norm(walk: Walk, name: str, op: object, nodes: list[Node]) -> Node:
         raise NotImplementedError("groups of different laws")
     v = np.einsum("npnp->np", walk.of_nodes(x, x, "C")).reshape(walk.samples, *x.spatial)
     axes = normalised_axes(op, len(x.spatial))
-    v = np.broadcast_to(v.mean(axes, keepdims=True), v.shape).reshape(walk.samples, -1) if axes else v.reshape(len(v), -1)
+    v = (
+        np.broadcast_to(v.mean(axes, keepdims=True), v.shape).reshape(walk.samples, -1)
+        if axes
+        else v.reshape(len(v), -1)
+    )
     scale = 1 / np.sqrt(v + EXACT(float(op.eps)))
     return replace(
         x, parts=tuple(Part(p.width, {b: scale[:, :, None] * M for b, M in p.linear.items()}) for p in x.parts)
@@ -616,7 +637,7 @@ def part_through_function(walk: Walk, part: Part, outer: Function) -> Part:
     if not part.terms:
         return Part(part.width, {}, (Term(eye, outer, u),))
     inner = [t.f for t in part.terms]
-    if any(t.u is not u and not is_multiple(t.u, u, 1.0) or not np.array_equal(t.A, eye) for t in part.terms):
+    if not all(is_multiple(t.u, u, 1.0) and np.array_equal(t.A, eye) for t in part.terms):
         raise NotImplementedError("a function of what is not Gaussian")
     if part.linear:
         inner.append(affine(part.linear, u))
@@ -658,7 +679,7 @@ LAYERS: dict[str, Callable[[Walk, str, object, list[Node]], Node]] = {
 
 
 def kernels(graph: Graph, x1: Array, x2: Array | None) -> tuple[Array, Array]:
-    """nngp and ntk [n1, n2, h, h', w, w', ...] of samples [n, h, w, ..., channels]; x2 = None is x1, with its own noise.
+    """nngp and ntk [n1, n2, h, h', w, w', ...] of samples [n, h, w, ..., channels]; x2 = None is x1, its noise too.
 
     Raises:
         NotImplementedError: the oracle cannot do this network.
@@ -668,7 +689,9 @@ def kernels(graph: Graph, x1: Array, x2: Array | None) -> tuple[Array, Array]:
     nodes: dict[str, Node] = {}
     for name in ordered(graph):
         op, nodes_below = op_of(graph, name), [nodes[u] for u in operands(graph, name)]
-        nodes[name] = LAYERS[type(op).__name__](walk, name, op, nodes_below) if nodes_below else source(walk, "source", x)
+        nodes[name] = (
+            LAYERS[type(op).__name__](walk, name, op, nodes_below) if nodes_below else source(walk, "source", x)
+        )
     output = nodes[graph.graph["output"]]
     left, right = slice(len(x1)), slice(0 if x2 is None else len(x1), None)
     return tuple(shown(v[left, :, right], () if output.is_flat else output.spatial) for v in walk.below(output))

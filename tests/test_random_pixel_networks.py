@@ -1,6 +1,6 @@
 """Random legal networks with pixels: the compiled kernels are those of pixel_oracle, or a clear error says why not.
 
-Network number i is drawn by random.Random(i): choices that hypothesis varies are too alike where each one costs seconds.
+Network number i is drawn by random.Random(i): what hypothesis generates is too alike where each network costs seconds.
 """
 
 from __future__ import annotations
@@ -128,8 +128,9 @@ def activation(rng: Random, state: State) -> Step:
     return rng.choice(SMOOTH), state.after("pointwise")
 
 
-def second_ramp(rng: Random, state: State) -> Step:
-    return rng.choice(RAMPS), state
+def second_activation(rng: Random, state: State) -> Step:
+    """The oracle knows kinks at 0 only."""
+    return (rng.choice(RAMPS), state) if state.is_ramp else (rng.choice(SMOOTH), state)
 
 
 def norm(rng: Random, state: State) -> Step:
@@ -205,8 +206,8 @@ def makers(state: State) -> list[Maker]:
         found.append(dropout)
     if state.law == "gaussian":
         found += [activation] * len(found) + [norm, norm]
-    if state.is_ramp:
-        found.append(second_ramp)
+    if state.law == "pointwise":
+        found.append(second_activation)
     return found
 
 

@@ -18,12 +18,12 @@ def samples_of(x{parameters}):
 
 def tile(x1, x2, stats1, stats2, same{parameters}):
     """nngp and ntk of all pairs of two sets of samples: arrays [pixels ..., n1, n2]."""
-    {features1}return pair(products(x1, x2, "{form}"), stats1, stats2, same{arguments})
+    {features1}return pair(products({x1}, {x2}, "{form}"), stats1, stats2, same{arguments})
 
 
 def nngp_tile(x1, x2, stats1, stats2, same{parameters}):
     """nngp alone."""
-    {features1}return (nngp_of_pair(products(x1, x2, "{form}"), stats1, stats2, same{arguments}),)
+    {features1}return (nngp_of_pair(products({x1}, {x2}, "{form}"), stats1, stats2, same{arguments}),)
 
 
 def padded(x, size):
@@ -112,13 +112,16 @@ def pixel_driver_text(program: Program, forms: Forms, schedule: PixelSchedule) -
     parameters = [p.name for p in program.parameters]
     (covariance,) = [k for k in program.inputs if k.stream == "K" and k.side is None]
     sizes = program.spatial[program.output]
+    x = "cleaned(x)" if any(k.stream == "Y" for k in program.inputs) else "x"
     letters = forms.outputs
     shown = tuple(n for f, size in zip(letters, sizes, strict=True) for n in ((size, size) if f == "F" else (size,)))
     text = DRIVER.format(
         lanes=schedule.lanes,
         block=schedule.block,
         form=forms.of[covariance.name],
-        sample_inputs=", ".join(_sample_input(k.stream, forms.of.get(k.name, "")) for k in _samples(program)),
+        sample_inputs=", ".join(_sample_input(k.stream, forms.of.get(k.name, ""), x) for k in _samples(program)),
+        x1=x.replace("(x)", "(x1)") if x != "x" else "x1",
+        x2=x.replace("(x)", "(x2)") if x != "x" else "x2",
         output_size=repr(shown),
         mirror=repr(_mirror(letters)),
         pixels="".join(f"{n}, " for n in sizes),
@@ -133,8 +136,10 @@ def _samples(program: Program) -> list[Key]:
     return [k for k in program.inputs if k.side == SAMPLE]
 
 
-def _sample_input(stream: str, form: str) -> str:
-    return f'products(x, x, "{form}", True)' if stream == "W" else "jnp.moveaxis(jnp.mean(x * x, -1), 0, -1)"
+def _sample_input(stream: str, form: str, x: str) -> str:
+    if stream == "Y":
+        return "present(x)"
+    return f'products({x}, {x}, "{form}", True)' if stream == "W" else f"jnp.moveaxis(jnp.mean({x} ** 2, -1), 0, -1)"
 
 
 def _mirror(form: str) -> tuple[int, ...]:

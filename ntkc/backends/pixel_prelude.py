@@ -235,6 +235,16 @@ def inner(a, b, form):
     total = jnp.sum(a * b, axes)
     return total.reshape((1,) * (len(form) + form.count("F")) + total.shape)
 '''),
+    "present": Helper('''
+def present(x):
+    """1 for pixels with a channel that is a number, 0 for masked ones: [pixels ..., samples]."""
+    return jnp.moveaxis(1 - jnp.all(jnp.isnan(x), -1).astype(x.dtype), 0, -1)
+'''),
+    "cleaned": Helper('''
+def cleaned(x):
+    """Data with 0 for what is masked."""
+    return jnp.where(jnp.isnan(x), 0, x)
+'''),
     "products": Helper('''
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 

@@ -26,7 +26,7 @@ from ntkc.backends.prelude import DEFAULT_TOLERANCE, HELPERS, helper_text
 from ntkc.errors import NoClosedForm
 from ntkc.gaussian.kinks import KinkCoefficients, KinkMoment, KinkSum, KinkTails, SplitMoment
 from ntkc.gaussian.series import Chunks, Coefficients, Moment
-from ntkc.ir.maps import AxisMap, Level, Local, Maps, Matrix, Mixed, Patch, Pick, Place, Take, Total, Trace, Window
+from ntkc.ir.maps import AxisMap, Level, Local, Maps, Matrix, Mixed, Patch, Pick, Place, Spread, Take, Total, Trace, Window
 from ntkc.ir.program import SAME_PIXEL, SAME_SAMPLE, SAMPLE, Carry, Key, Let, Loop, Program, Statement, lets, unsided
 from ntkc.layers.attention import Between, Inner, Positions, Softmax
 from ntkc.passes.forms import ALL, DIAGONAL, PAIRED, PAIRED_PREFIXES, Form, Forms, inner_form
@@ -225,6 +225,7 @@ KINDS: Mapping[type[AxisMap], object] = {
     Local: _called("patched", Local),
     Window: _called("pooled", Window),
     Matrix: _called("multiplied", Matrix),
+    Spread: _called("multiplied", Spread),
     Take: _called("taken", Take),
     Place: _called("placed", Place),
     Pick: _called("picked", Pick),
@@ -239,6 +240,7 @@ TABLES = {
     Local: lambda m: (m.window, m.stride, m.low, m.high, m.wraps, m.spread, m.interior),
     Window: lambda m: (m.window, m.stride, m.low, m.high, m.wraps, _short(m.scales)),
     Matrix: lambda m: m.rows,
+    Spread: lambda m: m.rows,
     Take: lambda m: m.places,
     Place: lambda m: (m.start, m.total),
     Pick: lambda m: m.place,

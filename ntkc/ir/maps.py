@@ -111,6 +111,18 @@ class Matrix(AxisMap):
 
 
 @dataclass(frozen=True)
+class Spread(AxisMap):
+    """v' = A v:  a linear map of one value a pixel."""
+
+    reads_diagonal: ClassVar[bool] = True
+
+    rows: tuple[tuple[float, ...], ...]
+
+    def size(self, count: int) -> int:
+        return len(self.rows)
+
+
+@dataclass(frozen=True)
 class Take(AxisMap):
     """K'[p, p'] = K[i_p, i_p']:  the pixels at these places."""
 
@@ -225,6 +237,19 @@ def pool(padding: str, count: int, window: int, stride: int, is_mean: bool, norm
         starts = [stride * p - low for p in range(size)]
         counts = [min(s + window, count) - max(s, 0) for s in starts]
     return Window(window, stride, low, high, wraps, tuple(1 / n if is_mean else 1.0 for n in counts))
+
+
+def centres(window: int, stride: int, low: int, size: int) -> Take:
+    """The pixel in the middle of each window."""
+    start = (window - 1) // 2 - low
+    return Take(tuple(range(start, start + (size - 1) * stride + 1, stride)))
+
+
+def reach(m: Patch, count: int) -> Spread:
+    """1 for each pixel of the operand that a pixel of the result reads."""
+    size = m.size(count)
+    taps = [{(p * m.stride + t * m.spread - m.low) for t in range(m.window)} for p in range(size)]
+    return Spread(tuple(tuple(float(a * m.interior in t) for a in range(count)) for t in taps))
 
 
 def spatial_size(maps: Maps, spatial: tuple[int, ...]) -> tuple[int, ...]:

@@ -35,8 +35,8 @@ class Requests(Protocol):
         """Number of operands."""
         ...
 
-    def covariance(self, i: int, j: int, maps: Maps = ()) -> sp.Expr:
-        """K[a_i, a_j]: covariance of operand i on side 1 and operand j on side 2, with maps of pixels applied."""
+    def covariance(self, i: int, j: int, maps: Maps = (), factor: sp.Expr = sp.S.One) -> sp.Expr:
+        """K[a_i, a_j]: covariance of operand i on side 1 and operand j on side 2, times a factor, with maps applied."""
         ...
 
     def variance(self, i: int, side: int) -> sp.Expr:
@@ -51,12 +51,25 @@ class Requests(Protocol):
         """K[a_i, a_j] of all pairs of pixels, within one sample, too."""
         ...
 
-    def tangent(self, i: int, j: int, maps: Maps = ()) -> sp.Expr:
-        """T[a_i, a_j]: tangent kernel, with maps of pixels applied."""
+    def tangent(self, i: int, j: int, maps: Maps = (), factor: sp.Expr = sp.S.One) -> sp.Expr:
+        """T[a_i, a_j]: tangent kernel, times a factor, with maps of pixels applied."""
         ...
 
     def statistic(self, side: int) -> sp.Expr:
         """What `Op.statistic` makes of the sample on side 1 or 2."""
+        ...
+
+    @property
+    def is_masked(self) -> bool:
+        """Pixels of the data may be missing."""
+        ...
+
+    def presence(self, i: int, side: int | None = None, maps: Maps = ()) -> sp.Expr:
+        """1 for pixels of operand i that are there, 0 for masked ones: on a side, or (None) of the sample itself."""
+        ...
+
+    def absence(self, i: int, maps: Maps) -> sp.Expr:
+        """Maps applied to 1 for masked pixels of operand i, 0 for those that are there."""
         ...
 
     def same_pixel(self) -> sp.Expr:
@@ -103,6 +116,9 @@ class Op(ABC):
     statistic_is_matrix: ClassVar[bool] = False
     """`statistic` has a number for each pair of pixels, not for each pixel."""
 
+    remasks: ClassVar[bool] = False
+    """Its covariances are put back to 0 where pixels are masked."""
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if not cls.__name__.startswith("_"):
@@ -132,6 +148,11 @@ class Op(ABC):
     def statistic(self, ask: Requests) -> sp.Expr:
         """A number for each pixel of a sample, that `covariance` and `tangent` may ask for on either side."""
         raise AssertionError(f"{type(self).__name__} has no statistic")
+
+    def presence(self, ask: Requests) -> sp.Expr:
+        """1 for pixels of the output that are there, 0 for masked ones: masked where all operands are."""
+        missing = sp.Mul(*(1 - ask.presence(i) for i in range(ask.arity)))
+        return sp.expand(1 - missing)
 
     def weights(self, operands: Sequence[Shape]) -> tuple[WeightSpec | None, ...]:
         """The weight arrays of the finite layer; None for one that is left out."""

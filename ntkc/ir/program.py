@@ -47,6 +47,7 @@ LETTERS = {
     "W": "w",
     "V": "v",
     "Z": "z",
+    "Y": "m",
 }
 """How each stream is written in programs and source."""
 
@@ -56,7 +57,8 @@ class Key:
     """What a symbol stands for: a stream of a pair of nodes.
 
     Streams: K covariance, T tangent kernel, S variance, W covariance of two pixels of one sample, V and Z what
-    layer u makes of each pixel, and each pair of pixels, of a sample; in normalised form N = sqrt(S), G = 1 - K / (N1 N2),
+    layer u makes of each pixel, and each pair of pixels, of a sample, Y 1 for a
+    pixel that is there and 0 for one that is masked; in normalised form N = sqrt(S), G = 1 - K / (N1 N2),
     H = T / (N1 N2), C the share of an operand v (or of "bias") in the norm of u, A and B sine and cosine of half the
     angle between two shares; P = arccos(1 - G) / pi and U, the variable of collapsed programs; M the
     Hermite coefficients, at the variance of u, of the function called v, and L how many chunks of them are needed.
@@ -228,7 +230,7 @@ def _defined(statements: Iterable[Statement], seen: set[str], program: Program) 
 
 def _define(let: Let, known: set[str], program: Program) -> None:
     missing = {s.name for s in let.expr.free_symbols} - known
-    if let.dst.stream == "W":  # reads both sides of what its own sample has
+    if let.dst.side == SAMPLE:  # reads both sides of what its own sample has
         missing = {name for name in missing if unsided(name) not in known}
     if missing:
         raise BrokenProgram(f"{let.dst.name} reads undefined {missing}\n{program.text()}")

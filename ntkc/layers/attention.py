@@ -67,6 +67,7 @@ class GlobalSelfAttention(Op):
     Source: Hron et al. 2020 (2006.10540), eq. 11-15 and section 4.
     """
 
+    remasks: ClassVar[bool] = True
     fresh: ClassVar[bool] = True
     acts_on_pixels: ClassVar[bool] = True
     statistic_is_matrix: ClassVar[bool] = True
@@ -155,10 +156,16 @@ class GlobalSelfAttention(Op):
             width = ask.width(0)
             more = width if self.n_chan_pos_emb is None else sp.Integer(self.n_chan_pos_emb)
             own, added = own * width / (width + more), added * more / (width + more)
+        if ask.is_masked:
+            covariance = covariance * ask.presence(0, 1) * ask.presence(0, 2)
         return own * stream + added * covariance
 
     def statistic(self, ask: Requests) -> sp.Expr:
         scores = self.qk * self._with_positions(ask.pairs(0, 0), ask)
+        if ask.is_masked:
+            seen = ask.presence(0, 2)
+            hidden = -sp.Float(1e20) * (1 - seen) ** 2 if self.attention_mechanism == "SOFTMAX" else sp.S.Zero
+            scores = scores * seen + hidden
         made = {"SOFTMAX": Softmax, "ABS": sp.Abs, "RELU": lambda v: sp.Max(v, 0), "IDENTITY": lambda v: v}
         return made[self.attention_mechanism](scores)
 

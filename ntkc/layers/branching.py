@@ -144,6 +144,16 @@ class FanInConcat(Op):
             raise NoClosedForm("FanInConcat of pixels of branches that are not independent")
         return sp.Add(*(stream(i, i, maps[i]) for i in slots))
 
+    def presence(self, ask: Requests) -> sp.Expr:
+        slots = range(ask.arity)
+        spatial = [ask.spatial(i) for i in slots]
+        place = self._place(len(spatial[0]) + 1)
+        if place == len(spatial[0]):
+            return super().presence(ask)
+        counts = [s[place] for s in spatial]
+        maps = [self._block(len(spatial[0]), place, sum(counts[:i]), sum(counts)) for i in slots]
+        return sp.Add(*(ask.presence(i, None, maps[i]) for i in slots))
+
     @staticmethod
     def _block(axes: int, place: int, start: int, total: int) -> Maps:
         return tuple(Place(start, total) if axis == place else Patch() for axis in range(axes))

@@ -12,7 +12,7 @@ import sympy as sp
 
 from ntkc.errors import InvalidInput, ShapeMismatch, unknown
 from ntkc.ir.exact import exact, whole
-from ntkc.ir.maps import PADDINGS, AxisMap, Local, Maps, Patch, patch, patch_transposed
+from ntkc.ir.maps import PADDINGS, AxisMap, Local, Maps, Patch, Take, centres, patch, patch_transposed, reach
 from ntkc.ir.op import Op, Requests, Scalar, Shape, WeightSpec, spatial_of
 from ntkc.ir.value import Law, Value, variable
 from ntkc.layers.dense import PARAMETERIZATIONS, number_of, width_scales
@@ -22,6 +22,7 @@ from ntkc.layers.dense import PARAMETERIZATIONS, number_of, width_scales
 class _Conv(Op):
     """K -> W_std^2 A(K) + b_std^2,  T -> K' + W_std^2 A(T):  A the mean over the taps of the filter."""
 
+    remasks: ClassVar[bool] = True
     fresh: ClassVar[bool] = True
     acts_on_pixels: ClassVar[bool] = True
 
@@ -103,6 +104,16 @@ class _Conv(Op):
         fan_in = ask.width(0) * prod(self.filter_shape) / self.s[0]
         bias = sp.S.Zero if self.b_std is None else self.bias(ask, sp.S.One)
         return fan_in * ask.covariance(0, 0, maps) + below + bias
+
+    def presence(self, ask: Requests) -> sp.Expr:
+        spatial = ask.spatial(0)
+        return ask.presence(0, None, tuple(self.axis_presence(m, n) for m, n in zip(self.maps(spatial), spatial)))
+
+    def axis_presence(self, m: AxisMap, count: int) -> AxisMap:
+        """A pixel is masked where the middle of its window is."""
+        assert isinstance(m, Patch)
+        places = centres(m.window, m.stride, m.low, m.size(count))
+        return Patch() if places == Take(tuple(range(count))) else places
 
     def fan_in(self, operands: Sequence[Shape]) -> int:
         """Inputs of one output of the finite layer."""
@@ -232,6 +243,13 @@ class ConvTranspose(_Conv):
 
     def axis_map(self, count: int, axis: int) -> AxisMap:
         return patch_transposed(self.padding, count, self.filter_shape[axis], self.steps[axis])
+
+    def presence(self, ask: Requests) -> sp.Expr:
+        """A pixel is masked where one that it reads is."""
+        sizes_before = zip(self.filter_shape, self.steps, ask.spatial(0), strict=True)
+        padding = "SAME" if self.padding == "CIRCULAR" else self.padding
+        maps = tuple(reach(patch_transposed(padding, n, w, s), n) for w, s, n in sizes_before)
+        return 1 - sp.Min(ask.absence(0, maps), 1)
 
     def convolved(self, x: Any, filters: Any, pointwise: Any) -> Any:
         jnp, axes = pointwise.jnp, range(1, x.ndim - 1)

@@ -25,6 +25,7 @@ class Dense(Op):
     for the standard parameterization.
     """
 
+    remasks: ClassVar[bool] = True
     fresh: ClassVar[bool] = True
 
     out_dim: int

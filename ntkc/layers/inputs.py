@@ -35,11 +35,13 @@ class _Source(Op):
 class Input(_Source):
     """K = x . x' / d,  T = 0:  the data, rows of `features` numbers (None: any number).
 
+    Where it is `masked`, NaN stands for what is missing: K is 0 there, and masked pixels stay out of all that follows.
     With pixels, `spatial` has their number along each axis (None: only the data will tell), and K is one of pixels.
     """
 
     features: int | None = None
     spatial: tuple[int, ...] | None = ()
+    masked: bool = False
 
     def __post_init__(self) -> None:
         if self.features is not None:
@@ -70,6 +72,7 @@ class Port(_Source):
     trained: bool = True
     features: int | None = None
     spatial: tuple[int, ...] = ()
+    masked: bool = False
 
     def shape(self, operands: Sequence[Shape]) -> Shape:
         return (*self.spatial, self.features)

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import sympy as sp
 
 from ntkc.errors import InvalidInput, NoInfiniteLimit, ShapeMismatch, unknown
+from ntkc.gaussian.functions import Ratio
 from ntkc.ir.exact import exact
 from ntkc.ir.maps import Level, Maps, Patch
 from ntkc.ir.op import Op, Requests, Scalar, Shape
@@ -48,6 +49,13 @@ class _Norm(Op):
 
     def tangent(self, ask: Requests) -> sp.Expr:
         return ask.tangent(0, 0) * self._factor(ask)
+
+
+def mean_over(ask: Requests, maps: Maps) -> sp.Expr:
+    """The variance averaged over pixels, those that are there."""
+    if not ask.is_masked:
+        return ask.covariance(0, 0, maps)
+    return Ratio(ask.covariance(0, 0, maps, ask.presence(0)), ask.presence(0, None, maps))
 
 
 @dataclass(frozen=True)
@@ -99,7 +107,7 @@ class LayerNorm(_Norm):
         axes = len(ask.spatial(0))
         places = self.places(axes + 1)
         maps: Maps = tuple(Level() if i in places else Patch() for i in range(axes))
-        return ask.covariance(0, 0, maps)
+        return mean_over(ask, maps)
 
     def forward(self, weights: Sequence[Any], operands: Sequence[Any], pointwise: Any) -> Any:
         (x,) = operands
@@ -163,7 +171,7 @@ class GroupNorm(_Norm):
         return operands[0]
 
     def statistic(self, ask: Requests) -> sp.Expr:
-        return ask.covariance(0, 0, tuple(Level() for _ in ask.spatial(0)))
+        return mean_over(ask, tuple(Level() for _ in ask.spatial(0)))
 
     def forward(self, weights: Sequence[Any], operands: Sequence[Any], pointwise: Any) -> Any:
         (x,) = operands

@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 import sympy as sp
 
 from ntkc.errors import InvalidInput, ShapeMismatch
-from ntkc.ir.maps import Maps, Total, Trace, Window, pool, spatial_size
+from ntkc.gaussian.functions import Ratio
+from ntkc.ir.maps import Maps, Take, Total, Trace, Window, centres, pool, spatial_size
 from ntkc.ir.op import Op, Requests, Shape, spatial_of
 from ntkc.ir.value import Law, Value, variable
 from ntkc.layers.conv import padding_name, sizes
@@ -50,6 +51,7 @@ class _Pool(Mapped):
     """A window that moves over the pixels."""
 
     is_mean: ClassVar[bool]
+    remasks: ClassVar[bool] = True
 
     window_shape: tuple[int, ...]
     strides: tuple[int, ...] | None = None
@@ -79,6 +81,14 @@ class _Pool(Mapped):
             )
         places = zip(spatial, self.window_shape, self.steps, strict=True)
         return tuple(pool(self.padding, n, w, s, self.is_mean, self.is_normalized) for n, w, s in places)
+
+    def presence(self, ask: Requests) -> sp.Expr:
+        """A pixel is masked where the middle of its window is."""
+        spatial = ask.spatial(0)
+        windows = [m for m in self.maps(spatial) if isinstance(m, Window)]
+        places = [centres(m.window, m.stride, m.low, m.size(n)) for m, n in zip(windows, spatial, strict=True)]
+        same = [Take(tuple(range(n))) for n in spatial]
+        return ask.presence(0, None, () if places == same else tuple(places))
 
     def forward(self, weights: Sequence[Any], operands: Sequence[Any], pointwise: Any) -> Any:
         (x,) = operands
@@ -145,6 +155,26 @@ class GlobalAvgPool(Mapped):
     def maps(self, spatial: Sequence[int]) -> Maps:
         return tuple(Total(1 / n) for n in spatial)
 
+    def statistic(self, ask: Requests) -> sp.Expr:
+        """One over the pixels that are there."""
+        return Ratio(sp.S.One, ask.presence(0, None, counted(ask.spatial(0))))
+
+    def _unmasked(self, stream: Any, ask: Requests) -> sp.Expr:
+        if not ask.is_masked:
+            return stream(0, 0, self.maps(ask.spatial(0)))
+        there = ask.presence(0, 1) * ask.presence(0, 2)
+        total = stream(0, 0, tuple(Total(1.0) for _ in ask.spatial(0)), there)
+        return total * ask.statistic(1) * ask.statistic(2)
+
+    def covariance(self, ask: Requests) -> sp.Expr:
+        return self._unmasked(ask.covariance, ask)
+
+    def tangent(self, ask: Requests) -> sp.Expr:
+        return self._unmasked(ask.tangent, ask)
+
+    def presence(self, ask: Requests) -> sp.Expr:
+        return any_there(ask)
+
     def forward(self, weights: Sequence[Any], operands: Sequence[Any], pointwise: Any) -> Any:
         (x,) = operands
         return x.mean(tuple(range(1, x.ndim - 1)))
@@ -161,6 +191,9 @@ class GlobalSumPool(Mapped):
     def maps(self, spatial: Sequence[int]) -> Maps:
         return tuple(Total(1.0) for _ in spatial)
 
+    def presence(self, ask: Requests) -> sp.Expr:
+        return any_there(ask)
+
     def forward(self, weights: Sequence[Any], operands: Sequence[Any], pointwise: Any) -> Any:
         (x,) = operands
         return x.sum(tuple(range(1, x.ndim - 1)))
@@ -176,6 +209,9 @@ class FlattenPixels(Mapped):
     def maps(self, spatial: Sequence[int]) -> Maps:
         return tuple(Trace(1 / n) for n in spatial)
 
+    def presence(self, ask: Requests) -> sp.Expr:
+        return any_there(ask)
+
     def shape(self, operands: Sequence[Shape]) -> Shape:
         (below,) = operands
         return (None,) if below[-1] is None else (prod(n for n in below if n is not None),)
@@ -185,3 +221,13 @@ class FlattenPixels(Mapped):
 
     def label(self) -> str:
         return "Flatten()"
+
+
+def counted(spatial: Sequence[int]) -> Maps:
+    """The sum of a value over all pixels."""
+    return tuple(Trace(1.0) for _ in spatial)
+
+
+def any_there(ask: Requests) -> sp.Expr:
+    """1 if any pixel is there."""
+    return sp.Min(ask.presence(0, None, counted(ask.spatial(0))), 1)

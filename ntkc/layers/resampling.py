@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
+import sympy as sp
 
 from ntkc.errors import InvalidInput, NoInfiniteLimit, ShapeMismatch, unknown
-from ntkc.ir.maps import AxisMap, Maps, Matrix, Patch, Pick, Take
-from ntkc.ir.op import Op
+from ntkc.ir.maps import AxisMap, Maps, Matrix, Patch, Pick, Spread, Take
+from ntkc.ir.op import Op, Requests
 from ntkc.layers.pooling import Mapped
 
 Part = int | str | tuple[int | None, int | None, int | None]
@@ -60,6 +61,9 @@ class Index(Mapped):
         parts = (*given[:place], *(WHOLE,) * missing, *given[place + 1 :])
         return tuple(self._axis_map(p, n) for p, n in zip(parts, spatial, strict=True))
 
+    def presence(self, ask: Requests) -> sp.Expr:
+        return ask.presence(0, None, self.maps(ask.spatial(0)))
+
     def _axis_map(self, part: Part, count: int) -> AxisMap:
         assert not isinstance(part, str)
         if isinstance(part, int):
@@ -87,6 +91,8 @@ class ImageResize(Mapped):
     `shape` is that of the output, samples and channels included; -1 keeps a size. `method`: nearest, linear, cubic,
     lanczos3, lanczos5.
     """
+
+    remasks: ClassVar[bool] = True
 
     output_shape: tuple[int, ...]
     method: str = "linear"
@@ -117,6 +123,12 @@ class ImageResize(Mapped):
             raise ShapeMismatch(f"{self.label()} of {len(spatial)} spatial axes")
         return tuple(self._axis_map(n, m) for n, m in zip(spatial, sizes, strict=True))
 
+    def presence(self, ask: Requests) -> sp.Expr:
+        """A pixel is masked where all that it is made of are."""
+        maps = self.maps(ask.spatial(0))
+        read = tuple(Spread(_nonzero(m.rows)) if isinstance(m, Matrix) else m for m in maps)
+        return sp.Min(ask.presence(0, None, read), 1)
+
     def _axis_map(self, count: int, size: int) -> AxisMap:
         if size in (-1, count):
             return Patch()
@@ -142,6 +154,10 @@ def interpolation(count: int, size: int, method: str, antialias: bool) -> np.nda
     distance = np.abs(places[:, None] - np.arange(count)) / (max(step, 1.0) if antialias else 1.0)
     weights = METHODS[method](distance)
     return weights / weights.sum(1, keepdims=True)
+
+
+def _nonzero(rows: tuple[tuple[float, ...], ...]) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(float(v != 0) for v in row) for row in rows)
 
 
 def _outer_cubic(x: np.ndarray) -> np.ndarray:

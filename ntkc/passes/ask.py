@@ -21,7 +21,7 @@ WIDTH = sp.Symbol("features", positive=True, integer=True)
 
 Reader = Callable[[Key], sp.Expr]
 
-WITHIN = "SWVZ"
+WITHIN = "SWVZY"
 """Streams of one sample."""
 
 
@@ -69,7 +69,7 @@ class Streams:
         )
 
 
-OF_OPERANDS = {"K": "K", "T": "K", "S": "S", "V": "S", "W": "W", "Z": "W"}
+OF_OPERANDS = {"K": "K", "T": "K", "S": "S", "V": "S", "W": "W", "Z": "W", "Y": "S"}
 """The covariance of operands that a stream reads."""
 
 
@@ -89,15 +89,15 @@ class Ask:
     def arity(self) -> int:
         return len(self._operands)
 
-    def covariance(self, i: int, j: int, maps: Maps = ()) -> sp.Expr:
+    def covariance(self, i: int, j: int, maps: Maps = (), factor: sp.Expr = sp.S.One) -> sp.Expr:
         stream = OF_OPERANDS[self.stream]
         if stream == "S" and any(m.reads_all_pairs for m in maps):
             stream = "W"
-        return self._mapped(stream, i, j, maps)
+        return self._mapped(stream, i, j, maps, factor)
 
-    def _mapped(self, stream: str, i: int, j: int, maps: Maps) -> sp.Expr:
+    def _mapped(self, stream: str, i: int, j: int, maps: Maps, factor: sp.Expr) -> sp.Expr:
         nodes = self._operands
-        expr = self.streams.get(stream, nodes[i], nodes[j])
+        expr = self.streams.get(stream, nodes[i], nodes[j]) * factor
         if expr == 0 or all(m.is_identity for m in maps):
             return expr
         return Mixed(expr, self.streams.named(self.node, maps))
@@ -109,8 +109,8 @@ class Ask:
     def own(self) -> sp.Expr:
         return self.streams.get("K", self.node, self.node)
 
-    def tangent(self, i: int, j: int, maps: Maps = ()) -> sp.Expr:
-        return self._mapped("T", i, j, maps)
+    def tangent(self, i: int, j: int, maps: Maps = (), factor: sp.Expr = sp.S.One) -> sp.Expr:
+        return self._mapped("T", i, j, maps, factor)
 
     def variance(self, i: int, side: int) -> sp.Expr:
         node = self._operands[i]
@@ -125,6 +125,26 @@ class Ask:
     def _sided(self, key: Key, side: int) -> sp.Expr:
         self.streams.read(key)
         return key.symbol if self.stream == "S" else key.on(side).symbol
+
+    @property
+    def is_masked(self) -> bool:
+        return bool(getattr(op_of(self.streams.graph, self.streams.graph.graph["input"]), "masked", False))
+
+    def presence(self, i: int, side: int | None = None, maps: Maps = ()) -> sp.Expr:
+        node = self._operands[i]
+        key = Key("Y", node, node, SAMPLE)
+        self.streams.read(key)
+        symbol = key.symbol if side is None else key.on(side).symbol
+        return symbol if all(m.is_identity for m in maps) else Mixed(symbol, self.streams.named(self.node, maps))
+
+    def absence(self, i: int, maps: Maps) -> sp.Expr:
+        return Mixed(1 - self.presence(i), self.streams.named(self.node, maps))
+
+    def own_presence(self) -> sp.Expr:
+        """What an entry is multiplied with, so that it is 0 where a pixel is masked."""
+        key = Key("Y", self.node, self.node, SAMPLE)
+        self.streams.read(key)
+        return key.symbol if self.stream == "S" else key.on(1).symbol * key.on(2).symbol
 
     def same_pixel(self) -> sp.Expr:
         return sp.S.One if self.stream == "S" else SAME_PIXEL
@@ -144,6 +164,9 @@ def rule(streams: Streams, key: Key) -> sp.Expr:
     """The rule of the key's node for the key's stream."""
     op = op_of(streams.graph, key.u)
     ask = Ask(streams, key.u, key.stream)
+    if key.stream == "Y":
+        return op.presence(ask)
     if key.stream in "VZ":
         return op.statistic(ask)
-    return op.tangent(ask) if key.stream == "T" else op.covariance(ask)
+    expr = op.tangent(ask) if key.stream == "T" else op.covariance(ask)
+    return expr * ask.own_presence() if ask.is_masked and op.remasks else expr

@@ -14,7 +14,7 @@ from ntkc.passes.roll import Block
 Demand = Mapping[str, frozenset[Key]]
 """The keys demanded of each node."""
 
-ORDER = "VZSWKT"
+ORDER = "YVZSWKT"
 """Streams in the order in which they are computed."""
 
 

@@ -182,5 +182,6 @@ def _copy(graph: Graph, builder: GraphBuilder, nodes: Sequence[str], renamed: di
 def _body(graph: Graph, first: str, nodes: Sequence[str], law: Law, trained: bool) -> Graph:
     builder = GraphBuilder()
     shape = feature_shapes(graph)[first]
-    port = builder.add(Port(law, trained, shape[-1], spatial_of(shape)), (), f"before{nodes[0]}")
+    masked = bool(getattr(op_of(graph, graph.graph["input"]), "masked", False))
+    port = builder.add(Port(law, trained, shape[-1], spatial_of(shape), masked), (), f"before{nodes[0]}")
     return builder.finish(_copy(graph, builder, nodes, {first: port}))

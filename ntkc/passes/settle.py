@@ -5,6 +5,8 @@ Flatten        pixels [h, w, c] -> one mean over p = p';  [features] -> nothing
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ntkc.ir.graph import Graph, GraphBuilder, feature_shapes, op_of, operands, ordered
 from ntkc.ir.op import Op, Shape
 from ntkc.layers.inputs import Input
@@ -20,7 +22,8 @@ def is_open(graph: Graph) -> bool:
 
 def has_pixels(graph: Graph) -> bool:
     """Data have spatial axes, or a layer needs the program that knows them."""
-    return len(feature_shapes(graph)[graph.graph["input"]]) > 1 or any(op_of(graph, n).acts_on_pixels for n in graph)
+    shape = feature_shapes(graph)[graph.graph["input"]]
+    return len(shape) > 1 or is_masked(graph) or any(op_of(graph, n).acts_on_pixels for n in graph)
 
 
 def on_data(graph: Graph, spatial: tuple[int, ...], features: int | None) -> Graph:
@@ -29,7 +32,19 @@ def on_data(graph: Graph, spatial: tuple[int, ...], features: int | None) -> Gra
     Raises:
         ShapeMismatch: a layer does not fit them.
     """
-    return _copied(graph, {graph.graph["input"]: Input(features, spatial)})
+    return _copied(graph, {graph.graph["input"]: Input(features, spatial, is_masked(graph))})
+
+
+def is_masked(graph: Graph) -> bool:
+    """Pixels of the data may be missing."""
+    return bool(getattr(op_of(graph, graph.graph["input"]), "masked", False))
+
+
+def masked(graph: Graph) -> Graph:
+    """The network on data in which NaN stands for what is missing."""
+    source = op_of(graph, graph.graph["input"])
+    assert isinstance(source, Input)
+    return _copied(graph, {graph.graph["input"]: replace(source, masked=True)})
 
 
 def settle(graph: Graph) -> Graph:

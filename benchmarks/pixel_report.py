@@ -192,7 +192,7 @@ def _limits_table(reports: Sequence[PixelReport]) -> Table:
         cells = [
             cell
             for limit in (limits.arithmetic_s, limits.memory_s)
-            for cell in (_seconds(limit), f"{limit / measured:.1%}")
+            for cell in (_seconds(limit), f"{limit / measured:.2%}")
         ]
         table.add_row(report.case.name, report.dtype, _seconds(measured), *cells)
     return table

@@ -28,7 +28,7 @@ Call = Callable[[], Any]
 
 
 class TooLarge(Exception):
-    """A compiled function needs more than MEMORY_LIMIT; `args` has the bytes."""
+    """A compiled function needs more than MEMORY_LIMIT."""
 
 
 def resident_bytes(name: str) -> int:
@@ -74,7 +74,7 @@ def first_of_peer(stax: ModuleType, case: PixelCase, x1: jax.Array, x2: jax.Arra
     """kernel_fn under jax.jit. (call, first result, temporary bytes)"""
     function, temporary = compiled(kernel_function(stax, case), x1, x2)
     if temporary is not None and temporary > MEMORY_LIMIT:
-        raise TooLarge(temporary)
+        raise TooLarge(f"needs {temporary / 1e9:.1f} GB")
     return lambda: function(x1, x2), jax.block_until_ready(function(x1, x2)), temporary
 
 
@@ -128,7 +128,11 @@ def main() -> None:
     try:
         found = measure(package, case, dtype, int(n), Path(folder), float(seconds))
     except TooLarge as error:
-        found = {"too_large": error.args[0]}
+        found = {"too_large": str(error)}
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        found = {"too_large": "the device's memory is exhausted"}
     print(json.dumps(found))
 
 

@@ -19,7 +19,7 @@ from peer import ensure_peer
 from pixel_networks import CHANNELS, DTYPES, PIXEL_CASES, PixelCase, quick_pixels, with_n
 from pixel_report import PixelReport, print_pixels, relative_difference, timing_of, to_json
 from report import OURS, PEER, environment
-from run import PLATFORMS, Package, WorkerFailed, run_process
+from run import PLATFORMS, OutOfReach, Package, WorkerFailed, run_process
 
 RESULTS = Path(__file__).resolve().parent / "results" / "pixels.json"
 LIMIT_S = 600.0
@@ -84,13 +84,13 @@ def run_package(package: Package, case: PixelCase, dtype: str, folder: Path, run
         try:
             result = run_process(package, LIMIT_S, "pixel_worker.py", *arguments)
         except WorkerFailed as failure:
-            result, why = None, str(failure)
+            why, is_failed = str(failure), runs.n == 1 or not isinstance(failure, OutOfReach)
         else:
             if "too_large" not in result:
                 runs.found.append(result)
                 return
-            why = f"needs {result['too_large'] / 1e9:.1f} GB"
-        if runs.n == 1:
+            why, is_failed = result["too_large"], runs.n == 1
+        if is_failed:
             runs.failure = why
             return
         runs.notes.append(f"{package.name} at n = {runs.n}: {why}; n = {runs.n // 2} instead")

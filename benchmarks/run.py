@@ -41,6 +41,10 @@ class WorkerFailed(Exception):
     """A worker process ended without a result."""
 
 
+class OutOfReach(WorkerFailed):
+    """It took too long, or was killed, as by a system without memory."""
+
+
 def packages(device: str) -> tuple[Package, Package]:
     ours = Package("ntkc", sys.executable, PLATFORMS[device])
     return ours, Package("neural_tangents", str(ensure_peer()), "cpu" if device == "cpu" else None)
@@ -54,13 +58,17 @@ def run_worker(package: Package, case: Case, folder: Path, seconds: float) -> di
 def run_process(package: Package, limit_s: float, script: str, *arguments: str) -> dict[str, Any]:
     """The JSON of the last line that a script of this folder prints in the package's environment."""
     variables = {key: value for key, value in os.environ.items() if key != "JAX_COMPILATION_CACHE_DIR"}
+    # With its frames filtered, JAX's last line of an error is not the error.
+    variables["JAX_TRACEBACK_FILTERING"] = "off"
     if package.platform is not None:
         variables["JAX_PLATFORMS"] = package.platform
     command = [package.python, str(FOLDER / script), *arguments]
     try:
         done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=limit_s, check=False)
     except subprocess.TimeoutExpired:
-        raise WorkerFailed(f"no result within {limit_s:.0f} s") from None
+        raise OutOfReach(f"no result within {limit_s:.0f} s") from None
+    if done.returncode < 0:
+        raise OutOfReach(f"killed by signal {-done.returncode}")
     if done.returncode != 0:
         raise WorkerFailed((done.stderr.strip() or f"exit status {done.returncode}").splitlines()[-1])
     return json.loads(done.stdout.splitlines()[-1])

@@ -68,7 +68,7 @@ def test_half_the_images_when_memory_is_short(module, monkeypatch):
     pixels, run = module("pixels"), module("run")
 
     def answer(package, limit_s, script, name, case, dtype, n, *rest):
-        return {"too_large": 12e9} if int(n) > 5 else {"n": int(n)}
+        return {"too_large": "needs 12.0 GB"} if int(n) > 5 else {"n": int(n)}
 
     monkeypatch.setattr(pixels, "run_process", answer)
     case = module("pixel_networks").find_pixels("myrtle_10")
@@ -76,6 +76,19 @@ def test_half_the_images_when_memory_is_short(module, monkeypatch):
     pixels.run_package(package, case, "float32", Path(), runs, pixels.Settings((package,), True, 1, 0.0, False))
     assert runs.found == [{"n": 5}]
     assert runs.notes == ["neural_tangents at n = 10: needs 12.0 GB; n = 5 instead"]
+
+
+def test_an_error_is_not_tried_again(module, monkeypatch):
+    pixels, run = module("pixels"), module("run")
+
+    def fail(*given):
+        raise run.WorkerFailed("ValueError: no")
+
+    monkeypatch.setattr(pixels, "run_process", fail)
+    runs, package = pixels.Runs(8), run.Package("ntkc", "python", "cpu")
+    case = module("pixel_networks").find_pixels("cnn_pool")
+    pixels.run_package(package, case, "float32", Path(), runs, pixels.Settings((package,), True, 1, 0.0, False))
+    assert (runs.failure, runs.notes) == ("ValueError: no", [])
 
 
 def test_no_speed_without_the_peer(module):

@@ -187,8 +187,8 @@ def _growing(net: Any) -> Callable[[int], Any]:
     """width -> (init_fn, apply_fn, kernel_fn)."""
     if callable(net) and not isinstance(net, (KernelFn, KernelProgram)):
         return net
-    kernel_fn: Any = net if isinstance(net, KernelFn) else None
-    return _Widened(tree_of(net), kernel_fn or net[2])
+    tree: Tree = tree_of(net)
+    return _Widened(tree, net if isinstance(net, KernelFn) else tuple(net)[2])
 
 
 @dataclass(frozen=True)
@@ -212,9 +212,9 @@ def _feels_widths(op: Op) -> bool:
 def widened(tree: Tree, width: int) -> Tree:
     """Dense(512) -> Dense(width),  and so every width of a tree."""
     match tree:
-        case Leaf(name, op):
+        case Leaf(_, op):
             held = [f.name for f in fields(op) if f.name in WIDTH_FIELDS]
-            return Leaf(name, replace(op, **dict.fromkeys(held, width)))
+            return replace(tree, op=replace(op, **dict.fromkeys(held, width)))
         case Repeat(name, part, count):
             return Repeat(name, widened(part, width), count)
         case Serial(name, parts) | Parallel(name, parts):

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import sympy as sp
 from jax import lax, random
 
@@ -24,16 +25,39 @@ from ntkc.errors import InvalidGraph, InvalidInput, ShapeMismatch, unknown
 from ntkc.gaussian.series import stable
 from ntkc.ir.exact import whole
 from ntkc.ir.graph import Graph, GraphBuilder
-from ntkc.ir.op import Op, Scalar
+from ntkc.ir.layout import PLAIN, Layout, inverse
+from ntkc.ir.op import Op, Scalar, Shape
 from ntkc.ir.value import Law
 from ntkc.kernel import Kernel
-from ntkc.layers import activations, attention, branching, conv, dense, given, norm, pooling, resampling, reshape
+from ntkc.layers import activations, attention, branching, conv, dense, given, linear_maps, norm, pooling
+from ntkc.layers import resampling, reshape
 from ntkc.layers.inputs import Input, Port, open_input
 from ntkc.program import KernelProgram, build
 from ntkc.tracing import expression_of
 
+@dataclass(frozen=True)
+class Wire:
+    """A node of the graph, and where samples and channels of its arrays are (None: no layer has said it)."""
+
+    node: str
+    layout: Layout | None = None
+
+
 Wires = Any
-"""A node of the graph, or a list with one for each branch."""
+"""A Wire, or a list with one for each branch."""
+
+
+@dataclass(frozen=True)
+class Spot:
+    """Shape of a sample, [pixels ..., channels], and where arrays of samples have their axes."""
+
+    shape: Shape
+    layout: Layout
+
+    @property
+    def rank(self) -> int:
+        """Axes of an array of samples."""
+        return len(self.shape) + 1
 
 
 @dataclass(frozen=True)
@@ -55,41 +79,127 @@ class Tree(ABC):
         """apply_fn(params, inputs) -> outputs [n, features]."""
 
     @abstractmethod
+    def place(self, spots: Any) -> Any:
+        """The Spot of the output, or a list of them, from that of the input.
+
+        Raises:
+            ShapeMismatch: a layer says that samples or channels are elsewhere than they are.
+        """
+
+    @abstractmethod
+    def leaves(self) -> Iterator[Leaf]:
+        """The layers, in order."""
+
+    @abstractmethod
     def text(self) -> str:
         """Python text that makes the layer."""
 
 
 @dataclass(frozen=True)
 class Leaf(Tree):
-    """One layer."""
+    """One layer, which computes on [samples, pixels ..., channels]; arrays are moved there and back.
+
+    `layout` says where samples and channels are (None: the layer acts on arrays of any layout), `layout_out` where they
+    are afterwards (None: as the layer itself says). `turn` puts the pixels of the result in another order, and
+    `filters` has the axes of the first weight array, as the layer knows them, in their order for the user.
+    """
 
     op: Op
+    layout: Layout | None = None
+    layout_out: Layout | None = None
+    turn: linear_maps.Permute | None = None
+    filters: tuple[int, ...] | None = None
+
+    def leaves(self) -> Iterator[Leaf]:
+        yield self
 
     def attach(self, builder: GraphBuilder, wires: Wires) -> Wires:
-        if self.op.arity == 1 and not isinstance(wires, str):
+        if self.op.arity == 1 and not isinstance(wires, Wire):
             raise InvalidGraph(f"{self.text()} takes one input, got {len(wires)} branches; join them with FanInSum")
-        node = builder.add(self.op, [wires] if isinstance(wires, str) else list(wires))
-        return [node] * self.op.num if isinstance(self.op, reshape.FanOut) else node
+        below = [wires] if isinstance(wires, Wire) else list(wires)
+        node = builder.add(_on_plain_axes(self.op, below[0].layout), [w.node for w in below])
+        node = node if self.turn is None else builder.add(self.turn, [node])
+        wire = Wire(node, self.layout_out or self.layout or below[0].layout)
+        return [wire] * self.op.num if isinstance(self.op, reshape.FanOut) else wire
+
+    def place(self, spots: Any) -> Any:
+        below = [spots] if isinstance(spots, Spot) else list(spots)
+        first = below[0]
+        self._check(first)
+        made = _on_plain_axes(self.op, first.layout).shape([s.shape for s in below])
+        made = made if self.turn is None else self.turn.shape([made])
+        layout = self.layout_out or self.op.layout_after(first.layout, first.shape)
+        spot = Spot(made, layout.on(len(made) + 1))
+        return [spot] * self.op.num if isinstance(self.op, reshape.FanOut) else spot
+
+    def _check(self, spot: Spot) -> None:
+        if self.layout is None:
+            return
+        own, has = self.layout.on(spot.rank), spot.layout
+        if own.samples != has.samples or (self.layout.channels is not None and own.channels != has.channels):
+            raise ShapeMismatch(
+                f"{self.text()} has batch_axis = {own.samples} and channel_axis = {own.channels}, its input of "
+                f"{spot.rank} axes has samples on axis {has.samples} and channels on axis {has.channels}"
+            )
+
+    def _axes_out(self, operand: Shape, made: Shape) -> tuple[int, ...]:
+        """Axes of what the layer makes, in the order that the user sees."""
+        layout = self.layout_out or self.op.layout_after((self.layout or PLAIN).on(len(operand) + 1), operand)
+        turned = (0, *(i + 1 for i in self.turn.order), len(made)) if self.turn else tuple(range(len(made) + 1))
+        return tuple(turned[i] for i in layout.places(len(made) + 1))
 
     def init(self, rng: Any, input_shape: Any) -> tuple[Any, Any]:
-        shapes = _branch_shapes(input_shape, self)
-        features = [tuple(s[1:]) for s in shapes]
+        layout = self.layout or PLAIN
+        shapes = [_picked(s, layout.order(len(s))) for s in _branch_shapes(input_shape, self)]
+        features = [s[1:] for s in shapes]
+        made = self.op.shape(features)
+        axes = self._axes_out(features[0], made)
         specs = self.op.weights(features)
         keys = random.split(rng, len(specs)) if specs else ()
         params = tuple(
-            None if spec is None else spec[1] * random.normal(key, spec[0])
-            for spec, key in zip(specs, keys, strict=True)
+            None if spec is None else spec[1] * random.normal(key, _picked(spec[0], self._axes_of_weight(i, spec[0], axes)))
+            for i, (spec, key) in enumerate(zip(specs, keys, strict=True))
         )
-        output = (*shapes[0][:1], *self.op.shape(features))
+        output = _picked((shapes[0][0], *made), axes)
         return [output] * self.op.num if isinstance(self.op, reshape.FanOut) else output, params
+
+    def _axes_of_weight(self, i: int, weight: Sequence[int], axes: tuple[int, ...]) -> tuple[int, ...]:
+        """Axes of a weight array of the layer, in the order that the user sees."""
+        if i == 0 and self.filters is not None:
+            return self.filters
+        return axes if i in self.op.like_data else tuple(range(len(weight)))
 
     def apply(self, params: Any, inputs: Any, **kwargs: Any) -> Any:
         branches = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
-        output = self.op.forward(params, branches, _Arrays(kwargs.get("rng")))
+        layout = self.layout or PLAIN
+        branches = [_moved(x, layout.order(jnp.ndim(x))) for x in branches]
+        features = [x.shape[1:] for x in branches]
+        axes = self._axes_out(features[0], self.op.shape(features))
+        params = [
+            None if w is None else _moved(w, inverse(self._axes_of_weight(i, jnp.shape(w), axes)))
+            for i, w in enumerate(params)
+        ]
+        output = _moved(self.op.forward(params, branches, _Arrays(kwargs.get("rng"))), axes)
         return [output] * self.op.num if isinstance(self.op, reshape.FanOut) else output
 
     def text(self) -> str:
         return self.op.label()
+
+
+def _on_plain_axes(op: Op, layout: Layout | None) -> Op:
+    """FanInConcat counts axes as its input has them: the same on [samples, pixels ..., channels]."""
+    if layout is None or not isinstance(op, branching.FanInConcat):
+        return op
+    return replace(op, axis=layout.plain_axis(op.axis))
+
+
+def _picked(shape: Sequence[Any], axes: Sequence[int]) -> tuple[Any, ...]:
+    return tuple(shape[a] for a in axes)
+
+
+def _moved(x: Any, axes: tuple[int, ...]) -> Any:
+    """Axes in another order."""
+    return x if axes == tuple(range(len(axes))) else jnp.transpose(x, axes)
 
 
 @dataclass(frozen=True)
@@ -97,6 +207,15 @@ class Serial(Tree):
     """One after another."""
 
     parts: tuple[Tree, ...]
+
+    def leaves(self) -> Iterator[Leaf]:
+        for part in self.parts:
+            yield from part.leaves()
+
+    def place(self, spots: Any) -> Any:
+        for part in self.parts:
+            spots = part.place(spots)
+        return spots
 
     def attach(self, builder: GraphBuilder, wires: Wires) -> Wires:
         for part in self.parts:
@@ -127,12 +246,19 @@ class Parallel(Tree):
     parts: tuple[Tree, ...]
 
     def _matched(self, branches: Any) -> list[tuple[Tree, Any]]:
-        if isinstance(branches, str) or len(branches) != len(self.parts):
-            got = 1 if isinstance(branches, str) else len(branches)
+        if isinstance(branches, (Wire, Spot)) or len(branches) != len(self.parts):
+            got = 1 if isinstance(branches, (Wire, Spot)) else len(branches)
             raise InvalidGraph(
                 f"parallel of {len(self.parts)} layers got {got} branches; FanOut({len(self.parts)}) first"
             )
         return list(zip(self.parts, branches, strict=True))
+
+    def leaves(self) -> Iterator[Leaf]:
+        for part in self.parts:
+            yield from part.leaves()
+
+    def place(self, spots: Any) -> Any:
+        return [part.place(spot) for part, spot in self._matched(spots)]
 
     def attach(self, builder: GraphBuilder, wires: Wires) -> Wires:
         return [part.attach(builder, wire) for part, wire in self._matched(wires)]
@@ -157,6 +283,14 @@ class Repeat(Tree):
 
     part: Tree
     count: int
+
+    def leaves(self) -> Iterator[Leaf]:
+        yield from self.part.leaves()
+
+    def place(self, spots: Any) -> Any:
+        for _ in range(self.count):
+            spots = self.part.place(spots)
+        return spots
 
     def attach(self, builder: GraphBuilder, wires: Wires) -> Wires:
         for _ in range(self.count):
@@ -232,8 +366,32 @@ class KernelFn:
 
     @cached_property
     def program(self) -> KernelProgram:
-        """The compiled network."""
+        """The compiled network, of data [samples, pixels ..., channels].
+
+        Raises:
+            InvalidInput: the network reads data with other axes.
+        """
+        return build(data_graph(self.tree))
+
+    @cached_property
+    def _program(self) -> KernelProgram:
         return build(graph_of(self.tree, Input()))
+
+    def _plain(self, x: Any) -> Any:
+        """Data as [samples, pixels ..., channels]."""
+        layout = stated_layout(self.tree)
+        if x is None or layout.is_plain():
+            return x
+        return _moved(jnp.asarray(x), layout.order(jnp.ndim(x)))
+
+    def _in_own_layout(self, kernel: Kernel, shape: Shape) -> Kernel:
+        """The Kernel with the shapes and axes of a network that has samples and channels anywhere."""
+        if all(_is_plain(leaf) for leaf in self.tree.leaves()):
+            return kernel
+        layout = _place_of(self.tree, shape).layout
+        shapes = (s and _picked(s, layout.places(len(s))) for s in (kernel.shape1, kernel.shape2))
+        names = ("shape1", "shape2", "batch_axis", "channel_axis")
+        return kernel.replace(**dict(zip(names, (*shapes, layout.samples, layout.channels), strict=True)))
 
     def __call__(
         self,
@@ -258,10 +416,14 @@ class KernelFn:
         if isinstance(x1_or_kernel, (list, tuple)) and any(isinstance(x, (Kernel, jax.Array)) for x in x1_or_kernel):
             raise InvalidGraph(f"{self.__name__} got {len(x1_or_kernel)} inputs; networks of one input are supported")
         names = (get,) if isinstance(get, str) else get
+        x1, x2 = self._plain(x1_or_kernel), self._plain(x2)
+        if not all(_is_plain(leaf) for leaf in self.tree.leaves()):
+            _place_of(self.tree, tuple(x1.shape[1:]))
         if names is not None and {str(n).lower() for n in names} <= {"nngp", "ntk"}:
             gets = get if isinstance(get, str) else tuple(names)
-            return self.program(x1_or_kernel, x2, gets, mask_constant=mask_constant, **parameters)
-        return _selected(self.program(x1_or_kernel, x2, None, mask_constant=mask_constant, **parameters), get)
+            return self._program(x1, x2, gets, mask_constant=mask_constant, **parameters)
+        kernel = self._program(x1, x2, None, mask_constant=mask_constant, **parameters)
+        return _selected(self._in_own_layout(kernel, tuple(jnp.shape(x1)[1:])), get)
 
     def _onward(self, kernel: Kernel, parameters: dict[str, Any]) -> Kernel:
         law = Law.GAUSSIAN if kernel.is_gaussian else Law.GIVEN if kernel.is_input else Law.POINTWISE
@@ -288,14 +450,46 @@ def _selected(kernel: Kernel, get: str | Iterable[str] | None) -> Any:
 
 
 def graph_of(tree: Tree, source: Op) -> Graph:
-    """The network of a tree on top of data (Input) or of a given kernel (Port)."""
+    """The network of a tree on top of data (Input) or of a given kernel (Port), on [samples, pixels ..., channels]."""
     builder = GraphBuilder()
     node = builder.add(source)
-    output = tree.attach(builder, node)
-    if not isinstance(output, str):
+    output = tree.attach(builder, Wire(node, stated_layout(tree)))
+    if not isinstance(output, Wire):
         raise InvalidGraph(f"{tree.text()} has several outputs ({len(output)}): join them with FanInSum")
     open_input(builder, node)
-    return builder.finish(output)
+    return builder.finish(output.node)
+
+
+def data_graph(tree: Tree) -> Graph:
+    """The network of a tree on top of data [samples, pixels ..., channels].
+
+    Raises:
+        InvalidInput: it reads data with other axes.
+    """
+    layout = stated_layout(tree)
+    if not layout.is_plain(None if any(leaf.op.acts_on_pixels for leaf in tree.leaves()) else 2):
+        raise InvalidInput(
+            f"{tree.text()} reads data with samples on axis {layout.samples} and channels on axis {layout.channels}; "
+            "programs and documents are of data [samples, pixels ..., channels]. Call its kernel_fn, or give layers "
+            "batch_axis=0, channel_axis=-1 and dimension_numbers such as ('NHWC', 'HWIO', 'NHWC')"
+        )
+    return graph_of(tree, Input())
+
+
+@lru_cache(maxsize=1024)
+def stated_layout(tree: Tree) -> Layout:
+    """Where data have samples and channels: what the first layer that is not indifferent says."""
+    return next((leaf.layout for leaf in tree.leaves() if leaf.layout is not None), PLAIN)
+
+
+def _is_plain(leaf: Leaf) -> bool:
+    return all(layout is None or layout.is_plain() for layout in (leaf.layout, leaf.layout_out))
+
+
+@lru_cache(maxsize=256)
+def _place_of(tree: Tree, shape: Shape) -> Spot:
+    """Where the output has its axes, for data of this shape, [pixels ..., channels]."""
+    return tree.place(Spot(shape, stated_layout(tree).on(len(shape) + 1)))
 
 
 def tree_of(layer: Any) -> Tree:
@@ -364,8 +558,8 @@ def repeat(layer: Any, n: int) -> Layer:
     return Layer(Repeat("repeat", tree_of(layer), whole(n, "repeat n", 0)))
 
 
-def _layer(op: Op) -> Layer:
-    return Layer(Leaf(type(op).__name__, op))
+def _layer(op: Op, layout: Layout | None = None, layout_out: Layout | None = None) -> Layer:
+    return Layer(Leaf(type(op).__name__, op, layout, layout_out))
 
 
 def Dense(
@@ -378,16 +572,7 @@ def Dense(
     s: tuple[int, int] = (1, 1),
 ) -> Layer:
     """K -> W_std^2 K + b_std^2,  T -> K' + W_std^2 T:  a fully connected layer."""
-    if batch_axis != 0 or channel_axis not in (-1, 1):
-        raise InvalidInput(f"Dense(batch_axis={batch_axis}, channel_axis={channel_axis}): data are [samples, features]")
-    return _layer(dense.Dense(out_dim, W_std, b_std, parameterization, s))
-
-
-def _check_layout(name: str, batch_axis: int, channel_axis: int) -> None:
-    if batch_axis != 0 or channel_axis not in (-1,):
-        raise InvalidInput(
-            f"{name}(batch_axis={batch_axis}, channel_axis={channel_axis}): data are [samples, pixels ..., channels]"
-        )
+    return _layer(dense.Dense(out_dim, W_std, b_std, parameterization, s), Layout(batch_axis, channel_axis))
 
 
 def Conv(
@@ -404,9 +589,10 @@ def Conv(
     groups: int = 1,
 ) -> Layer:
     """K[p, p'] -> W_std^2 / w sum_d K[s p + d, s p' + d] + b_std^2:  a convolution over any number of spatial axes."""
-    _check_dimensions(dimension_numbers, len(filter_shape))
-    own = (out_chan, _tuple(filter_shape), _tuple(strides), padding, W_std, b_std, parameterization, s)
-    return _layer(conv.Conv(*own, _tuple(dilation), groups))
+    axes = _filter_axes(filter_shape, dimension_numbers)
+    sizes = (axes.ordered(filter_shape), axes.ordered(strides))
+    own = (out_chan, *sizes, padding, W_std, b_std, parameterization, s)
+    return axes.layer(conv.Conv(*own, axes.ordered(dilation), groups))
 
 
 def ConvTranspose(
@@ -421,9 +607,9 @@ def ConvTranspose(
     s: tuple[int, int] = (1, 1),
 ) -> Layer:
     """K[p, p'] -> W_std^2 / w sum_d K[(p - d) / s, (p' - d) / s] + b_std^2:  a transposed convolution."""
-    _check_dimensions(dimension_numbers, len(filter_shape))
-    own = (out_chan, _tuple(filter_shape), _tuple(strides), padding, W_std, b_std, parameterization, s)
-    return _layer(conv.ConvTranspose(*own))
+    axes = _filter_axes(filter_shape, dimension_numbers)
+    sizes = (axes.ordered(filter_shape), axes.ordered(strides))
+    return axes.layer(conv.ConvTranspose(out_chan, *sizes, padding, W_std, b_std, parameterization, s))
 
 
 def ConvLocal(
@@ -438,24 +624,56 @@ def ConvLocal(
     s: tuple[int, int] = (1, 1),
 ) -> Layer:
     """K[p, p] as in Conv, K[p, p'] = 0:  a convolution with a filter of its own at each place."""
-    _check_dimensions(dimension_numbers, len(filter_shape))
-    own = (out_chan, _tuple(filter_shape), _tuple(strides), padding, W_std, b_std, parameterization, s)
-    return _layer(conv.ConvLocal(*own))
+    axes = _filter_axes(filter_shape, dimension_numbers)
+    if list(axes.lhs) != [c for c in axes.rhs if c in axes.lhs]:
+        raise InvalidInput(f"ConvLocal(dimension_numbers={dimension_numbers}): data and filters with pixels in one order")
+    sizes = (axes.ordered(filter_shape), axes.ordered(strides))
+    return axes.layer(conv.ConvLocal(out_chan, *sizes, padding, W_std, b_std, parameterization, s))
 
 
 def _tuple(given: Sequence[int] | None) -> Any:
     return tuple(given) if isinstance(given, (list, tuple)) else given
 
 
-def _check_dimensions(given: tuple[str, str, str] | None, axes: int) -> None:
-    """Data, filter and output in the order of the axes that ntkc has."""
-    if given is None:
-        return
-    lhs, rhs, out = given
-    if not (lhs == out and lhs[0] == "N" and lhs[-1] == "C" and rhs == f"{lhs[1:-1]}IO" and len(lhs) == axes + 2):
+@dataclass(frozen=True)
+class _FilterAxes:
+    """Dimension numbers of a convolution: letters of the pixels of data, of filters with I and O, of outputs."""
+
+    lhs: str
+    rhs: str
+    out: str
+    layout: Layout
+    layout_out: Layout
+
+    def ordered(self, given: Any) -> Any:
+        """What is given for each axis of the filter, in the order of the pixels of the data."""
+        own = [c for c in self.rhs if c not in "IO"]
+        if not isinstance(given, (list, tuple)) or len(given) != len(own):
+            return _tuple(given)
+        return tuple(given[own.index(c)] for c in self.lhs)
+
+    def layer(self, op: Op) -> Layer:
+        """The layer, whose pixels are those of the data, and then turned."""
+        order = tuple(self.lhs.index(c) for c in self.out)
+        turn = None if order == tuple(range(len(order))) else linear_maps.Permute(order)
+        filters = tuple((self.lhs + "IO").index(c) for c in self.rhs)
+        return Layer(Leaf(type(op).__name__, op, self.layout, self.layout_out, turn, filters))
+
+
+def _filter_axes(filter_shape: Any, given: Sequence[str] | None) -> _FilterAxes:
+    """What dimension numbers say; None is samples first and channels last, filters [..., in, out]."""
+    count = len(filter_shape) if isinstance(filter_shape, (list, tuple)) else 0
+    lhs, rhs, out = (str(part) for part in given) if given is not None else conv.channels_last(count)
+    pixels, pixels_out = ("".join(c for c in spec if c not in "NC") for spec in (lhs, out))
+    letters = set(pixels)
+    wanted = {lhs: letters | set("NC"), rhs: letters | set("IO"), out: letters | set("NC")}
+    if any(set(spec) != known or len(spec) != count + 2 for spec, known in wanted.items()) or len(letters) != count:
         raise InvalidInput(
-            f"dimension_numbers={given}: samples first and channels last are supported, as ('NHWC', 'HWIO', 'NHWC')"
+            f"dimension_numbers={given} with a filter of {count} axes: data and output need N, C and a letter for each "
+            "axis, the filter I, O and the same letters, as ('NHWC', 'HWIO', 'NHWC')"
         )
+    places = (Layout(spec.index("N"), spec.index("C"), count + 2) for spec in (lhs, out))
+    return _FilterAxes(pixels, rhs, pixels_out, *places)
 
 
 def AvgPool(
@@ -467,8 +685,8 @@ def AvgPool(
     channel_axis: int = -1,
 ) -> Layer:
     """K[p, p'] -> 1/w^2 sum_d sum_d' K[s p + d, s p' + d']:  the mean of a window."""
-    _check_layout("AvgPool", batch_axis, channel_axis)
-    return _layer(pooling.AvgPool(_tuple(window_shape), _tuple(strides), padding, normalize_edges))
+    op = pooling.AvgPool(_tuple(window_shape), _tuple(strides), padding, normalize_edges)
+    return _layer(op, Layout(batch_axis, channel_axis, len(op.window_shape) + 2))
 
 
 def SumPool(
@@ -479,38 +697,37 @@ def SumPool(
     channel_axis: int = -1,
 ) -> Layer:
     """K[p, p'] -> sum_d sum_d' K[s p + d, s p' + d']:  the sum of a window."""
-    _check_layout("SumPool", batch_axis, channel_axis)
-    return _layer(pooling.SumPool(_tuple(window_shape), _tuple(strides), padding))
+    op = pooling.SumPool(_tuple(window_shape), _tuple(strides), padding)
+    return _layer(op, Layout(batch_axis, channel_axis, len(op.window_shape) + 2))
 
 
 def GlobalAvgPool(batch_axis: int = 0, channel_axis: int = -1) -> Layer:
     """K -> 1/P^2 sum_p sum_p' K[p, p']:  the mean of all pixels."""
-    _check_layout("GlobalAvgPool", batch_axis, channel_axis)
-    return _layer(pooling.GlobalAvgPool())
+    return _layer(pooling.GlobalAvgPool(), Layout(batch_axis, channel_axis))
 
 
 def GlobalSumPool(batch_axis: int = 0, channel_axis: int = -1) -> Layer:
     """K -> sum_p sum_p' K[p, p']:  the sum of all pixels."""
-    _check_layout("GlobalSumPool", batch_axis, channel_axis)
-    return _layer(pooling.GlobalSumPool())
+    return _layer(pooling.GlobalSumPool(), Layout(batch_axis, channel_axis))
 
 
 def LayerNorm(
     axis: int | Sequence[int] = -1, eps: Scalar = 1e-12, batch_axis: int = 0, channel_axis: int = -1
 ) -> Layer:
     """K -> K / sqrt((v1 + eps) (v2 + eps)):  normalisation over channels, and spatial axes if `axis` has them."""
-    _check_layout("LayerNorm", batch_axis, channel_axis)
-    return _layer(norm.LayerNorm(_tuple(axis) if not isinstance(axis, int) else axis, eps))
+    layout = Layout(batch_axis, channel_axis)
+    axes = axis if isinstance(axis, (list, tuple)) else (axis,)
+    return _layer(norm.LayerNorm(tuple(layout.plain_axis(a) for a in axes), eps), layout)
 
 
 def RMSNorm(eps: Scalar = 1e-12) -> Layer:
     """K -> K / sqrt((q1 + eps) (q2 + eps)):  each pixel divided by the root mean square of its channels."""
-    return _layer(norm.RMSNorm(eps))
+    return _layer(norm.RMSNorm(eps), PLAIN)
 
 
 def GroupNorm(groups: int = 1, eps: Scalar = 1e-5) -> Layer:
     """K -> K / sqrt((v1 + eps) (v2 + eps)),  v averaged over all pixels:  normalisation of groups of channels."""
-    return _layer(norm.GroupNorm(groups, eps))
+    return _layer(norm.GroupNorm(groups, eps), PLAIN)
 
 
 def Dropout(rate: float, mode: str = "train") -> Layer:
@@ -540,34 +757,43 @@ def GlobalSelfAttention(
     channel_axis: int = -1,
 ) -> Layer:
     """K -> O^2 G1 K G2^T + b_std^2,  G = zeta(W_q W_k K~):  attention of all positions to all (see layers.attention)."""
-    _check_layout("GlobalSelfAttention", batch_axis, channel_axis)
     decay = expression_of(pos_emb_decay_fn) if callable(pos_emb_decay_fn) else pos_emb_decay_fn
     scales = (W_key_std, W_value_std, W_query_std, W_out_std, b_std)
     embedding = (pos_emb_type, pos_emb_p_norm, decay, n_chan_pos_emb, W_pos_emb_std, val_pos_emb)
     sizes = (n_chan_out, n_chan_key, n_chan_val, n_heads, linear_scaling)
-    return _layer(attention.GlobalSelfAttention(*sizes, *scales, attention_mechanism, *embedding))
+    op = attention.GlobalSelfAttention(*sizes, *scales, attention_mechanism, *embedding)
+    return _layer(op, Layout(batch_axis, channel_axis))
 
 
-def Index(idx: Any) -> Layer:
+def Index(idx: Any, batch_axis: int = 0, channel_axis: int = -1) -> Layer:
     """K[p, p'] -> K[i_p, i_p']:  `idx` as in numpy, `stax.Slice[:, 1:5, ::2]`; samples and channels stay whole."""
+    layout = Layout(batch_axis, channel_axis)
     parts = idx if isinstance(idx, tuple) else (idx,)
-    return _layer(resampling.Index(_spatial_parts(parts)))
+    return _layer(resampling.Index(_spatial_parts(parts, layout)), layout)
 
 
-def _spatial_parts(parts: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The parts of spatial axes: without that of the samples, and that of the channels after an Ellipsis."""
-    if Ellipsis in parts[:1]:
-        parts = (slice(None), *parts)
-    if Ellipsis in parts[:-1] and parts[-1] == slice(None):
-        parts = parts[:-1]
-    elif Ellipsis in parts:
-        raise InvalidInput(f"Index({parts}): all channels stay")
-    if not parts or parts[0] != slice(None):
-        raise InvalidInput(f"Index({parts}): all samples stay; index the data instead")
-    for part in parts[1:]:
-        if not isinstance(part, (int, slice)) and part is not Ellipsis:
+def _spatial_parts(parts: tuple[Any, ...], layout: Layout) -> tuple[Any, ...]:
+    """The parts of spatial axes: without those of samples and channels, which stay whole."""
+    whole_axis = slice(None)
+    if parts.count(Ellipsis) > 1:
+        raise InvalidInput(f"Index({parts}): one Ellipsis at most")
+    if Ellipsis not in parts:
+        while parts and parts[-1] == whole_axis:
+            parts = parts[:-1]
+    place = parts.index(Ellipsis) if Ellipsis in parts else len(parts)
+    found: list[Any] = []
+    for i, part in enumerate(parts):
+        axis = layout.plain_axis(i if i <= place else i - len(parts))
+        if part is Ellipsis:
+            found.append(part)
+        elif axis in (0, -1):
+            if part != whole_axis:
+                raise InvalidInput(f"Index({parts}): all samples and all channels stay; index the data instead")
+        elif isinstance(part, (int, slice)):
+            found.append(part)
+        else:
             raise InvalidInput(f"Index({parts}): whole numbers and slices of spatial axes are supported")
-    return tuple(_plain_part(p) for p in parts[1:])
+    return tuple(_plain_part(p) for p in found)
 
 
 def _plain_part(part: Any) -> Any:
@@ -595,8 +821,47 @@ def ImageResize(
     channel_axis: int = -1,
 ) -> Layer:
     """K -> A K A^T,  A the interpolation along each axis; -1 keeps a size. `precision` is always the highest."""
-    _check_layout("ImageResize", batch_axis, channel_axis)
-    return _layer(resampling.ImageResize(tuple(shape), method, antialias))
+    layout = Layout(batch_axis, channel_axis, len(shape))
+    return _layer(resampling.ImageResize(_picked(shape, layout.order(len(shape))), method, antialias), layout)
+
+
+def Permute(order: Sequence[int]) -> Layer:
+    """K[p, p'] -> K[p_order, p'_order]:  spatial axes in another order, 0 the first of them; `samples` first, channels last."""
+    return _layer(linear_maps.Permute(_tuple(order)), PLAIN)
+
+
+def DotGeneral(
+    *,
+    lhs: Any = None,
+    rhs: Any = None,
+    dimension_numbers: Any = (((), ()), ((), ())),
+    precision: Any = None,
+    batch_axis: int = 0,
+    channel_axis: int = -1,
+) -> Layer:
+    """K -> A K A^T:  jax.lax.dot_general of the input with a constant array, `rhs` or `lhs`; samples stay apart.
+
+    `precision` is accepted for compatibility, and always the highest.
+    """
+    layout = Layout(batch_axis, channel_axis)
+    if lhs is not None and rhs is not None:
+        raise InvalidInput("DotGeneral: one of lhs and rhs is the input; give the other only")
+    if lhs is None and rhs is None:
+        return _layer(reshape.Identity(), layout)
+    array = np.asarray(rhs if lhs is None else lhs, float)
+    sides = [tuple(zip(*pair, strict=True)) if pair[0] else () for pair in dimension_numbers]
+    (summed, array_summed), (shared, array_shared) = (
+        ([p[s] for p in side] for s in ((0, 1) if lhs is None else (1, 0))) for side in sides
+    )
+    axes = [[layout.plain_axis(int(a)) for a in own] for own in (summed, shared)]
+    if any(a <= 0 for own in axes for a in own):
+        raise InvalidInput(
+            f"DotGeneral(dimension_numbers={dimension_numbers}): only spatial axes meet the array; a product over samples "
+            "or channels has no kernel here"
+        )
+    pixels = [tuple(a - 1 for a in own) for own in axes]
+    own = (tuple(array.ravel().tolist()), array.shape, pixels[0], tuple(array_summed), pixels[1], tuple(array_shared))
+    return _layer(linear_maps.DotGeneral(*own, is_left=lhs is not None), layout)
 
 
 def Identity() -> Layer:
@@ -606,9 +871,10 @@ def Identity() -> Layer:
 
 def Flatten(batch_axis: int = 0, batch_axis_out: int = 0) -> Layer:
     """K -> 1/P sum_p K[p, p] over P pixels; y = x on [samples, features]."""
-    if batch_axis != 0 or batch_axis_out != 0:
-        raise InvalidInput(f"Flatten(batch_axis={batch_axis}, batch_axis_out={batch_axis_out}): samples come first")
-    return _layer(reshape.Flatten())
+    if batch_axis_out not in (-2, -1, 0, 1):
+        raise InvalidInput(f"Flatten(batch_axis_out={batch_axis_out}): the output has two axes")
+    samples = batch_axis_out % 2
+    return _layer(reshape.Flatten(), Layout(batch_axis, None), Layout(samples, 1 - samples, 2))
 
 
 def FanOut(num: int) -> Layer:

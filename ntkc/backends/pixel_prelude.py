@@ -1,6 +1,7 @@
 """Helpers of emitted source for networks with pixels.
 
-An array of a form has, for each letter, two axes p, p' (F: all pairs of pixels) or one (D: p = p'), then samples.
+An array of a form has, for each letter, two axes p, p' (F: all pairs of pixels), one (D: p = p'), or three r, a, a' (a
+number s: pixels p = s a + r, p' = s a' + r), then samples.
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ from ntkc.backends.helper import Helper
 PIXEL_HELPERS: dict[str, Helper] = {
     "groups": Helper('''
 def groups(form):
-    """The array axes of each spatial axis: two for all pairs of pixels (F), one for equal pixels (D)."""
-    starts = [i + form[:i].count("F") for i in range(len(form))]
-    return [tuple(range(i, i + 1 + (f == "F"))) for i, f in zip(starts, form)]
+    """The array axes of each spatial axis: one for equal pixels (D), two for all pairs (F), three for pairs mod s."""
+    counts = [{"D": 1, "F": 2}.get(f, 3) for f in form]
+    return [tuple(range(sum(counts[:i]), sum(counts[: i + 1]))) for i in range(len(form))]
 '''),
     "widened": Helper(
         '''
@@ -46,17 +47,39 @@ def patched(k, form, axes):
 
     axes: (taps, stride, low, high, wraps, spread, interior) of each spatial axis.
     """
-    k = widened(k, form, [(low, high, wraps, interior) for _, _, low, high, wraps, _, interior in axes])
-    for group, (taps, stride, _, _, _, spread, _) in zip(groups(form), axes):
-        size = (k.shape[group[0]] - (taps - 1) * spread - 1) // stride + 1
-        parts = [cut(k, group, t * spread, stride, size) for t in range(taps)]
-        k = sum(parts[1:], parts[0])
-    count = 1
-    for axis in axes:
-        count *= axis[0]
+    places, count = list(zip(groups(form), axes)), 1
+    k = widened(k, form, [(0, 0, False, 1) if len(g) == 3 else (a[2], a[3], a[4], a[6]) for g, a in places])
+    for group, axis in places[::-1]:
+        taps, stride, _, _, _, spread, _ = axis
+        count *= taps
+        if len(group) == 3:
+            k = patched_mod(k, group, axis)
+        elif taps > 1 or stride > 1:
+            size = (k.shape[group[0]] - (taps - 1) * spread - 1) // stride + 1
+            parts = [cut(k, group, t * spread, stride, size) for t in range(taps)]
+            k = sum(parts[1:], parts[0])
     return k * (1 / count)
 ''',
-        ("groups", "widened", "cut"),
+        ("groups", "widened", "cut", "patched_mod"),
+    ),
+    "patched_mod": Helper(
+        '''
+def patched_mod(k, group, axis):
+    """Sum over the taps of a filter along axes r, a, a' of pixels s a + r, s a' + r: tap by tap another r, or a + 1."""
+    (taps, stride, low, high, wraps, spread, _), (r, a, b) = axis, group
+    step, count = k.shape[r], k.shape[a]
+    size = (step * count + low + high - (taps - 1) * spread - 1) // stride + 1
+    places = [[divmod(stride * i + t * spread - low, step) for t in range(taps)] for i in range(step // stride)]
+    far = max(abs(q) for row in places for q, _ in row)
+    ends = [(far, far) if i in (a, b) else (0, 0) for i in range(k.ndim)]
+    k = jnp.pad(k, ends, mode="wrap" if wraps else "constant") if far else k
+    rows = []
+    for row in places:
+        parts = [cut(cut(k, (a, b), far + q, 1, size // len(places)), (r,), i, 1, 1) for q, i in row]
+        rows.append(sum(parts[1:], parts[0]))
+    return jnp.concatenate(rows, r) if len(rows) > 1 else jnp.squeeze(rows[0], r)
+''',
+        ("cut",),
     ),
     "pooled": Helper(
         '''
@@ -111,6 +134,33 @@ def placed(k, form, places):
 ''',
         ("groups",),
     ),
+    "permuted": Helper(
+        '''
+def permuted(k, form, order):
+    """Spatial axes in another order."""
+    axes = groups(form)
+    pixels = [a for i in order for a in axes[i]]
+    return jnp.transpose(k, (*pixels, *range(len(pixels), k.ndim)))
+''',
+        ("groups",),
+    ),
+    "contracted": Helper('''
+def contracted(k, form, to, array, labels):
+    """A K A^T over several spatial axes at once; labels of the axes of K, of A and of the result."""
+    reads, own, made = labels
+    letters = {**dict(zip(made, to)), **dict(zip(reads, form))}
+    names = {a: {"D": a, "F": a + a.upper()}.get(f, chr(ord(a) + 13) + a + a.upper()) for a, f in letters.items()}
+    other = "".join(a if letters[a] == "D" else a.upper() for a in own)
+    spec = f"{own},{''.join(names[a] for a in reads)}...,{other}->{''.join(names[a] for a in made)}..."
+    matrix = jnp.asarray(array, k.dtype)
+    return jnp.einsum(spec, matrix, k, matrix, precision=lax.Precision.HIGHEST)
+'''),
+    "contracted_values": Helper('''
+def contracted_values(v, array, labels):
+    """A v over several spatial axes at once; labels of the axes of v, of A and of the result."""
+    reads, own, made = labels
+    return jnp.einsum(f"{own},{reads}...->{made}...", jnp.asarray(array, v.dtype), v, precision=lax.Precision.HIGHEST)
+'''),
     "picked": Helper(
         '''
 def picked(k, form, places):
@@ -132,13 +182,20 @@ def total(k, form, scale):
     """Sum over all pixels, or pairs of pixels, times a number."""
     return jnp.sum(k, tuple(range(len(form) + form.count("F")))) * scale
 '''),
-    "diagonal": Helper(
+    "narrowed": Helper(
         '''
-def diagonal(k, form, to):
-    """Entries of equal pixels, along the axes that are F in `form` and D in `to`."""
+def narrowed(k, form, to):
+    """The entries of `form` that `to` keeps: of F or pairs mod s, those mod a multiple of s, or of equal pixels (D)."""
     for group, before, after in list(zip(groups(form), form, to))[::-1]:
-        if before != after:
-            k = jnp.moveaxis(jnp.diagonal(k, axis1=group[0], axis2=group[1]), -1, group[0])
+        if before == after:
+            continue
+        k = jnp.expand_dims(k, group[0]) if before == "F" else k
+        first, (step, count) = group[0], k.shape[group[0] : group[0] + 2]
+        factor = count if after == "D" else int(after) // step
+        k = k.reshape(*k.shape[: first + 1], *(count // factor, factor) * 2, *k.shape[first + 3 :])
+        k = jnp.moveaxis(jnp.diagonal(k, axis1=first + 2, axis2=first + 4), -1, first)
+        shape = (step * factor,) if after == "D" else (step * factor, *k.shape[first + 2 : first + 4])
+        k = k.reshape(*k.shape[:first], *shape, *k.shape[first + 4 :])
     return k
 ''',
         ("groups",),
@@ -146,28 +203,48 @@ def diagonal(k, form, to):
     "embedded": Helper(
         '''
 def embedded(k, form, to):
-    """Entries of equal pixels among zeros, along the axes that are D in `form` and F in `to`."""
+    """Entries of equal pixels among zeros, along the axes that are D in `form` and not in `to`."""
     for i, (before, after) in enumerate(zip(form, to)):
         if before != after:
             a = groups(to[:i] + form[i:])[i][0]
-            eye = jnp.eye(k.shape[a], dtype=k.dtype).reshape((k.shape[a],) * 2 + (1,) * (k.ndim - a - 1))
-            k = jnp.expand_dims(k, a + 1) * eye
+            step = 1 if after == "F" else int(after)
+            count = k.shape[a] // step
+            k = jnp.moveaxis(k.reshape(*k.shape[:a], count, step, *k.shape[a + 1 :]), a + 1, a)
+            eye = jnp.eye(count, dtype=k.dtype).reshape((count,) * 2 + (1,) * (k.ndim - a - 2))
+            k = jnp.expand_dims(k, a + 2) * eye
+            k = jnp.squeeze(k, a) if after == "F" else k
     return k
 ''',
         ("groups",),
     ),
-    "left": Helper('''
+    "sides": Helper('''
+def sides(v, form, is_left):
+    """One value a pixel (and sample), for the first or the second pixel of each entry of a form."""
+    for i, f in list(enumerate(form))[::-1]:
+        count = v.shape[i]
+        step = count if f == "D" else 1 if f == "F" else int(f)
+        if f not in "DF":
+            v = jnp.moveaxis(v.reshape(*v.shape[:i], count // step, step, *v.shape[i + 1 :]), i + 1, i)
+        if f != "D":
+            v = jnp.expand_dims(v, i + (f != "F") + (1 if is_left else 0))
+    return v
+'''),
+    "left": Helper(
+        '''
 def left(v, form):
     """One value a pixel (and sample), for the first pixel of each entry of a form."""
-    shape = [n for f, n in zip(form, v.shape) for n in ((n, 1) if f == "F" else (n,))]
-    return v.reshape(*shape, *v.shape[len(form) :])
-'''),
-    "right": Helper('''
+    return sides(v, form, True)
+''',
+        ("sides",),
+    ),
+    "right": Helper(
+        '''
 def right(v, form):
     """One value a pixel (and sample), for the second pixel of each entry of a form."""
-    shape = [n for f, n in zip(form, v.shape) for n in ((1, n) if f == "F" else (n,))]
-    return v.reshape(*shape, *v.shape[len(form) :])
-'''),
+    return sides(v, form, False)
+''',
+        ("sides",),
+    ),
     "left_terms": Helper(
         '''
 def left_terms(h, form):
@@ -198,7 +275,9 @@ def same_pixels(form, sizes):
     """1 where both pixels of an entry are the same, 0 elsewhere; a last axis of one for each axis of samples."""
     same = jnp.ones((1, 1))
     for f, n in list(zip(form, sizes))[::-1]:
-        eye = jnp.eye(n) if f == "F" else jnp.ones(n)
+        step = n if f == "D" else 1 if f == "F" else int(f)
+        eye = jnp.ones((step, 1, 1)) * jnp.eye(n // step)
+        eye = eye[0] if f == "F" else eye[:, 0, 0] if f == "D" else eye
         same = eye.reshape(eye.shape + (1,) * same.ndim) * same
     return same
 '''),
@@ -251,12 +330,16 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 def products(x1, x2, form, is_within=False):
     """x1[p] . x2[p'] / channels for the entries of a form: samples [n1, ..., c] and [n2, ..., c], or one with itself."""
-    if "F" not in form and not is_within and x1.shape[-1] <= 16:
+    if not form.strip("D") and not is_within and x1.shape[-1] <= 16:
         x1, x2 = (jnp.moveaxis(x, 0, -2) for x in (x1, x2))
         return sum(x1[..., :, None, c] * x2[..., None, :, c] for c in range(x1.shape[-1])) / x1.shape[-1]
-    first = LETTERS[: len(form)]
-    second = "".join(b if f == "F" else a for f, a, b in zip(form, first, LETTERS[10:]))
-    pixels = "".join(a + b if f == "F" else a for f, a, b in zip(form, first, second))
+    first = second = pixels = ""
+    for i, f in list(enumerate(form))[::-1]:
+        a, b, r = LETTERS[i], LETTERS[8 + i], LETTERS[16 + i]
+        if f not in "DF":
+            x1, x2 = (x.reshape(*x.shape[: i + 1], -1, int(f), *x.shape[i + 2 :]) for x in (x1, x2))
+        one, two, both = {"D": (a, a, a), "F": (a, b, a + b)}.get(f, (a + r, b + r, r + a + b))
+        first, second, pixels = one + first, two + second, both + pixels
     samples = "yy" if is_within else "yz"
     spec = f"y{first}x,{samples[1]}{second}x->{pixels}{'y' if is_within else samples}"
     return jnp.einsum(spec, x1, x2, precision=lax.Precision.HIGHEST) / x1.shape[-1]

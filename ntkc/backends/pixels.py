@@ -26,10 +26,30 @@ from ntkc.backends.prelude import DEFAULT_TOLERANCE, HELPERS, helper_text
 from ntkc.errors import NoClosedForm
 from ntkc.gaussian.kinks import KinkCoefficients, KinkMoment, KinkSum, KinkTails, SplitMoment
 from ntkc.gaussian.series import Chunks, Coefficients, Moment
-from ntkc.ir.maps import AxisMap, Level, Local, Maps, Matrix, Mixed, Patch, Pick, Place, Spread, Take, Total, Trace, Window
+from ntkc.ir.maps import (
+    AxisMap,
+    JointMap,
+    Level,
+    Local,
+    Maps,
+    Matrix,
+    Mixed,
+    Patch,
+    Permuted,
+    Pick,
+    Place,
+    Product,
+    ProductOfValues,
+    Spread,
+    Take,
+    Total,
+    Trace,
+    Window,
+    joint_map,
+)
 from ntkc.ir.program import SAME_PIXEL, SAME_SAMPLE, SAMPLE, Carry, Key, Let, Loop, Program, Statement, lets, unsided
 from ntkc.layers.attention import Between, Inner, Positions, Softmax
-from ntkc.passes.forms import ALL, DIAGONAL, PAIRED, PAIRED_PREFIXES, Form, Forms, inner_form
+from ntkc.passes.forms import ALL, DIAGONAL, PAIRED, PAIRED_PREFIXES, Form, Forms, inner_form, outer_letter, step_of
 from ntkc.passes.prune import prune
 from ntkc.passes.schedule import PixelSchedule
 
@@ -122,12 +142,12 @@ class _Writer:
         if symbol == SAME_SAMPLE:
             return _as_symbol("same")
         if symbol == SAME_PIXEL:
-            sizes = self._sizes[len(form)] if ALL in form else ()
+            sizes = self.program.spatial[self.node] if form.strip(DIAGONAL) else ()
             lanes = "" if self.is_pair else "[..., 0]"
-            return _as_symbol(f'same_pixels("{form}", {sizes}){lanes}') if ALL in form else sp.S.One
+            return _as_symbol(f'same_pixels("{form}", {sizes}){lanes}') if sizes else sp.S.One
         if name[:2] in PAIRED_PREFIXES:
             stored = self.forms.of[name]
-            return symbol if stored == form else _as_symbol(f'diagonal({name}, "{stored}", "{form}")')
+            return symbol if stored == form else _as_symbol(f'narrowed({name}, "{stored}", "{form}")')
         plain = unsided(name)
         if plain == name or symbol in self.program.parameters:
             return symbol
@@ -151,7 +171,7 @@ class _Writer:
         if isinstance(expr, Inner):
             return f'inner({", ".join(texts)}, "{form}")'
         text = f"between({', '.join(texts)})" if isinstance(expr, Between) else f"softmax_of_keys({texts[0]})"
-        return text if form == full else f'diagonal({text}, "{full}", "{form}")'
+        return text if form == full else f'narrowed({text}, "{full}", "{form}")'
 
     def of_variances(self, expr: sp.Expr, form: Form) -> str:
         """A quadrature for each pixel of each sample, which are put on one axis for it."""
@@ -160,33 +180,39 @@ class _Writer:
         text = jax_text(self.prepared(last, form))
         return f"of_pixels({OF_VARIANCES[type(expr)]}, {', '.join([*texts, text])})"
 
-    @property
-    def _sizes(self) -> Mapping[int, tuple[int, ...]]:
-        return {len(s): s for s in (self.program.spatial[self.node],)}
-
     node: str = ""
     """The layer whose statement is written."""
 
     def mapped(self, name: str, arguments: Sequence[sp.Expr], form: Form) -> str:
         """The text of maps applied to an expression, or to two as one complex array."""
         maps = self.program.maps[name]
-        inner = inner_form(maps, form)
+        inner = inner_form(maps, form, self.program.sizes[name])
         texts = [jax_text(self.prepared(a, inner)) for a in arguments]
         text = f"lax.complex({texts[0]}, {texts[1]})" if len(texts) == 2 else texts[0]
-        outer = "".join(_outer_letter(m, f) for m, f in zip(maps, inner, strict=True))
+        joint = joint_map(maps)
+        if joint is not None:
+            outer = joint.outer_form(form)
+            text = _joint(text, inner, outer, joint, name)
+            return text if outer == form else f'narrowed({text}, "{outer}", "{form}")'
+        outer = "".join(outer_letter(m, f) for m, f in zip(maps, inner, strict=True))
         for kind in KINDS:
             if any(type(m) is kind for m in maps):
                 text = KINDS[kind](text, inner, maps, name)
         if outer == form:
             return text
-        change = "diagonal" if ALL in outer else "embedded"
+        change = "embedded" if any(a == DIAGONAL != b for a, b in zip(outer, form, strict=True)) else "narrowed"
         return f'{change}({text}, "{outer}", "{form}")'
 
 
-def _outer_letter(m: AxisMap, letter: str) -> str:
-    if not m.keeps_axis:
-        return ""
-    return ALL if m.reads_all_pairs else letter
+def _joint(text: str, inner: Form, outer: Form, joint: JointMap, name: str) -> str:
+    """The text of a map of all axes at once."""
+    if isinstance(joint, Permuted):
+        return f'permuted({text}, "{inner}", {joint.order})'
+    assert isinstance(joint, Product)
+    labels = (joint.reads, joint.own, joint.made)
+    if isinstance(joint, ProductOfValues):
+        return f"contracted_values({text}, {name.upper()}, {labels})"
+    return f'contracted({text}, "{inner}", "{outer}", {name.upper()}, {labels})'
 
 
 def _as_symbol(text: str, is_positive: bool = False) -> sp.Symbol:
@@ -256,6 +282,9 @@ def _map_tables(program: Program) -> str:
     """What the maps of each layer are, axis by axis."""
     lines: list[str] = []
     for name, maps in program.maps.items():
+        joint = joint_map(maps)
+        if isinstance(joint, Product):
+            lines.append(f"{name.upper()} = {joint.array!r}")
         for kind, row in TABLES.items():
             if any(type(m) is kind for m in maps) and not all(m.is_identity for m in maps):
                 rows = tuple(row(m) if type(m) is kind else IDLE.get(kind) for m in maps)
@@ -294,7 +323,15 @@ def _sample_let(let: Let, writer: _Writer, source: str) -> Iterator[str]:
 
 
 def _sizes_of(form: Form, sizes: tuple[int, ...]) -> list[int]:
-    return [n for f, size in zip(form, sizes, strict=True) for n in ((size, size) if f == ALL else (size,))]
+    return [n for f, size in zip(form, sizes, strict=True) for n in _axes_of(f, size)]
+
+
+def _axes_of(letter: str, size: int) -> tuple[int, ...]:
+    """The axes of an array along one spatial axis."""
+    if letter == DIAGONAL:
+        return (size,)
+    step = step_of(letter, size)
+    return (size, size) if letter == ALL else (step, size // step, size // step)
 
 
 def _sample_loop(loop: Loop, sampled: _Sampled, writer: _Writer) -> Iterator[str]:

@@ -4,7 +4,8 @@
 
 A weight's Jacobian in y = x W is the outer product of x and dF/dy. The sum over pairs of uses is one einsum of four
 small factors, and its cheapest order is found for the shapes at hand. Products (`dot_general`) and convolutions of a
-weight are read off the jaxpr of f; a weight that is used in any other way contributes by its Jacobian.
+weight, or of a view of one, are read off the jaxpr of f, short scans unrolled; a weight that is used in any other way
+contributes by its Jacobian.
 Source: Novak, Sohl-Dickstein and Schoenholz 2022 (2206.08720), section 3.3.
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import jax
@@ -21,65 +23,108 @@ from jax import lax
 from jax.extend import core
 
 from ntkc.empirical.axes import Pairing, contract
+from ntkc.empirical.unrolling import bound, flattened
+from ntkc.empirical.views import Axis, View, view_of
 
-INLINED = ("pjit", "jit", "closed_call", "core_call")
-"""Calls whose body is read as if it stood in their place."""
+Key = tuple[Axis, ...]
+"""The axes of a weight, in order, that one axis of x or y runs over; empty for a single entry."""
 
 
 @dataclass(frozen=True)
 class Use:
-    """y = x W:  the weight's number, and which axes of x are summed and which of y come from W."""
+    """y = x W of a view of a weight, operand `side`: which axes of x, and which of y, run over axes of the weight.
 
-    weight: int
-    summed: tuple[int, ...]
-    from_weight: tuple[int, ...]
+    An axis of the weight that x and y share is that of a product for each entry of it.
+    """
 
-    def labels(self, x_ndim: int, y_ndim: int, first: int, columns: Sequence[int]) -> tuple[list[int], list[int]]:
-        """Labels of x and of y: those of W's columns are given, the free axes of x are counted from `first`."""
-        free = iter(range(first, first + y_ndim))
-        weight = iter(columns)
-        y = [next(weight) if a in self.from_weight else next(free) for a in range(y_ndim)]
-        kept = iter(label for a, label in enumerate(y) if a not in self.from_weight)
-        x = [_summed(self.summed.index(a)) if a in self.summed else next(kept) for a in range(x_ndim)]
+    view: View
+    side: int
+    of_x: tuple[tuple[int, Key], ...]
+    of_y: tuple[tuple[int, Key], ...]
+
+    @property
+    def keys(self) -> frozenset[Key]:
+        """The axes of the weight, without those of one entry."""
+        return frozenset(key for _, key in (*self.of_x, *self.of_y) if key)
+
+    def meets(self, other: Use) -> bool:
+        """Of the same entries of a weight, along the same axes: labels say which belong together."""
+        same = self.view.weight == other.view.weight and self.view.offset == other.view.offset
+        return same and self.keys == other.keys
+
+    def is_apart_from(self, other: Use) -> bool:
+        """No entry of a weight is in both."""
+        return self.view.weight != other.view.weight or self.view.is_apart_from(other.view)
+
+    def stacked(self) -> Use:
+        """The same use with a new first axis of x and of y."""
+        of_x, of_y = (tuple((a + 1, key) for a, key in axes) for axes in (self.of_x, self.of_y))
+        return Use(self.view, self.side, of_x, of_y)
+
+    def labels(
+        self, x_ndim: int, y_ndim: int, of_key: dict[Key, int], fresh: Iterator[int]
+    ) -> tuple[list[int], list[int]]:
+        """Labels of the axes of x and of y: those of the weight are given, x and y share the others in order."""
+        x_keys, y_keys = dict(self.of_x), dict(self.of_y)
+        y = [of_key[y_keys[a]] if y_keys.get(a) else next(fresh) for a in range(y_ndim)]
+        free = iter(label for a, label in enumerate(y) if a not in y_keys)
+        x = [next(free) if a not in x_keys else of_key[x_keys[a]] if x_keys[a] else next(fresh) for a in range(x_ndim)]
         return x, y
 
 
-SUMMED, COLUMNS, FREE = 100, 120, 140
-"""Where labels of summed axes, of W's own axes and of free axes begin."""
+WEIGHT, FREE = 100, 140
+"""Where labels of the weight's axes and of all others begin."""
 
 
-def _summed(place: int) -> int:
-    return SUMMED + place
+@dataclass(frozen=True, eq=False)
+class Factors:
+    """A use, its x, and dF/dy [*outputs, *y]."""
+
+    use: Use
+    x: Any
+    slope: Any
 
 
 def by_structure(f1: Callable[[Any], Any], f2: Callable[[Any], Any], params: Any, pairing: Pairing) -> Any:
     """J1 J2^T, weights in products and convolutions by their factors."""
-    (uses1, factors1, rest1), (uses2, factors2, rest2) = _read(f1, params), _read(f2, params)
+    leaves, structure = jax.tree.flatten(params)
+    plans = [_plan(f, leaves, structure) for f in (f1, f2)]
+    weights = _agreed(plans[0], plans[1])
+    (factors1, rest1), (factors2, rest2) = (_read(plan, weights, leaves, pairing.ndim) for plan in plans)
     parts = [contract(a, b, pairing) for a, b in zip(rest1, rest2, strict=True)]
-    for use1, left in zip(uses1, factors1, strict=True):
-        for use2, right in zip(uses2, factors2, strict=True):
-            if use1.weight == use2.weight:
-                parts.append(_product(use1, left, use2, right, pairing))
+    parts += [_product(a, b, pairing) for a in factors1 for b in factors2 if a.use.meets(b.use)]
+    if not parts:
+        return _zero(f1, f2, params, pairing)
     return sum(parts[1:], parts[0])
 
 
-def _product(use1: Use, left: Any, use2: Use, right: Any, pairing: Pairing) -> Any:
-    """The part of one pair of uses of a weight; `left` and `right` are (x, dF/dy)."""
-    (x1, slope1), (x2, slope2) = left, right
+def _plan(f: Callable[[Any], Any], leaves: Sequence[Any], structure: Any) -> Plan:
+    return Plan.of(jax.make_jaxpr(lambda *v: f(jax.tree.unflatten(structure, v)))(*leaves))
+
+
+def _zero(f1: Callable[[Any], Any], f2: Callable[[Any], Any], params: Any, pairing: Pairing) -> Any:
+    """The kernel of functions that use no weight in common."""
+    types = [jax.eval_shape(f, params) for f in (f1, f2)]
+    return contract(*(jnp.zeros((*t.shape, 0), t.dtype) for t in types), pairing)
+
+
+def _product(left: Factors, right: Factors, pairing: Pairing) -> Any:
+    """The part of one pair of uses of the same entries of a weight."""
     first, second, kernel = pairing.labels()
-    columns = [COLUMNS + i for i in range(len(use1.from_weight))]
-    y1, y2 = slope1.ndim - pairing.ndim, slope2.ndim - pairing.ndim
-    lx1, ly1 = use1.labels(x1.ndim, y1, FREE, columns)
-    lx2, ly2 = use2.labels(x2.ndim, y2, FREE + y1, columns)
-    left_terms, right_terms = (x1, lx1, slope1, [*first, *ly1]), (x2, lx2, slope2, [*second, *ly2])
-    weight = [*columns, *sorted({*lx1} - {*ly1})]
-    if _jacobians_are_cheaper(use1, x1, slope1, pairing.ndim):
+    of_key = {key: WEIGHT + i for i, key in enumerate(sorted(left.use.keys))}
+    fresh, weight = count(FREE), list(of_key.values())
+    terms: list[list[Any]] = []
+    for factors, outputs in ((left, first), (right, second)):
+        x, y = factors.use.labels(factors.x.ndim, factors.slope.ndim - pairing.ndim, of_key, fresh)
+        terms.append([factors.x, x, factors.slope, [*outputs, *y]])
+    if _jacobians_are_cheaper(left, pairing.ndim):
         # Made once for each sample, while the factors below are multiplied for each pair.
-        jacobian1, jacobian2 = _einsum(*left_terms, [*first, *weight]), _einsum(*right_terms, [*second, *weight])
+        jacobian1 = _einsum(*terms[0], [*first, *weight])
+        jacobian2 = _einsum(*terms[1], [*second, *weight])
         total = _einsum(jacobian1, [*first, *weight], jacobian2, [*second, *weight], kernel)
     else:
-        total = _einsum(*left_terms, *right_terms, kernel)
-    return total / pairing.size(slope1.shape)
+        total = _einsum(*terms[0], *terms[1], kernel)
+    return total / pairing.size(left.slope.shape)
 
 
 def _einsum(*terms: Any) -> Any:
@@ -87,129 +132,167 @@ def _einsum(*terms: Any) -> Any:
     return jnp.einsum(*terms, optimize="optimal", precision=lax.Precision.HIGHEST)
 
 
-def _jacobians_are_cheaper(use: Use, x: Any, slope: Any, outputs: int) -> bool:
+def _jacobians_are_cheaper(factors: Factors, outputs: int) -> bool:
     """Per pair: o^2 s w  for Jacobians,  f^2 s + o^2 f^2 w  or  f^2 s + o f^2 w + o^2 f w  for factors.
 
-    o outputs, s summed entries of x, w columns of the weight, f all other entries of x.
+    o outputs, s entries of x that meet the weight, w columns of the weight, f all other entries of x.
     """
+    x, slope, use = factors.x, factors.slope, factors.use
     o = math.prod(slope.shape[:outputs])
-    w = math.prod(slope.shape[outputs:][a] for a in use.from_weight)
-    s = math.prod(x.shape[a] for a in use.summed)
+    w = math.prod(slope.shape[outputs:][a] for a, _ in use.of_y)
+    s = math.prod(x.shape[a] for a, _ in use.of_x)
     f = x.size // s
     return o * o * s * w < f * f * s + min(o * o * f * f * w, o * f * f * w + o * o * f * w)
 
 
-def _read(f: Callable[[Any], Any], params: Any) -> tuple[list[Use], list[tuple[Any, Any]], list[Any]]:
-    """Uses of structured weights with (x, dF/dy) of each, and the Jacobians in all other leaves."""
-    leaves, structure = jax.tree.flatten(params)
-    closed = jax.make_jaxpr(lambda *v: f(jax.tree.unflatten(structure, v)))(*leaves)
-    plan = Plan.of(closed)
-    plain = [v for i, v in enumerate(leaves) if i not in plan.weights]
-
-    def probed(rest: Sequence[Any], probes: Sequence[Any]) -> Any:
-        whole = iter(rest)
-        given = [leaves[i] if i in plan.weights else next(whole) for i in range(len(leaves))]
-        run = _Run(plan, list(probes))
-        (output,) = run.evaluate(closed, given, [*range(len(leaves))])
-        return output, run.inputs
-
-    probes = [jnp.zeros(shape, dtype) for shape, dtype in plan.shapes]
-    if not plain and not probes:
-        return [], [], []
-    (rest, slopes), inputs = jax.jacrev(probed, (0, 1), has_aux=True)(plain, probes)
-    return plan.uses, list(zip(inputs, slopes, strict=True)), rest
-
-
-@dataclass
+@dataclass(frozen=True, eq=False)
 class Plan:
-    """The structured weights, and each of their uses in the order of evaluation."""
+    """A function of weights as a flat jaxpr, its uses of weights by the number of the equation, and all else."""
 
-    weights: set[int]
-    uses: list[Use]
-    shapes: list[tuple[tuple[int, ...], Any]]
+    flat: core.ClosedJaxpr
+    uses: dict[int, Use]
+    spoiled: frozenset[int]
+    """Weights that are used in another way as well."""
 
     @classmethod
     def of(cls, closed: core.ClosedJaxpr) -> Plan:
-        uses: list[Use] = []
-        shapes: list[tuple[tuple[int, ...], Any]] = []
-        spoiled = {n for n, out in enumerate(closed.jaxpr.invars) if any(out is v for v in closed.jaxpr.outvars)}
-        for eqn, numbers in _equations(closed.jaxpr, [*range(len(closed.jaxpr.invars))]):
-            use = use_of(eqn, numbers)
-            if use is None:
-                spoiled |= {n for n in numbers if n is not None}
+        flat = flattened(closed)
+        views: dict[Any, View] = {v: View.whole(n, v.aval.shape) for n, v in enumerate(flat.jaxpr.invars)}
+        uses: dict[int, Use] = {}
+        spoiled: set[int] = set()
+        for place, eqn in enumerate(flat.jaxpr.eqns):
+            read = [None if isinstance(v, core.Literal) else views.get(v) for v in eqn.invars]
+            given = [view for view in read if view is not None]
+            if not given:
                 continue
-            uses.append(use)
-            shapes.append((eqn.outvars[0].aval.shape, eqn.outvars[0].aval.dtype))
-        kept = [i for i, u in enumerate(uses) if u.weight not in spoiled]
-        return cls({uses[i].weight for i in kept}, [uses[i] for i in kept], [shapes[i] for i in kept])
+            made = view_of(eqn.primitive.name, eqn.params, given[0]) if len(eqn.invars) == 1 else None
+            use = use_of(eqn, read) if made is None else None
+            if made is not None:
+                views[eqn.outvars[0]] = made
+            elif use is not None:
+                uses[place] = use
+            else:
+                spoiled |= {view.weight for view in given}
+        returned = (views.get(v) for v in flat.jaxpr.outvars if not isinstance(v, core.Literal))
+        spoiled |= {view.weight for view in returned if view is not None}
+        return cls(flat, uses, frozenset(spoiled))
+
+    @property
+    def weights(self) -> set[int]:
+        """The weights whose Jacobian with themselves needs factors only."""
+        return _agreed(self, self)
 
 
-def _equations(jaxpr: core.Jaxpr, numbers: Sequence[int | None]) -> Iterator[tuple[Any, list[int | None]]]:
-    """Equations that read weights, bodies of calls in their place, with the number of the weight in each operand."""
-    known: dict[Any, int] = {v: n for v, n in zip(jaxpr.invars, numbers, strict=True) if n is not None}
-    for eqn in jaxpr.eqns:
-        read = [None if isinstance(v, core.Literal) else known.get(v) for v in eqn.invars]
-        if all(n is None for n in read):
-            continue
-        body = _body(eqn)
-        if body is None or _returns_weight(body, read):
-            yield eqn, read
-        else:
-            yield from _equations(body.jaxpr, read)
+def _agreed(one: Plan, two: Plan) -> set[int]:
+    """Weights all of whose uses, here and there, are of the same entries along the same axes, or of other entries."""
+    lists = [set(plan.uses.values()) for plan in (one, two)]
+    used = {use.view.weight for uses in lists for use in uses}
+    clash = {a.view.weight for a in lists[0] for b in lists[1] if not (a.meets(b) or a.is_apart_from(b))}
+    return used - clash - one.spoiled - two.spoiled
 
 
-def _body(eqn: Any) -> core.ClosedJaxpr | None:
-    return eqn.params["jaxpr"] if eqn.primitive.name in INLINED and "jaxpr" in eqn.params else None
+def _read(plan: Plan, weights: set[int], leaves: Sequence[Any], outputs: int) -> tuple[list[Factors], list[Any]]:
+    """The factors of all uses of `weights`, and the Jacobians in all other leaves."""
+    uses = {place: use for place, use in plan.uses.items() if use.view.weight in weights}
+    made = [plan.flat.jaxpr.eqns[place].outvars[0].aval for place in uses]
+    plain = [v for i, v in enumerate(leaves) if i not in weights]
+
+    def probed(rest: Sequence[Any], probes: Sequence[Any]) -> Any:
+        whole = iter(rest)
+        given = [v if i in weights else next(whole) for i, v in enumerate(leaves)]
+        return _run(plan.flat, uses, given, dict(zip(uses, probes, strict=True)))
+
+    probes = [jnp.zeros(aval.shape, aval.dtype) for aval in made]
+    if not plain and not probes:
+        return [], []
+    (rest, slopes), inputs = jax.jacrev(probed, (0, 1), has_aux=True)(plain, probes)
+    factors = [
+        _in_full(Factors(use, inputs[place], slope), leaves[use.view.weight])
+        for (place, use), slope in zip(uses.items(), slopes, strict=True)
+    ]
+    return _gathered(factors, outputs), rest
 
 
-def _returns_weight(body: core.ClosedJaxpr, read: Sequence[int | None]) -> bool:
-    """A call that hands a weight on: what happens to it afterwards is not followed."""
-    weights = [v for v, n in zip(body.jaxpr.invars, read, strict=True) if n is not None]
-    return any(out is v for out in body.jaxpr.outvars for v in weights)
+def _in_full(factors: Factors, weight: Any) -> Factors:
+    """In the weight's own precision, as its Jacobian would be."""
+    dtype = jnp.result_type(weight)
+    return Factors(factors.use, factors.x.astype(dtype), factors.slope.astype(dtype))
 
 
-def use_of(eqn: Any, numbers: Sequence[int | None]) -> Use | None:
+def _gathered(factors: Sequence[Factors], outputs: int) -> list[Factors]:
+    """Equal uses of one weight as one use:  sum_t x_t dF/dy_t  is a sum over one more axis."""
+    groups: dict[Any, list[Factors]] = {}
+    for f in factors:
+        groups.setdefault((f.use, f.x.shape, f.slope.shape, f.x.dtype, f.slope.dtype), []).append(f)
+    return [group[0] if len(group) == 1 else _stacked(group, outputs) for group in groups.values()]
+
+
+def _stacked(group: Sequence[Factors], outputs: int) -> Factors:
+    x, slope = jnp.stack([f.x for f in group]), jnp.stack([f.slope for f in group], outputs)
+    return Factors(group[0].use.stacked(), x, slope)
+
+
+def _run(flat: core.ClosedJaxpr, uses: dict[int, Use], given: Sequence[Any], probes: dict[int, Any]) -> Any:
+    """The output, a probe added to the result of each use, and the x of each."""
+    jaxpr = flat.jaxpr
+    known: dict[Any, Any] = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*flat.consts, *given), strict=True))
+    inputs: dict[int, Any] = {}
+    for place, eqn in enumerate(jaxpr.eqns):
+        operands = [v.val if isinstance(v, core.Literal) else known[v] for v in eqn.invars]
+        made = bound(eqn, operands)
+        if place in uses:
+            inputs[place] = _input(eqn, operands, uses[place])
+            made = [made[0] + probes[place]]
+        known.update(zip(eqn.outvars, made, strict=True))
+    (out,) = jaxpr.outvars
+    return out.val if isinstance(out, core.Literal) else known[out], inputs
+
+
+def use_of(eqn: Any, views: Sequence[View | None]) -> Use | None:
     """The use of one weight in a product or a convolution; None for anything else."""
-    given = [i for i, n in enumerate(numbers) if n is not None]
+    sides = [i for i, view in enumerate(views) if view is not None]
     reader = READERS.get(eqn.primitive.name)
-    if reader is None or len(given) != 1:
+    if reader is None or len(sides) != 1:
         return None
-    return reader(eqn, given[0], numbers[given[0]])
+    view = views[sides[0]]
+    assert view is not None
+    return reader(eqn, sides[0], view)
 
 
-def _dot(eqn: Any, side: int, weight: int) -> Use | None:
+def _key(*axes: Axis) -> Key:
+    return tuple(axis for axis in axes if axis[0] != 1)
+
+
+def _dot(eqn: Any, side: int, view: View) -> Use | None:
+    """y [*batch, *free of lhs, *free of rhs]."""
     contracting, batch = eqn.params["dimension_numbers"]
-    if batch[0]:
-        return None
-    x, w = eqn.invars[1 - side].aval, eqn.invars[side].aval
-    free_x, free_w = x.ndim - len(contracting[0]), w.ndim - len(contracting[0])
-    columns = range(free_x, free_x + free_w) if side else range(free_w)
-    # The summed axes of x in the order of W's, so that both uses of a weight label them alike.
-    order = sorted(range(len(contracting[0])), key=lambda i: contracting[side][i])
-    places = _places(w.ndim, contracting[side])
-    return Use(weight, tuple(contracting[1 - side][i] for i in order), tuple(columns)) if places else None
+    w_summed, x_summed, w_batch, x_batch = contracting[side], contracting[1 - side], batch[side], batch[1 - side]
+    x_ndim = eqn.invars[1 - side].aval.ndim
+    columns = [a for a in range(len(view.axes)) if a not in (*w_summed, *w_batch)]
+    start = len(w_batch) + (x_ndim - len(x_summed) - len(x_batch) if side else 0)
+    of_x = [(a, _key(view.axes[b])) for a, b in zip((*x_summed, *x_batch), (*w_summed, *w_batch), strict=True)]
+    of_y = [(i, _key(view.axes[b])) for i, b in enumerate(w_batch)]
+    of_y += [(start + i, _key(view.axes[b])) for i, b in enumerate(columns)]
+    return Use(view, side, tuple(of_x), tuple(of_y))
 
 
-def _places(ndim: int, contracted: Sequence[int]) -> bool:
-    """The weight is summed over its first or its last axes: all its uses then agree on which are which."""
-    return sorted(contracted) == list(range(len(contracted)))
-
-
-def _conv(eqn: Any, side: int, weight: int) -> Use | None:
+def _conv(eqn: Any, side: int, view: View) -> Use | None:
+    """y = patches W: the channels of patches are those of x, for each entry of the filter."""
     is_plain = eqn.params["feature_group_count"] == eqn.params["batch_group_count"] == 1
     if side != 1 or not is_plain:
         return None
     channel = eqn.params["dimension_numbers"].out_spec[1]
-    return Use(weight, (channel,), (channel,))
+    column, *summed = eqn.params["dimension_numbers"].rhs_spec
+    return Use(view, side, ((channel, _key(*(view.axes[a] for a in summed))),), ((channel, _key(view.axes[column])),))
 
 
-READERS: dict[str, Callable[[Any, int, Any], Use | None]] = {"dot_general": _dot, "conv_general_dilated": _conv}
+READERS: dict[str, Callable[[Any, int, View], Use | None]] = {"dot_general": _dot, "conv_general_dilated": _conv}
 
 
-def _input(eqn: Any, values: Sequence[Any], use: Use, side: int) -> Any:
+def _input(eqn: Any, values: Sequence[Any], use: Use) -> Any:
     """x of y = x W: the other operand, for a convolution its patches."""
     if eqn.primitive.name == "dot_general":
-        return values[1 - side]
+        return values[1 - use.side]
     p = eqn.params
     numbers = p["dimension_numbers"]
     filter_shape = [eqn.invars[1].aval.shape[i] for i in numbers.rhs_spec[2:]]
@@ -223,42 +306,3 @@ def _input(eqn: Any, values: Sequence[Any], use: Use, side: int) -> Any:
         dimension_numbers=numbers,
         precision=lax.Precision.HIGHEST,
     )
-
-
-@dataclass
-class _Run:
-    """One evaluation: a probe is added to the result of each use, and what it was made from is kept."""
-
-    plan: Plan
-    probes: list[Any]
-
-    def __post_init__(self) -> None:
-        self.inputs: list[Any] = []
-
-    def evaluate(self, closed: core.ClosedJaxpr, values: Sequence[Any], numbers: Sequence[int | None]) -> list[Any]:
-        jaxpr = closed.jaxpr
-        known = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*closed.consts, *values), strict=True))
-        weights = {v: n for v, n in zip(jaxpr.invars, numbers, strict=True) if n is not None}
-        for eqn in jaxpr.eqns:
-            given = [v.val if isinstance(v, core.Literal) else known[v] for v in eqn.invars]
-            read = [None if isinstance(v, core.Literal) else weights.get(v) for v in eqn.invars]
-            made = self._equation(eqn, given, read)
-            known.update(zip(eqn.outvars, made, strict=True))
-        return [v.val if isinstance(v, core.Literal) else known[v] for v in jaxpr.outvars]
-
-    def _equation(self, eqn: Any, given: Sequence[Any], read: Sequence[int | None]) -> list[Any]:
-        body = _body(eqn)
-        if any(n is not None for n in read):
-            if body is not None and not _returns_weight(body, read):
-                return self.evaluate(body, given, read)
-            use = use_of(eqn, read)
-            if use is not None and use.weight in self.plan.weights:
-                side = next(i for i, n in enumerate(read) if n is not None)
-                self.inputs.append(_input(eqn, given, use, side))
-                return [_bound(eqn, given)[0] + self.probes[len(self.inputs) - 1]]
-        return _bound(eqn, given)
-
-
-def _bound(eqn: Any, given: Sequence[Any]) -> list[Any]:
-    made = eqn.primitive.bind(*given, **eqn.primitive.get_bind_params(eqn.params))
-    return list(made) if eqn.primitive.multiple_results else [made]

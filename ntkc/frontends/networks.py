@@ -13,16 +13,15 @@ from ntkc.frontends.documents import document_of, from_json
 from ntkc.frontends.graphs import from_networkx
 from ntkc.ir.exact import whole
 from ntkc.ir.graph import Graph
-from ntkc.layers.inputs import Input
 from ntkc.passes.settle import on_data
 from ntkc.program import build
-from ntkc.stax import KernelFn, Layer, graph_of, tree_of
+from ntkc.stax import KernelFn, Layer, data_graph, tree_of
 
 
 def to_graph(net: Any) -> Graph:
     """The graph of stax layers, a networkx graph, or a JSON document (a dict, or the path of a file)."""
     if isinstance(net, (Layer, KernelFn, tuple, list)):
-        return graph_of(tree_of(net), Input())
+        return data_graph(tree_of(net))
     if isinstance(net, (nx.Graph, nx.DiGraph)):
         return from_networkx(net)
     if isinstance(net, (dict, str, Path)):

@@ -192,7 +192,94 @@ class Place(AxisMap):
         return self.total
 
 
+@dataclass(frozen=True)
+class JointMap(AxisMap):
+    """A map of all spatial axes at once; it stands alone in its Maps. Axes of operand and result have labels a, b, ..."""
+
+    reads: str
+    made: str
+
+    @abstractmethod
+    def sizes(self, spatial: tuple[int, ...]) -> tuple[int, ...]:
+        """Pixels of the result along each axis."""
+
+    @abstractmethod
+    def inner_form(self, form: str) -> str:
+        """The form of the operand from which a result of this form is made."""
+
+    @abstractmethod
+    def outer_form(self, form: str) -> str:
+        """The form that is made of it: the one asked for, or a larger one."""
+
+    def size(self, count: int) -> int:
+        raise AssertionError("the sizes of a joint map are those of all axes")
+
+
+@dataclass(frozen=True)
+class Permuted(JointMap):
+    """K'[p_i, p_j, ...] = K[p_a, p_b, ...]:  the same pixels, their axes in another order."""
+
+    @property
+    def is_identity(self) -> bool:
+        return self.reads == self.made
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """Axes of the operand, in the order of the result."""
+        return tuple(self.reads.index(a) for a in self.made)
+
+    def sizes(self, spatial: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(spatial[i] for i in self.order)
+
+    def inner_form(self, form: str) -> str:
+        return "".join(form[self.made.index(a)] for a in self.reads)
+
+    def outer_form(self, form: str) -> str:
+        return form
+
+
+Nested = float | tuple["Nested", ...]
+"""An array as tuples of tuples of numbers."""
+
+
+@dataclass(frozen=True)
+class Product(JointMap):
+    """K' = A K A^T,  A an array with axes of labels `own`: those that the result lacks are summed over."""
+
+    reads_all_pairs: ClassVar[bool] = True
+
+    own: str
+    array: Nested
+    array_shape: tuple[int, ...]
+
+    def sizes(self, spatial: tuple[int, ...]) -> tuple[int, ...]:
+        known = {**dict(zip(self.reads, spatial, strict=True)), **dict(zip(self.own, self.array_shape, strict=True))}
+        return tuple(known[a] for a in self.made)
+
+    def inner_form(self, form: str) -> str:
+        asked = dict(zip(self.made, self.outer_form(form), strict=True))
+        return "".join(asked.get(a, "F") for a in self.reads)
+
+    def outer_form(self, form: str) -> str:
+        return "".join(f if f == "D" or a not in self.own else "F" for a, f in zip(self.made, form, strict=True))
+
+
+@dataclass(frozen=True)
+class ProductOfValues(Product):
+    """v' = A v:  the same of one value a pixel."""
+
+    reads_all_pairs: ClassVar[bool] = False
+    reads_diagonal: ClassVar[bool] = True
+
+    def inner_form(self, form: str) -> str:
+        return "D" * len(self.reads)
+
+    def outer_form(self, form: str) -> str:
+        return form
+
+
 Maps = tuple[AxisMap, ...]
+"""One a spatial axis, or one JointMap."""
 
 
 class Mixed(sp.Function):
@@ -254,4 +341,12 @@ def reach(m: Patch, count: int) -> Spread:
 
 def spatial_size(maps: Maps, spatial: tuple[int, ...]) -> tuple[int, ...]:
     """Pixels of the result of maps on pixels of this shape."""
+    joint = joint_map(maps)
+    if joint is not None:
+        return joint.sizes(spatial)
     return tuple(m.size(n) for m, n in zip(maps, spatial, strict=True) if m.keeps_axis)
+
+
+def joint_map(maps: Maps) -> JointMap | None:
+    """The one map of all axes, if it is one."""
+    return maps[0] if maps and isinstance(maps[0], JointMap) else None

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Protocol
 import sympy as sp
 
 from ntkc.errors import InvalidGraph, unknown
+from ntkc.ir.layout import Layout
 from ntkc.ir.maps import Maps
 from ntkc.ir.value import Value
 
@@ -119,6 +120,9 @@ class Op(ABC):
     remasks: ClassVar[bool] = False
     """Its covariances are put back to 0 where pixels are masked."""
 
+    like_data: ClassVar[tuple[int, ...]] = ()
+    """Weight arrays, by number, whose axes are those of the output."""
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if not cls.__name__.startswith("_"):
@@ -173,6 +177,10 @@ class Op(ABC):
     def latex_name(self) -> str:
         """The name in formulas and drawings."""
         return type(self).__name__
+
+    def layout_after(self, layout: Layout, operand: Shape) -> Layout:
+        """Where samples and channels of the output are, for an operand of this shape that has them as in `layout`."""
+        return layout
 
     def label(self) -> str:
         """`Dense(out_dim=512, W_std=1.5)`: the arguments that differ from their defaults."""

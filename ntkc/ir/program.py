@@ -146,6 +146,8 @@ class Program:
     """Starts from a kernel given by the caller instead of data."""
     maps: Mapping[str, Maps] = field(default_factory=dict[str, Maps])
     """Linear maps of pixels, by the name that Mixed(K, name) gives them."""
+    sizes: Mapping[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
+    """Pixels of what maps of a name are applied to."""
     spatial: Mapping[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
     """Pixels of each node along each spatial axis."""
     output: str = ""

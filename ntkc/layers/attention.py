@@ -71,6 +71,7 @@ class GlobalSelfAttention(Op):
     fresh: ClassVar[bool] = True
     acts_on_pixels: ClassVar[bool] = True
     statistic_is_matrix: ClassVar[bool] = True
+    like_data: ClassVar[tuple[int, ...]] = (4, 5)
     variables: ClassVar[tuple[sp.Symbol, ...]] = (X,)
 
     n_chan_out: int

@@ -25,6 +25,7 @@ class _Conv(Op):
     remasks: ClassVar[bool] = True
     fresh: ClassVar[bool] = True
     acts_on_pixels: ClassVar[bool] = True
+    like_data: ClassVar[tuple[int, ...]] = (1,)
 
     out_chan: int
     filter_shape: tuple[int, ...]

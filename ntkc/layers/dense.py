@@ -27,6 +27,7 @@ class Dense(Op):
 
     remasks: ClassVar[bool] = True
     fresh: ClassVar[bool] = True
+    like_data: ClassVar[tuple[int, ...]] = (1,)
 
     out_dim: int
     W_std: Scalar = 1.0

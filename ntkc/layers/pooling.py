@@ -12,6 +12,7 @@ import sympy as sp
 
 from ntkc.errors import InvalidInput, ShapeMismatch
 from ntkc.gaussian.functions import Ratio
+from ntkc.ir.layout import Layout
 from ntkc.ir.maps import Maps, Take, Total, Trace, Window, centres, pool, spatial_size
 from ntkc.ir.op import Op, Requests, Shape, spatial_of
 from ntkc.ir.value import Law, Value, variable
@@ -33,6 +34,10 @@ class Mapped(Op):
     def shape(self, operands: Sequence[Shape]) -> Shape:
         spatial = spatial_of(operands[0])
         return (*spatial_size(self.maps(spatial), spatial), operands[0][-1])
+
+    def layout_after(self, layout: Layout, operand: Shape) -> Layout:
+        maps = self.maps(spatial_of(operand))
+        return layout.without(i for i, m in enumerate(maps) if not m.keeps_axis)
 
     def value(self, node: str, operands: Sequence[Value]) -> Value:
         (x,) = operands

@@ -35,18 +35,20 @@ class Streams:
     position: Mapping[str, int]
     read: Reader
     maps: dict[str, Maps] = field(default_factory=dict[str, Maps])
+    sizes: dict[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
 
     @classmethod
     def of(cls, graph: Graph, values: Values, shapes: Mapping[str, Shape], read: Reader) -> Streams:
         return cls(graph, values, shapes, {n: i for i, n in enumerate(ordered(graph))}, read)
 
-    def named(self, node: str, maps: Maps) -> Str:
+    def named(self, node: str, maps: Maps, operand: str) -> Str:
         """The name under which the program keeps maps of a node: the node's, and a letter where it has several."""
         name = node
         for letter in "abcdefgh":
             if self.maps.setdefault(name, maps) == maps:
                 break
             name = node + letter
+        self.sizes[name] = spatial_of(self.shapes[operand])
         return Str(name)
 
     def get(self, stream: str, u: str, v: str) -> sp.Expr:
@@ -100,7 +102,7 @@ class Ask:
         expr = self.streams.get(stream, nodes[i], nodes[j]) * factor
         if expr == 0 or all(m.is_identity for m in maps):
             return expr
-        return Mixed(expr, self.streams.named(self.node, maps))
+        return Mixed(expr, self.streams.named(self.node, maps, self._operands[i]))
 
     def pairs(self, i: int, j: int) -> sp.Expr:
         nodes = self._operands
@@ -135,10 +137,10 @@ class Ask:
         key = Key("Y", node, node, SAMPLE)
         self.streams.read(key)
         symbol = key.symbol if side is None else key.on(side).symbol
-        return symbol if all(m.is_identity for m in maps) else Mixed(symbol, self.streams.named(self.node, maps))
+        return symbol if all(m.is_identity for m in maps) else Mixed(symbol, self.streams.named(self.node, maps, self._operands[i]))
 
     def absence(self, i: int, maps: Maps) -> sp.Expr:
-        return Mixed(1 - self.presence(i), self.streams.named(self.node, maps))
+        return Mixed(1 - self.presence(i), self.streams.named(self.node, maps, self._operands[i]))
 
     def own_presence(self) -> sp.Expr:
         """What an entry is multiplied with, so that it is 0 where a pixel is masked."""

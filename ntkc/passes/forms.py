@@ -1,22 +1,23 @@
-"""Program  ->  which pairs of pixels each stream needs: per spatial axis all (F), or the diagonal p = p' only (D).
+"""Program  ->  which pairs of pixels each stream needs, per spatial axis: all (F), p = p' only (D), or p = p' mod s (s).
 
-Found backward from the outputs: a net that ends in Flatten carries diagonals, one that ends in a global pool carries no
+A filter of stride s reads pairs whose distance is s times that of the pairs it makes. Found backward from the outputs: a net that ends in Flatten carries diagonals, one that ends in a global pool carries no
 full covariance within one sample, one with pools carries full ones only below them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from math import prod
+from math import gcd, prod
 
 import sympy as sp
 
-from ntkc.ir.maps import AxisMap, Maps, Mixed
+from ntkc.ir.maps import AxisMap, Maps, Mixed, Patch, joint_map
 from ntkc.ir.program import Key, Let, Loop, Program, Statement, unsided
 from ntkc.layers.attention import Between, Inner, Softmax
 
 ALL, DIAGONAL = "F", "D"
+LARGEST_STEP = 9
 PAIRED = "KTWZ"
 """Streams of pairs of pixels; all others have one value a pixel."""
 
@@ -39,7 +40,17 @@ class Forms:
 
 def count_entries(form: Form, sizes: tuple[int, ...]) -> int:
     """Numbers in an array of this form."""
-    return prod(n * n if f == ALL else n for f, n in zip(form, sizes, strict=True))
+    return prod(n * n // step_of(f, n) for f, n in zip(form, sizes, strict=True))
+
+
+def step_of(letter: str, count: int) -> int:
+    """Pairs p, p' are kept where p - p' is a multiple of it."""
+    return {ALL: 1, DIAGONAL: count}.get(letter) or int(letter)
+
+
+def letter_of(step: int, count: int) -> str:
+    """The letter of a step, all pairs where no letter fits."""
+    return str(step) if 1 < step <= LARGEST_STEP and step < count and count % step == 0 else ALL
 
 
 @dataclass
@@ -49,13 +60,13 @@ class _Needs:
 
     def add(self, key_name: str, form: Form) -> None:
         """A reader wants this form."""
-        old = self.of.get(key_name, DIAGONAL * len(form))
-        self.of[key_name] = joined(old, form)
+        self.of[key_name] = joined(self.of.get(key_name, DIAGONAL * len(form)), form)
 
     def read(self, expr: sp.Expr, form: Form) -> None:
         """What an expression of this form reads."""
         if isinstance(expr, Mixed):
-            inner = inner_form(self.program.maps[str(expr.args[1])], form)
+            name = str(expr.args[1])
+            inner = inner_form(self.program.maps[name], form, self.program.sizes[name])
             self.read(expr.args[0], inner)
         elif isinstance(expr, FULL):
             for part in expr.args:
@@ -105,21 +116,47 @@ FULL = (Between, Inner, Softmax)
 
 
 def joined(first: Form, second: Form) -> Form:
-    """All pairs wherever one of the two has them."""
-    return "".join(ALL if ALL in pair else DIAGONAL for pair in zip(first, second, strict=True))
+    """A form with the pairs of both."""
+    return "".join(_joined_letter(a, b) for a, b in zip(first, second, strict=True))
 
 
-def inner_form(maps: Maps, form: Form) -> Form:
-    """The form that maps read so that their result has `form`."""
+def _joined_letter(a: str, b: str) -> str:
+    if DIAGONAL in (a, b):
+        return b if a == DIAGONAL else a
+    step = 1 if ALL in (a, b) else gcd(int(a), int(b))
+    return ALL if step == 1 else str(step)
+
+
+def inner_form(maps: Maps, form: Form, sizes: tuple[int, ...]) -> Form:
+    """The form that maps read so that their result has `form`, on operands of these sizes."""
+    joint = joint_map(maps)
+    if joint is not None:
+        return joint.inner_form(form)
     letters = iter(form)
-    return "".join(_inner_letter(m, letters) for m in maps)
+    return "".join(_inner_letter(m, letters, n) for m, n in zip(maps, sizes, strict=True))
 
 
-def _inner_letter(m: AxisMap, letters: Iterable[str]) -> str:
-    letter = next(iter(letters)) if m.keeps_axis else DIAGONAL
+def _inner_letter(m: AxisMap, letters: Iterator[str], count: int) -> str:
+    letter = next(letters) if m.keeps_axis else DIAGONAL
     if m.reads_all_pairs:
         return ALL
-    return DIAGONAL if m.reads_diagonal else letter
+    if m.reads_diagonal or letter == DIAGONAL or m.is_identity:
+        return DIAGONAL if m.reads_diagonal else letter
+    if not isinstance(m, Patch) or m.interior > 1:
+        return ALL
+    return letter_of(step_of(letter, count) * m.stride, count)
+
+
+def outer_letter(m: AxisMap, letter: str) -> str:
+    """The letter of the result of a map on an operand with this letter; none if the axis is gone."""
+    if not m.keeps_axis:
+        return ""
+    if m.reads_all_pairs:
+        return ALL
+    if letter in (ALL, DIAGONAL) or not isinstance(m, Patch):
+        return letter
+    step = int(letter) // m.stride
+    return ALL if step == 1 else str(step)
 
 
 def find_forms(program: Program, is_full: bool = True) -> Forms:

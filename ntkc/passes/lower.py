@@ -30,6 +30,7 @@ class _Statements:
     per_pair: list[Statement] = field(default_factory=list[Statement])
     comments: dict[str, str] = field(default_factory=dict[str, str])
     maps: dict[str, Maps] = field(default_factory=dict[str, Maps])
+    sizes: dict[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
     spatial: dict[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
 
 
@@ -51,6 +52,7 @@ def lower(graph: Graph, values: Values, demanded: Demand) -> Program:
             statements.comments,
             is_port=isinstance(op_of(graph, source), Port),
             maps=statements.maps,
+            sizes=statements.sizes,
             spatial=statements.spatial,
             output=output,
         )
@@ -58,7 +60,7 @@ def lower(graph: Graph, values: Values, demanded: Demand) -> Program:
 
 
 def _lower_nodes(graph: Graph, values: Values, demanded: Demand, out: _Statements) -> None:
-    access = replace(Streams.of(graph, values, feature_shapes(graph), lambda key: key.symbol), maps=out.maps)
+    access = replace(Streams.of(graph, values, feature_shapes(graph), lambda key: key.symbol), maps=out.maps, sizes=out.sizes)
     for node in ordered(graph):
         op = op_of(graph, node)
         out.spatial[node] = spatial_of(access.shapes[node])
@@ -78,7 +80,7 @@ def _lower_nodes(graph: Graph, values: Values, demanded: Demand, out: _Statement
 def _lower_block(graph: Graph, node: str, block: Block, demanded: Demand, out: _Statements) -> None:
     streams = carried_streams(block, demanded[node])
     values = analyse(block.body)
-    inner = _Statements(comments=out.comments, maps=out.maps, spatial=out.spatial)
+    inner = _Statements(comments=out.comments, maps=out.maps, sizes=out.sizes, spatial=out.spatial)
     _lower_nodes(block.body, values, demand(block.body, values, streams), inner)
     (below,) = operands(graph, node)
     carries = {s: _carry(s, below, block.body, node) for s in streams}

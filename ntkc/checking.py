@@ -185,10 +185,13 @@ def _checked_widths(widths: Sequence[int]) -> tuple[int, ...]:
 
 def _growing(net: Any) -> Callable[[int], Any]:
     """width -> (init_fn, apply_fn, kernel_fn)."""
-    if callable(net) and not isinstance(net, (KernelFn, KernelProgram)):
+    if _is_function(net):
         return net
-    tree: Tree = tree_of(net)
-    return _Widened(tree, net if isinstance(net, KernelFn) else tuple(net)[2])
+    return _Widened(tree_of(net), net if isinstance(net, KernelFn) else net[2])
+
+
+def _is_function(net: Any) -> bool:
+    return callable(net) and not isinstance(net, (KernelFn, KernelProgram))
 
 
 @dataclass(frozen=True)

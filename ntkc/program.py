@@ -344,4 +344,9 @@ def _float_type(dtype: Any) -> Any:
 def build(graph: Graph, until: str | None = None, tolerance: float | None = None) -> Any:
     """A KernelProgram, or what the stage `until` made."""
     done = compile_graph(graph, until or "emit", tolerance)
+    if until is not None and until not in done.made:
+        raise InvalidInput(
+            f"this network has no stage {until!r}, its stages are {', '.join(done.made)}; "
+            "those of a network with pixels need input_shape=(32, 32, 3)"
+        )
     return KernelProgram(done) if until is None else done.made[until]

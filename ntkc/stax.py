@@ -29,11 +29,23 @@ from ntkc.ir.layout import PLAIN, Layout, inverse
 from ntkc.ir.op import Op, Scalar, Shape
 from ntkc.ir.value import Law
 from ntkc.kernel import Kernel
-from ntkc.layers import activations, attention, branching, conv, dense, given, linear_maps, norm, pooling
-from ntkc.layers import resampling, reshape
+from ntkc.layers import (
+    activations,
+    attention,
+    branching,
+    conv,
+    dense,
+    given,
+    linear_maps,
+    norm,
+    pooling,
+    resampling,
+    reshape,
+)
 from ntkc.layers.inputs import Input, Port, open_input
 from ntkc.program import KernelProgram, build
 from ntkc.tracing import expression_of
+
 
 @dataclass(frozen=True)
 class Wire:
@@ -156,9 +168,10 @@ class Leaf(Tree):
         axes = self._axes_out(features[0], made)
         specs = self.op.weights(features)
         keys = random.split(rng, len(specs)) if specs else ()
+        orders = [() if spec is None else self._axes_of_weight(i, spec[0], axes) for i, spec in enumerate(specs)]
         params = tuple(
-            None if spec is None else spec[1] * random.normal(key, _picked(spec[0], self._axes_of_weight(i, spec[0], axes)))
-            for i, (spec, key) in enumerate(zip(specs, keys, strict=True))
+            None if spec is None else spec[1] * random.normal(key, _picked(spec[0], order))
+            for spec, key, order in zip(specs, keys, orders, strict=True)
         )
         output = _picked((shapes[0][0], *made), axes)
         return [output] * self.op.num if isinstance(self.op, reshape.FanOut) else output, params
@@ -626,7 +639,7 @@ def ConvLocal(
     """K[p, p] as in Conv, K[p, p'] = 0:  a convolution with a filter of its own at each place."""
     axes = _filter_axes(filter_shape, dimension_numbers)
     if list(axes.lhs) != [c for c in axes.rhs if c in axes.lhs]:
-        raise InvalidInput(f"ConvLocal(dimension_numbers={dimension_numbers}): data and filters with pixels in one order")
+        raise InvalidInput(f"ConvLocal(dimension_numbers={dimension_numbers}): pixels of data and filters in one order")
     sizes = (axes.ordered(filter_shape), axes.ordered(strides))
     return axes.layer(conv.ConvLocal(out_chan, *sizes, padding, W_std, b_std, parameterization, s))
 
@@ -756,7 +769,7 @@ def GlobalSelfAttention(
     batch_axis: int = 0,
     channel_axis: int = -1,
 ) -> Layer:
-    """K -> O^2 G1 K G2^T + b_std^2,  G = zeta(W_q W_k K~):  attention of all positions to all (see layers.attention)."""
+    """K -> O^2 G1 K G2^T + b_std^2,  G = zeta(W_q W_k K~):  attention of all positions to all; see layers.attention."""
     decay = expression_of(pos_emb_decay_fn) if callable(pos_emb_decay_fn) else pos_emb_decay_fn
     scales = (W_key_std, W_value_std, W_query_std, W_out_std, b_std)
     embedding = (pos_emb_type, pos_emb_p_norm, decay, n_chan_pos_emb, W_pos_emb_std, val_pos_emb)
@@ -826,7 +839,7 @@ def ImageResize(
 
 
 def Permute(order: Sequence[int]) -> Layer:
-    """K[p, p'] -> K[p_order, p'_order]:  spatial axes in another order, 0 the first of them; `samples` first, channels last."""
+    """y[p_a, p_b, ...] = x[p_1, p_2, ...]:  spatial axes in another order, 0 the first; samples first, channels last."""
     return _layer(linear_maps.Permute(_tuple(order)), PLAIN)
 
 
@@ -849,15 +862,13 @@ def DotGeneral(
     if lhs is None and rhs is None:
         return _layer(reshape.Identity(), layout)
     array = np.asarray(rhs if lhs is None else lhs, float)
-    sides = [tuple(zip(*pair, strict=True)) if pair[0] else () for pair in dimension_numbers]
-    (summed, array_summed), (shared, array_shared) = (
-        ([p[s] for p in side] for s in ((0, 1) if lhs is None else (1, 0))) for side in sides
-    )
+    sides = (tuple(pair) if lhs is None else tuple(pair)[::-1] for pair in dimension_numbers)
+    (summed, array_summed), (shared, array_shared) = sides
     axes = [[layout.plain_axis(int(a)) for a in own] for own in (summed, shared)]
     if any(a <= 0 for own in axes for a in own):
         raise InvalidInput(
-            f"DotGeneral(dimension_numbers={dimension_numbers}): only spatial axes meet the array; a product over samples "
-            "or channels has no kernel here"
+            f"DotGeneral(dimension_numbers={dimension_numbers}): only spatial axes meet the array; products over samples "
+            "or channels are not supported"
         )
     pixels = [tuple(a - 1 for a in own) for own in axes]
     own = (tuple(array.ravel().tolist()), array.shape, pixels[0], tuple(array_summed), pixels[1], tuple(array_shared))

@@ -16,6 +16,10 @@ def samples_of(x{parameters}):
     {features}return per_sample({sample_inputs}{arguments})
 
 
+def stats_of(x{parameters}):
+    """What pairs need of each sample{few_doc}."""
+    {few_code}
+
 def tile(x1, x2, stats1, stats2, same{parameters}):
     """nngp and ntk of all pairs of two sets of samples: arrays [pixels ..., n1, n2]."""
     {features1}return pair(products({x1}, {x2}, "{form}"), stats1, stats2, same{arguments})
@@ -53,10 +57,10 @@ def gram(take, some, x1, x2{parameters}):
         return jnp.zeros(made.shape, made.dtype)
 
     def blocks(_, i):
-        stats = samples_of(left[i]{parameters})[1]
+        stats = stats_of(left[i]{parameters})
 
         def tiles(_, j):
-            stats2 = samples_of(right[j]{parameters})[1]
+            stats2 = stats_of(right[j]{parameters})
 
             def turn(_, g):
                 start, stop = (i * count + g) * rows, j * columns
@@ -107,6 +111,13 @@ def variance(x{keywords}):
 '''
 
 
+ONE_BY_ONE = """made = lax.map(lambda v: samples_of(v[None]{parameters})[1], x)
+    return jax.tree.map(lambda v: jnp.moveaxis(v[..., 0], 0, -1), made)
+"""
+AT_ONCE = """return samples_of(x{parameters})[1]
+"""
+
+
 def pixel_driver_text(program: Program, forms: Forms, schedule: PixelSchedule) -> str:
     """The driver for data with pixels."""
     parameters = [p.name for p in program.parameters]
@@ -115,7 +126,10 @@ def pixel_driver_text(program: Program, forms: Forms, schedule: PixelSchedule) -
     x = "cleaned(x)" if any(k.stream == "Y" for k in program.inputs) else "x"
     letters = forms.outputs
     shown = tuple(n for f, size in zip(letters, sizes, strict=True) for n in ((size, size) if f == "F" else (size,)))
+    names = argument_texts(parameters)
     text = DRIVER.format(
+        few_doc=", sample by sample: each has a covariance of all pairs of its pixels" if schedule.one_by_one else "",
+        few_code=(ONE_BY_ONE if schedule.one_by_one else AT_ONCE).format(parameters=names["parameters"]),
         lanes=schedule.lanes,
         block=schedule.block,
         form=forms.of[covariance.name],
@@ -127,7 +141,7 @@ def pixel_driver_text(program: Program, forms: Forms, schedule: PixelSchedule) -
         pixels="".join(f"{n}, " for n in sizes),
         features="features = x.shape[-1]\n    " if "features" in parameters else "",
         features1="features = x1.shape[-1]\n    " if "features" in parameters else "",
-        **argument_texts(parameters),
+        **names,
     )
     return text.strip("\n") + "\n"
 

@@ -139,6 +139,8 @@ class _Writer:
 
     def symbol(self, symbol: sp.Symbol, form: Form) -> sp.Expr:
         name = symbol.name
+        if symbol in self.program.parameters:
+            return symbol
         if symbol == SAME_SAMPLE:
             return _as_symbol("same")
         if symbol == SAME_PIXEL:
@@ -299,20 +301,30 @@ def _per_sample_text(program: Program, forms: Forms, sampled: _Sampled) -> str:
         f"def per_sample({arguments_of(program, *sources)}):",
         f'{INDENT}"""Variance of the output, and what pairs need of each sample: arrays [pixels ..., samples]."""',
     ]
+    held = _held_nodes(_within(program.per_sample), program)
+    if held or any(_held_nodes(_within(s.body), program) for s in program.per_sample if isinstance(s, Loop)):
+        lines += _ready(sources[0])
     for s, comment in commented(program.per_sample, program.comments):
         lines += comment
         if isinstance(s, Loop):
             lines += _sample_loop(s, sampled, writer)
         else:
-            lines += _sample_let(s, writer, sources[0])
+            lines += _sample_let(s, writer, sources[0], held)
     handed = "".join(f", {loop}" for loop in sampled.stacks) or ","
     variance = jax_text(writer.prepared(sp.sympify(program.outputs["variance"]), DIAGONAL * len(forms.outputs)))
     lines.append(f"return {variance}, ([{', '.join(sampled.vectors)}]{handed})")
     return indented(lines)
 
 
-def _sample_let(let: Let, writer: _Writer, source: str) -> Iterator[str]:
+def _within(statements: Iterable[Statement]) -> list[Let]:
+    return [s for s in statements if isinstance(s, Let) and s.dst.stream == "W"]
+
+
+def _sample_let(let: Let, writer: _Writer, source: str, held: Iterable[str] = ()) -> Iterator[str]:
     writer.node = let.dst.u
+    if let.dst.stream == "W" and let.dst.u in held and _operands_of([let], writer):
+        yield from _pair_lets([let], writer, {}, held)
+        return
     form = writer.form_of(let.dst)
     expr = writer.prepared(let.expr, form)
     if expr.free_symbols:
@@ -340,8 +352,9 @@ def _sample_loop(loop: Loop, sampled: _Sampled, writer: _Writer) -> Iterator[str
     befores = ", ".join(_in_form(c, writer) for c in loop.carry) + ","
     yield f"def turn_{loop.layer}(carried, _):"
     yield f"{INDENT}{starts} = carried"
+    held = _held_nodes(_within(loop.body), writer.program)
     for let in loop.body:
-        for line in _sample_let(let, writer, loop.carry[0].start.name):
+        for line in _sample_let(let, writer, loop.carry[0].start.name, held):
             yield INDENT + line
     yield f"{INDENT}return ({ends}), [{', '.join(kept)}]"
     yield ""
@@ -369,12 +382,16 @@ def _pair_text(program: Program, forms: Forms, sampled: _Sampled, name: str, get
         if used & set(sampled.vectors):
             lines.append(f"[{', '.join(_sided(v, side) for v in sampled.vectors)}] = vectors{side}")
     made: dict[sp.Expr, str] = {}
+    held = _held_nodes([s for s in program.per_pair if isinstance(s, Let)], program)
+    if held or any(_held_nodes(s.body, program) for s in program.per_pair if isinstance(s, Loop)):
+        (covariance,) = [k.name for k in program.inputs if k.stream == "K" and k.side is None]
+        lines += _ready(covariance)
     for part, comment in _by_node(program.per_pair, program.comments):
         lines += comment
         if isinstance(part, Loop):
             lines += _pair_loop(part, sampled, writer)
         else:
-            lines += _pair_lets(part, writer, made)
+            lines += _pair_lets(part, writer, made, held)
     writer.node = ""
     returned = [jax_text(writer.prepared(sp.sympify(program.outputs[g]), forms.outputs)) for g in gets]
     lines.append(f"return {', '.join(returned)}")
@@ -413,8 +430,74 @@ def _comment(layer: str, comments: Mapping[str, str]) -> list[str]:
     return [f"# {layer}: {comments[layer]}"] if layer in comments else []
 
 
-def _pair_lets(group: Sequence[Let], writer: _Writer, made: dict[sp.Expr, str]) -> Iterator[str]:
+def _ready(array: str) -> list[str]:
+    return [
+        "# Always true, but XLA does not know: it would compute activations entry by entry inside the margins of filters.",
+        f"ready = {array}[(0,) * {array}.ndim] < jnp.inf",
+    ]
+
+
+def _held_nodes(lets_here: Sequence[Let], program: Program) -> set[str]:
+    """Nonlinearities of one Gaussian that a filter reads: they are computed before its margins are put around them."""
+    read = {a.args[0].name.partition("_")[2] for let in lets_here for a in let.expr.atoms(Mixed) if _is_symbol(a)}
+    padded = {
+        a.args[0].name.partition("_")[2]
+        for let in lets_here
+        for a in let.expr.atoms(Mixed)
+        if _is_symbol(a) and any(isinstance(m, Patch) and m.window > 1 for m in program.maps[str(a.args[1])])
+    }
+    return {let.dst.u for let in lets_here if let.dst.u in read & padded and _is_nonlinear(let)}
+
+
+def _is_symbol(mixed: Mixed) -> bool:
+    return isinstance(mixed.args[0], sp.Symbol)
+
+
+def _is_nonlinear(let: Let) -> bool:
+    return let.dst.stream in "KW" and bool(let.expr.atoms(sp.Function)) and not let.expr.has(Mixed, Between, Inner)
+
+
+def _pair_lets(
+    group: Sequence[Let], writer: _Writer, made: dict[sp.Expr, str], held: Iterable[str] = ()
+) -> Iterator[str]:
     """K and T of one layer; the maps of both are applied to them as one complex array."""
+    node = group[0].dst.u
+    operands = _operands_of(group, writer) if node in held else None
+    if operands is None:
+        yield from _plain_lets(group, writer, made)
+        return
+    both = len(group) == 2
+    inside = "both" if both else operands[0]
+    yield f"def {node}({inside}):"
+    if both:
+        yield f"{INDENT}{', '.join(operands)} = both.real, both.imag"
+    for line in _plain_lets(group, writer, made):
+        yield INDENT + line
+    names = [let.dst.name for let in group]
+    yield f"{INDENT}return {_as_one(names)}"
+    yield ""
+    target = f"both_{node}" if both else names[0]
+    yield f"{target} = lax.cond(ready, {node}, lambda v: v, {_as_one(operands)})"
+    if both:
+        yield f"{', '.join(names)} = {target}.real, {target}.imag"
+
+
+def _as_one(names: Sequence[str]) -> str:
+    return f"lax.complex({', '.join(names)})" if len(names) == 2 else names[0]
+
+
+def _operands_of(group: Sequence[Let], writer: _Writer) -> list[str] | None:
+    """The covariance, and tangent kernel, that a nonlinearity reads, if it reads one Gaussian in its own form."""
+    streams = [let.dst.stream for let in group]
+    found = sorted({s.name for let in group for s in let.expr.free_symbols if s.name[:2] in PAIRED_PREFIXES})
+    expected = {("K", "T"): ["K_", "T_"], ("K",): ["K_"], ("W",): ["w_"]}.get(tuple(streams))
+    forms = {writer.forms.of[name] for name in found} | {writer.form_of(let.dst) for let in group}
+    if expected is None or [name[:2] for name in found] != expected or len(forms) != 1:
+        return None
+    return found if len({name.partition("_")[2] for name in found}) == 1 else None
+
+
+def _plain_lets(group: Sequence[Let], writer: _Writer, made: dict[sp.Expr, str]) -> Iterator[str]:
     writer.node = group[0].dst.u
     yield from _packed_maps(group, writer)
     ready = [replace(let, expr=writer.prepared(let.expr, writer.form_of(let.dst))) for let in group]
@@ -459,8 +542,9 @@ def _pair_loop(loop: Loop, sampled: _Sampled, writer: _Writer) -> Iterator[str]:
         for side in (1, 2):
             yield f"{INDENT}[{', '.join(_sided(n, side) for n in kept)}] = vectors[{side - 1}]"
     made: dict[sp.Expr, str] = {}
+    held = _held_nodes(loop.body, writer.program)
     for part, comment in _by_node(loop.body, writer.program.comments):
-        for line in [*comment, *_pair_lets(part if isinstance(part, list) else [], writer, made)]:
+        for line in [*comment, *_pair_lets(part if isinstance(part, list) else [], writer, made, held)]:
             yield INDENT + line
     yield f"{INDENT}return {_packed(ends, is_packed)}, None"
     yield ""

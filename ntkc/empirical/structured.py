@@ -104,8 +104,8 @@ def _plan(f: Callable[[Any], Any], leaves: Sequence[Any], structure: Any) -> Pla
 
 def _zero(f1: Callable[[Any], Any], f2: Callable[[Any], Any], params: Any, pairing: Pairing) -> Any:
     """The kernel of functions that use no weight in common."""
-    types = [jax.eval_shape(f, params) for f in (f1, f2)]
-    return contract(*(jnp.zeros((*t.shape, 0), t.dtype) for t in types), pairing)
+    one, two = (jax.eval_shape(f, params) for f in (f1, f2))
+    return contract(jnp.zeros((*one.shape, 0), one.dtype), jnp.zeros((*two.shape, 0), two.dtype), pairing)
 
 
 def _product(left: Factors, right: Factors, pairing: Pairing) -> Any:

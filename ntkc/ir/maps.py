@@ -194,7 +194,7 @@ class Place(AxisMap):
 
 @dataclass(frozen=True)
 class JointMap(AxisMap):
-    """A map of all spatial axes at once; it stands alone in its Maps. Axes of operand and result have labels a, b, ..."""
+    """A map of all spatial axes at once, alone in its Maps; axes of operand and result have labels a, b, ..."""
 
     reads: str
     made: str

@@ -72,7 +72,9 @@ class DotGeneral(Mapped):
     def __post_init__(self) -> None:
         array, shape = tuple(float(v) for v in self.array), tuple(int(n) for n in self.array_shape)
         if len(array) != prod(shape) or not array or not np.isfinite(array).all():
-            raise InvalidInput(f"DotGeneral: an array of finite numbers of shape {shape} has {prod(shape)}, not {len(array)}")
+            raise InvalidInput(
+                f"DotGeneral: {prod(shape)} finite numbers are an array of shape {shape}, got {len(array)}"
+            )
         object.__setattr__(self, "array", array)
         object.__setattr__(self, "array_shape", shape)
         for name in ("contracted", "array_contracted", "shared", "array_shared"):
@@ -116,7 +118,9 @@ class DotGeneral(Mapped):
         reads, own, made = self.labels(len(spatial))
         for i, a in zip(self._used, self._array_used, strict=True):
             if spatial[i] != self.array_shape[a]:
-                raise ShapeMismatch(f"{self.label()}: {self.array_shape[a]} numbers meet {spatial[i]} pixels on axis {i}")
+                raise ShapeMismatch(
+                    f"{self.label()}: {spatial[i]} pixels meet {self.array_shape[a]} numbers on axis {i}"
+                )
         return Product(reads, made, own, _nested(np.array(self.array).reshape(self.array_shape)), self.array_shape)
 
     def maps(self, spatial: Sequence[int]) -> Maps:

@@ -73,7 +73,7 @@ class _Needs:
                 self.read(part, ALL * len(form))
         elif isinstance(expr, sp.Symbol):
             name = unsided(expr.name) if expr.name.startswith("z") else expr.name
-            if name[:2] in PAIRED_PREFIXES:
+            if name[:2] in PAIRED_PREFIXES and expr not in self.program.parameters:
                 self.add(name, form)
         else:
             for part in expr.args:

@@ -131,6 +131,11 @@ RESERVED = {
     *("kink_moment", "kink_sum", "kink_tails", "mean_of_kink", "moment_of_signs", "most_chunks", "orthant"),
     *("owens_t", "project", "ratio", "safe", "safe_sqrt", "signed_moments", "split_mean", "split_nodes", "spread_of"),
     *("steps", "tail", "tilted_moment", "turned"),
+    *("BLOCK", "LANES", "LETTERS", "between", "blocks", "cleaned", "contracted", "contracted_values", "cut", "embedded"),
+    *("groups", "nngp_of_pair"),
+    *("inner", "left_terms", "levelled", "multiplied", "narrowed", "nngp_tile", "nothing", "of_pixels", "patched"),
+    *("patched_mod", "permuted", "picked", "placed", "pooled", "positions", "present", "products", "right_terms"),
+    *("same_pixels", "sides", "slab", "softmax_of_keys", "start", "stop", "taken", "tiles", "total", "widened"),
 }
 """Names that emitted modules use themselves."""
 STREAMS = (

@@ -35,19 +35,24 @@ BLOCK = 128
 
 
 SAMPLE_ENTRIES = 4_194_304
-"""Entries of covariances within samples that a block may have."""
+"""Entries of covariances within samples that exist at a time."""
 
 
 @dataclass(frozen=True)
 class PixelSchedule:
-    """`lanes` pairs of samples are computed at a time."""
+    """`lanes` pairs of samples are computed at a time, with per-sample values of `block` samples kept."""
 
     lanes: int
     block: int = BLOCK
+    one_by_one: bool = False
 
     def text(self) -> str:
         """One line for reports."""
-        return f"tiles of {self.lanes} pairs; one triangle of symmetric matrices"
+        alone = ", one by one" if self.one_by_one else ""
+        return (
+            f"tiles of {self.lanes} pairs; per-sample values of {self.block} samples at a time{alone}; "
+            "one triangle of symmetric matrices"
+        )
 
 
 def schedule_pixels(program: Program, forms: Forms) -> PixelSchedule:
@@ -55,6 +60,8 @@ def schedule_pixels(program: Program, forms: Forms) -> PixelSchedule:
     sizes = [forms.entries(let.dst) for let in lets(program.per_pair) if let.dst.stream in "KT"]
     sizes += [forms.entries(k) for k in program.inputs if k.stream == "K"]
     lanes = LANES_OF_ENTRIES // max(sizes, default=1)
-    within = [forms.entries(let.dst) for let in lets(program.per_sample) if let.dst.stream == "W"]
-    block = SAMPLE_ENTRIES // max(within, default=1)
-    return PixelSchedule(min(max(lanes, 1), MOST_LANES), min(max(block, 1), BLOCK))
+    within = [forms.entries(let.dst) for let in lets(program.per_sample) if let.dst.stream in "WZ"]
+    one_by_one = max(within, default=0) * BLOCK > SAMPLE_ENTRIES
+    kept = sum(forms.entries(let.dst) for let in lets(program.per_sample) if let.dst.stream == "Z")
+    block = SAMPLE_ENTRIES // kept if kept else BLOCK
+    return PixelSchedule(min(max(lanes, 1), MOST_LANES), min(max(block, 1), BLOCK), one_by_one)

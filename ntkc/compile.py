@@ -11,7 +11,7 @@ from ntkc.backends.jax import emit
 from ntkc.backends.pixels import emit_pixels
 from ntkc.errors import InvalidInput, unknown
 from ntkc.gaussian.certificates import TOLERANCES
-from ntkc.ir.graph import Graph, op_of, ordered
+from ntkc.ir.graph import Graph, feature_shapes, op_of, ordered
 from ntkc.ir.program import Program
 from ntkc.ir.value import Law
 from ntkc.passes.analyse import analyse
@@ -22,7 +22,7 @@ from ntkc.passes.expand_series import describe_series, expand_series
 from ntkc.passes.forms import describe_forms, find_forms
 from ntkc.passes.fuse import fuse
 from ntkc.passes.hoist import hoist
-from ntkc.passes.lower import lower
+from ntkc.passes.lower import ALL_PAIRS, OUTPUTS, lower
 from ntkc.passes.normalise import normalise
 from ntkc.passes.prune import prune
 from ntkc.passes.roll import roll
@@ -57,6 +57,7 @@ class Compilation:
     reports: list[StageReport] = field(default_factory=list[StageReport])
     clock: float = field(default_factory=time.perf_counter)
     tolerances: Mapping[str, float] = field(default_factory=lambda: TOLERANCES)
+    diagonal: bool = False
 
     def add(self, stage: str, result: Any, what: str) -> Any:
         """Keep a stage's result and report it."""
@@ -68,8 +69,12 @@ class Compilation:
         return result
 
 
-def compile_graph(graph: Graph, until: str = "emit", tolerance: float | None = None) -> Compilation:
+def compile_graph(
+    graph: Graph, until: str = "emit", tolerance: float | None = None, diagonal: bool = False
+) -> Compilation:
     """Run the stages up to and including `until`; `tolerance` is that of series, for both precisions.
+
+    `diagonal`: of pixels that the output has, only pairs of equal ones are wanted.
 
     Raises:
         UnknownName: no such stage.
@@ -78,8 +83,8 @@ def compile_graph(graph: Graph, until: str = "emit", tolerance: float | None = N
     """
     if until not in STAGES:
         raise unknown("stage", until, STAGES)
-    done = Compilation(graph, tolerances=_tolerances(tolerance))
-    for stage, result, what in _stages(graph, done.tolerances):
+    done = Compilation(graph, tolerances=_tolerances(tolerance), diagonal=diagonal)
+    for stage, result, what in _stages(graph, done.tolerances, diagonal):
         done.add(stage, result, what)
         if stage == until:
             break
@@ -94,12 +99,12 @@ def _tolerances(tolerance: float | None) -> Mapping[str, float]:
     return dict.fromkeys(TOLERANCES, float(tolerance))
 
 
-def _stages(graph: Graph, tolerances: Mapping[str, float]) -> Any:
+def _stages(graph: Graph, tolerances: Mapping[str, float], diagonal: bool) -> Any:
     if is_open(graph):
         yield "analyse", analyse(graph), "law of each layer; the rest needs the shape of the data"
         return
     if has_pixels(graph):
-        yield from _pixel_stages(graph, tolerances)
+        yield from _pixel_stages(graph, tolerances, diagonal)
         return
     values = analyse(graph)
     yield "analyse", values, f"law of {len(graph)} layers: {_laws(values)}"
@@ -131,7 +136,7 @@ def _stages(graph: Graph, tolerances: Mapping[str, float]) -> Any:
     yield "emit", emit(pruned, plan, describe(graph), tolerances), "JAX source"
 
 
-def _pixel_stages(graph: Graph, tolerances: Mapping[str, float]) -> Any:
+def _pixel_stages(graph: Graph, tolerances: Mapping[str, float], diagonal: bool) -> Any:
     """With pixels, K itself is what filters mix: no gap is carried, and forms say which pairs of pixels are kept."""
     settled = settle(graph)
     yield "settle", settled, "layers as they act on data of this shape"
@@ -142,9 +147,11 @@ def _pixel_stages(graph: Graph, tolerances: Mapping[str, float]) -> Any:
     rolled = roll(fused, analyse(fused), last_law=Law.POINTWISE, fewest=2)
     yield "roll", rolled, f"{len(fused)} nodes -> {len(rolled)}"
     rolled_values = analyse(rolled)
-    demanded = demand(rolled, rolled_values)
+    has_pixels_left = len(feature_shapes(rolled)[rolled.graph["output"]]) > 1 and not diagonal
+    wanted = ALL_PAIRS if has_pixels_left else OUTPUTS
+    demanded = demand(rolled, rolled_values, wanted.values())
     yield "demand", demanded, f"{sum(map(len, demanded.values()))} streams asked for"
-    program = lower(rolled, rolled_values, demanded)
+    program = lower(rolled, rolled_values, demanded, wanted)
     yield "lower", program, "each layer's rule"
     angles = take_angles(program)
     yield "angles", angles, "unchanged" if angles is program else "the gap of cosines, where activations have degree one"
@@ -154,7 +161,7 @@ def _pixel_stages(graph: Graph, tolerances: Mapping[str, float]) -> Any:
     yield "hoist", hoisted, "unchanged" if hoisted is expanded else "what pairs need of one sample, once per sample"
     pruned = prune(hoisted)
     yield "prune", pruned, "statements that no output reads are gone"
-    forms = find_forms(pruned)
+    forms = find_forms(pruned, not diagonal)
     yield "forms", forms, describe_forms(pruned, forms)
     plan = schedule_pixels(pruned, forms)
     yield "schedule", plan, plan.text()

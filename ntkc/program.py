@@ -26,7 +26,7 @@ from ntkc.ir.graph import Graph, feature_shapes, op_of
 from ntkc.ir.value import Law
 from ntkc.kernel import Kernel
 from ntkc.passes.lower import open_symbols
-from ntkc.passes.settle import is_masked, is_open, masked, on_data
+from ntkc.passes.settle import has_pixels, is_masked, is_open, masked, on_data
 
 if TYPE_CHECKING:
     from ntkc.stage_table import StageTable
@@ -86,7 +86,8 @@ class KernelProgram:
         if known and stated[-1] is not None and stated[-1] != features:
             raise ShapeMismatch(f"data with {features} features given to a network whose Input has {stated[-1]}")
         if shape not in self._on_shapes:
-            self._on_shapes[shape] = build(on_data(self.graph, tuple(spatial), features), None, self.tolerance)
+            graph = on_data(self.graph, tuple(spatial), features)
+            self._on_shapes[shape] = build(graph, None, self.tolerance, self._compilation.diagonal)
         return self._on_shapes[shape]
 
     @property
@@ -97,7 +98,7 @@ class KernelProgram:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A pickle holds the network; reading it compiles anew."""
-        return build, (self.graph, None, self.tolerance)
+        return build, (self.graph, None, self.tolerance, self._compilation.diagonal)
 
     def __deepcopy__(self, memo: Any) -> KernelProgram:
         return self
@@ -109,6 +110,7 @@ class KernelProgram:
         get: str | tuple[str, ...] | None = None,
         *,
         mask_constant: float | None = None,
+        diagonal_spatial: bool | None = None,
         **parameters: Any,
     ) -> Any:
         """K(x1, x2) and T(x1, x2).
@@ -119,11 +121,14 @@ class KernelProgram:
             get: "nngp" or "ntk" for an array [n1, n2] (then all pairs of the pixels that are left, axis by axis), a
                 tuple of both for a named tuple, None for a Kernel.
             mask_constant: entries equal to it (NaN, too) are missing, and so are pixels that miss all features.
+            diagonal_spatial: True for pairs of equal pixels only, of the pixels that are left: [n1, n2, pixels ...].
             parameters: a value for each open hyper-parameter.
 
         Raises:
             ShapeMismatch, InvalidInput: data of other shapes, empty, or with NaN or infinities.
         """
+        if diagonal_spatial and not self._compilation.diagonal:
+            return self.diagonal(x1, x2, get, mask_constant=mask_constant, **parameters)
         if mask_constant is not None and not is_masked(self.graph):
             marked = (None if x is None else _with_nan(x, mask_constant) for x in (x1, x2))
             return self.masked(*marked, get, **parameters)
@@ -146,7 +151,12 @@ class KernelProgram:
     @cached_property
     def masked(self) -> KernelProgram:
         """The program for data in which NaN stands for what is missing."""
-        return build(masked(self.graph), None, self.tolerance)
+        return build(masked(self.graph), None, self.tolerance, self._compilation.diagonal)
+
+    @cached_property
+    def diagonal(self) -> KernelProgram:
+        """The program for pairs of equal pixels only, of those that the output has."""
+        return build(self.graph, None, self.tolerance, True)
 
     def _kernel(self, x1: Any, x2: Any, values: Mapping[str, Any]) -> Kernel:
         nngp, ntk = self._run("kernel", x1, x2, values)
@@ -165,6 +175,7 @@ class KernelProgram:
             shape1=(len(x1), *pixels, width),
             shape2=(len(x1 if x2 is None else x2), *pixels, width),
             channel_axis=1 + len(pixels),
+            diagonal_spatial=self._compilation.diagonal and bool(pixels),
         )
 
     def onward(self, kernel: Kernel, parameters: Mapping[str, Any]) -> Kernel:
@@ -172,9 +183,13 @@ class KernelProgram:
         values = self._checked_parameters(parameters)
         second = kernel.cov1 if kernel.cov2 is None else kernel.cov2
         ntk = jnp.zeros_like(kernel.nngp) if kernel.ntk is None else kernel.ntk
-        nngp, ntk, cov1, cov2 = self._function("onward")(kernel.nngp, ntk, kernel.cov1, second, **values)
-        width = feature_shapes(self.graph)[self.graph.graph["output"]][0]
-        shapes = (None if s is None else (*s[:-1], width or s[-1]) for s in (kernel.shape1, kernel.shape2))
+        given = (kernel.nngp, ntk, kernel.cov1, second)
+        if has_pixels(self.graph):
+            same = jnp.eye(*kernel.nngp.shape[:2], dtype=bool) & (kernel.cov2 is None)
+            given = (*given, same)
+        nngp, ntk, cov1, cov2 = self._function("onward")(*given, **values)
+        *pixels, width = feature_shapes(self.graph)[self.graph.graph["output"]]
+        shapes = (None if s is None else (s[0], *pixels, width or s[-1]) for s in (kernel.shape1, kernel.shape2))
         shape1, shape2 = shapes
         law = self._compilation.made["analyse"][self.graph.graph["output"]].law
         return kernel.replace(
@@ -186,6 +201,7 @@ class KernelProgram:
             is_input=law is Law.GIVEN,
             shape1=shape1,
             shape2=shape2,
+            channel_axis=1 + len(pixels),
         )
 
     @staticmethod
@@ -341,9 +357,11 @@ def _float_type(dtype: Any) -> Any:
     return jax.dtypes.canonicalize_dtype(float)
 
 
-def build(graph: Graph, until: str | None = None, tolerance: float | None = None) -> Any:
+def build(
+    graph: Graph, until: str | None = None, tolerance: float | None = None, diagonal: bool = False
+) -> Any:
     """A KernelProgram, or what the stage `until` made."""
-    done = compile_graph(graph, until or "emit", tolerance)
+    done = compile_graph(graph, until or "emit", tolerance, diagonal)
     if until is not None and until not in done.made:
         raise InvalidInput(
             f"this network has no stage {until!r}, its stages are {', '.join(done.made)}; "

@@ -434,20 +434,23 @@ class KernelFn:
             _place_of(self.tree, tuple(x1.shape[1:]))
         if names is not None and {str(n).lower() for n in names} <= {"nngp", "ntk"}:
             gets = get if isinstance(get, str) else tuple(names)
-            return self._program(x1, x2, gets, mask_constant=mask_constant, **parameters)
-        kernel = self._program(x1, x2, None, mask_constant=mask_constant, **parameters)
+            return self._program(x1, x2, gets, mask_constant=mask_constant, diagonal_spatial=diagonal_spatial, **parameters)
+        kernel = self._program(x1, x2, None, mask_constant=mask_constant, diagonal_spatial=diagonal_spatial, **parameters)
         return _selected(self._in_own_layout(kernel, tuple(jnp.shape(x1)[1:])), get)
 
     def _onward(self, kernel: Kernel, parameters: dict[str, Any]) -> Kernel:
         law = Law.GAUSSIAN if kernel.is_gaussian else Law.GIVEN if kernel.is_input else Law.POINTWISE
         width = None if kernel.shape1 is None else kernel.shape1[kernel.channel_axis]
-        program = _port_program(self.tree, law, kernel.ntk is not None, width)
+        if kernel.diagonal_spatial:
+            raise InvalidInput("a Kernel of equal pixels only (diagonal_spatial=True) cannot be continued")
+        spatial = tuple(kernel.nngp.shape[2::2])
+        program = _port_program(self.tree, law, kernel.ntk is not None, width, spatial)
         return program.onward(kernel, parameters)
 
 
 @lru_cache(maxsize=256)
-def _port_program(tree: Tree, law: Law, has_ntk: bool, width: int | None) -> KernelProgram:
-    return build(graph_of(tree, Port(law, has_ntk, width)))
+def _port_program(tree: Tree, law: Law, has_ntk: bool, width: int | None, spatial: tuple[int, ...]) -> KernelProgram:
+    return build(graph_of(tree, Port(law, has_ntk, width, spatial)))
 
 
 def _selected(kernel: Kernel, get: str | Iterable[str] | None) -> Any:

@@ -105,7 +105,7 @@ def kernel(x1, x2=None{keywords}):
 
 @jax.jit
 def variance(x{keywords}):
-    """nngp of every sample with itself, pixel by pixel: [samples, pixels ...]."""
+    """nngp of every sample with itself: [samples, pixels ...], of all pairs of pixels if nngp is."""
     made = samples_of(x{parameters})[0]
     return jnp.moveaxis(jnp.broadcast_to(made, ({pixels}len(x))), -1, 0)
 '''
@@ -116,6 +116,40 @@ ONE_BY_ONE = """made = lax.map(lambda v: samples_of(v[None]{parameters})[1], x)
 """
 AT_ONCE = """return samples_of(x{parameters})[1]
 """
+
+
+PORT_DRIVER = '''
+@jax.jit
+def onward(nngp, ntk, variance1, variance2, same{keywords}):
+    """(nngp, ntk, variance1, variance2) after this network, from those before it: [n1, n2, all pairs of pixels ...]."""
+    variance1, variance2 = (jnp.moveaxis(v, 0, -1) for v in (variance1, variance2))
+    (out1, stats1), (out2, stats2) = (per_sample({sample_inputs}{arguments}) for v in (variance1, variance2))
+    nngp, ntk = (jnp.moveaxis(v, (0, 1), (-2, -1)) for v in (nngp, ntk))
+    k, t = pair({pair_inputs}, stats1, stats2, same{arguments})
+    k, t = (jnp.broadcast_to(jnp.asarray(v, nngp.dtype), {size} + nngp.shape[-2:]) for v in (k, t))
+    out1, out2 = (jnp.broadcast_to(v, {size} + w.shape[-1:]) for v, w in ((out1, variance1), (out2, variance2)))
+    return *(jnp.moveaxis(v, (-2, -1), (0, 1)) for v in (k, t)), *(jnp.moveaxis(v, -1, 0) for v in (out1, out2))
+'''
+PORT_NAMES = {"K": "nngp", "T": "ntk"}
+
+
+def port_driver_text(program: Program, forms: Forms) -> str:
+    """The driver for a kernel given by the caller, of all pairs of pixels."""
+    full = "F" * len(program.spatial[program.inputs[0].u])
+    sizes = program.spatial[program.output]
+    shown = tuple(n for f, size in zip(forms.outputs, sizes, strict=True) for n in ((size, size) if f == "F" else (size,)))
+    samples = [_narrowed("v", full, "D" * len(full) if k.stream == "S" else forms.of[k.name]) for k in _samples(program)]
+    pairs = [_narrowed(PORT_NAMES[k.stream], full, forms.of[k.name]) for k in program.inputs if k.side is None]
+    return PORT_DRIVER.format(
+        sample_inputs=", ".join(samples),
+        pair_inputs=", ".join(pairs),
+        size=repr(shown),
+        **argument_texts([p.name for p in program.parameters]),
+    ).lstrip("\n")
+
+
+def _narrowed(name: str, form: str, to: str) -> str:
+    return name if form == to else f'narrowed({name}, "{form}", "{to}")'
 
 
 def pixel_driver_text(program: Program, forms: Forms, schedule: PixelSchedule) -> str:
@@ -138,7 +172,7 @@ def pixel_driver_text(program: Program, forms: Forms, schedule: PixelSchedule) -
         x2=x.replace("(x)", "(x2)") if x != "x" else "x2",
         output_size=repr(shown),
         mirror=repr(_mirror(letters)),
-        pixels="".join(f"{n}, " for n in sizes),
+        pixels="".join(f"{n}, " for n in shown),
         features="features = x.shape[-1]\n    " if "features" in parameters else "",
         features1="features = x1.shape[-1]\n    " if "features" in parameters else "",
         **names,

@@ -21,7 +21,7 @@ from ntkc.backends.jax import (
     own_tables,
     pair_let,
 )
-from ntkc.backends.pixel_driver import pixel_driver_text
+from ntkc.backends.pixel_driver import pixel_driver_text, port_driver_text
 from ntkc.backends.prelude import DEFAULT_TOLERANCE, HELPERS, helper_text
 from ntkc.errors import NoClosedForm
 from ntkc.gaussian.kinks import KinkCoefficients, KinkMoment, KinkSum, KinkTails, SplitMoment
@@ -68,7 +68,7 @@ def emit_pixels(
         _per_sample_text(program, forms, sampled),
         _pair_text(program, forms, sampled, "pair", ("nngp", "ntk")),
         _pair_text(alone, forms, sampled, "nngp_of_pair", ("nngp",)),
-        pixel_driver_text(program, forms, schedule),
+        port_driver_text(program, forms) if program.is_port else pixel_driver_text(program, forms, schedule),
     ]
     body = _map_tables(program) + "\n\n" + "\n\n".join(functions)
     helpers = helper_text(name for name in HELPERS if re.search(rf"\b{name}\(|of_pixels\({name},", body))
@@ -311,7 +311,8 @@ def _per_sample_text(program: Program, forms: Forms, sampled: _Sampled) -> str:
         else:
             lines += _sample_let(s, writer, sources[0], held)
     handed = "".join(f", {loop}" for loop in sampled.stacks) or ","
-    variance = jax_text(writer.prepared(sp.sympify(program.outputs["variance"]), DIAGONAL * len(forms.outputs)))
+    writer.node = program.output
+    variance = jax_text(writer.prepared(sp.sympify(program.outputs["variance"]), forms.outputs))
     lines.append(f"return {variance}, ([{', '.join(sampled.vectors)}]{handed})")
     return indented(lines)
 

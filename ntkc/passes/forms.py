@@ -163,9 +163,8 @@ def find_forms(program: Program, is_full: bool = True) -> Forms:
     """The forms that outputs need: of all pairs of pixels of the output node, or of equal pixels."""
     needs = _Needs(program)
     whole = (ALL if is_full else DIAGONAL) * len(program.spatial[program.output])
-    for name in ("nngp", "ntk", "covariance"):
-        if name in program.outputs:
-            needs.read(sp.sympify(program.outputs[name]), whole)
+    for expr in program.outputs.values():
+        needs.read(sp.sympify(expr), whole)
     for statements in (program.per_pair, program.per_sample):
         for s in reversed(statements):
             needs.statement(s)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keyword
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import sympy as sp
@@ -22,6 +22,8 @@ from ntkc.passes.roll import Block
 
 OUTPUTS = {"variance": "S", "nngp": "K", "ntk": "T"}
 """Name and stream of what every program computes."""
+ALL_PAIRS = {**OUTPUTS, "variance": "W"}
+"""The same, with the covariance of all pairs of the pixels that the output has."""
 
 
 @dataclass
@@ -34,13 +36,13 @@ class _Statements:
     spatial: dict[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
 
 
-def lower(graph: Graph, values: Values, demanded: Demand) -> Program:
+def lower(graph: Graph, values: Values, demanded: Demand, wanted: Mapping[str, str] = OUTPUTS) -> Program:
     """The program of a graph: K, T and the variance of its output from those of its source."""
     statements = _Statements()
     _lower_nodes(graph, values, demanded, statements)
     source, output = graph.graph["input"], graph.graph["output"]
     read = Streams.of(graph, values, feature_shapes(graph), lambda key: key.symbol)
-    outputs = {name: read.get(stream, output, output) for name, stream in OUTPUTS.items()}
+    outputs = {name: read.get(stream, output, output) for name, stream in wanted.items()}
     inputs = tuple(in_order({Key("S", source, source, SAMPLE), *demanded[source]}))
     return verify(
         Program(

@@ -20,6 +20,7 @@ from ntkc.backends.formula import formula_of
 from ntkc.backends.latex import latex_of
 from ntkc.backends.module import module_text
 from ntkc.compile import Compilation, compile_graph
+from ntkc.costs import Cost, count, peak_memory
 from ntkc.errors import InvalidInput, SeriesNotConverged, ShapeMismatch, unknown
 from ntkc.gaussian.certificates import TOLERANCES
 from ntkc.ir.graph import Graph, feature_shapes, op_of
@@ -263,6 +264,28 @@ class KernelProgram:
         if missing:
             raise InvalidInput(f"the hyper-parameters {missing} are symbols: give their values, {missing[0]}=1.0")
         return {name: jnp.asarray(value, float) for name, value in given.items()}
+
+    def cost(
+        self, n1: int, n2: int | None = None, get: str = "ntk", shape: tuple[int, ...] | None = None, dtype: Any = "float32"
+    ) -> Cost:
+        """Operations, bytes moved and peak memory of a call, before it is made; compiles it.
+
+        Args:
+            n1, n2: samples; n2 None for one set with itself.
+            get: "nngp", "ntk", or "kernel" for both.
+            shape: of one sample, (pixels ..., features); that of the Input unless given.
+        """
+        stated = feature_shapes(self.graph)[self.graph.graph["input"]]
+        shape = shape or tuple(n for n in stated if n is not None)
+        if not shape or (stated and len(shape) < len(stated)):
+            raise InvalidInput("cost needs the shape of a sample: shape=(32, 32, 3), or shape=(784,)")
+        program = self.on(tuple(shape))
+        name = "kernel" if get == "kernel" else _checked_get(get)
+        made = program._compilation.made
+        flops, moved = count(made["prune"], made.get("forms"), n1, n2, shape[-1])
+        second = None if n2 is None else (n2, *shape)
+        memory = peak_memory(program._function(name), ((n1, *shape), second), dtype, self.parameters)
+        return Cost(flops, moved * np.dtype(dtype).itemsize, memory)
 
     def formula(self, get: str = "ntk") -> sp.Expr:
         """The kernel as one sympy expression of k = x . x' / d, q1 = x . x / d, q2 = x' . x' / d."""

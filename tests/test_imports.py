@@ -19,6 +19,7 @@ GROUPS = (
     ("passes",),
     ("backends",),
     ("compile",),
+    ("costs",),
     ("stage_table",),
     ("kernel",),
     ("program",),
@@ -32,6 +33,7 @@ GROUPS = (
     ("batching",),
     ("gram",),
     ("monte_carlo",),
+    ("checking",),
     ("__init__",),
     ("demo",),
     ("cli",),
@@ -40,6 +42,7 @@ GROUPS = (
 """A module imports from its own group and those above."""
 RANK = {name: rank for rank, group in enumerate(GROUPS) for name in group}
 RUNS_JAX = {
+    "costs",
     "kernel",
     "program",
     "tracing",
@@ -50,6 +53,7 @@ RUNS_JAX = {
     "batching",
     "gram",
     "monte_carlo",
+    "checking",
     "demo",
     "cli",
 }

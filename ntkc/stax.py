@@ -559,6 +559,12 @@ def _array_function(expr: sp.Expr, symbols: tuple[sp.Symbol, ...]) -> Callable[.
     return names["elementwise"]
 
 
+
+def from_op(op: Op) -> Layer:
+    """(init_fn, apply_fn, kernel_fn) of any `ntkc.layers.Op`: the way to a layer of one's own."""
+    return Layer(Leaf(type(op).__name__, op))
+
+
 def serial(*layers: Any) -> Layer:
     """Layers one after another."""
     return Layer(Serial("serial", tuple(tree_of(layer) for layer in layers)))

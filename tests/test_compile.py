@@ -9,17 +9,22 @@ from rich.table import Table
 import ntkc
 from ntkc import stax
 from ntkc.compile import STAGES, compile_graph, describe
-from ntkc.errors import UnknownName
+from ntkc.errors import InvalidInput, UnknownName
 from ntkc.frontends import to_graph
 from ntkc.ir.program import Program
 from ntkc.ir.value import Value
+from ntkc.passes.forms import Forms
 from ntkc.passes.roll import Block
-from ntkc.passes.schedule import Schedule
+from ntkc.passes.schedule import PixelSchedule, Schedule
+from ntkc.passes.settle import on_data
 
 LAYERS = [stax.Dense(8, 1.4, 0.1), stax.Relu()]
 NET = stax.serial(*LAYERS * 4, stax.Dense(1))
 WITHOUT_BIASES = stax.serial(*[stax.Dense(8, 1.4), stax.Relu()] * 6, stax.Dense(1))
+CNN = stax.serial(stax.Conv(4, (3,)), stax.Relu(), stax.Flatten(), stax.Dense(1))
+SHAPE = (5, 2)
 MAKES = {
+    "settle": nx.MultiDiGraph,
     "analyse": dict,
     "fuse": nx.MultiDiGraph,
     "roll": nx.MultiDiGraph,
@@ -29,11 +34,19 @@ MAKES = {
     "normalise": Program,
     "collapse": Program,
     "distance": Program,
+    "angles": Program,
     "series": Program,
     "hoist": Program,
     "prune": Program,
-    "schedule": Schedule,
+    "forms": Forms,
+    "schedule": (Schedule, PixelSchedule),
     "emit": str,
+}
+OF_PIXELS = {"settle", "angles", "forms"}
+OF_FEATURES = {"peel", "normalise", "collapse", "distance"}
+KINDS = {
+    "features": (NET, None, [s for s in STAGES if s not in OF_PIXELS]),
+    "pixels": (CNN, SHAPE, [s for s in STAGES if s not in OF_FEATURES]),
 }
 
 
@@ -41,12 +54,24 @@ def test_the_table_of_artifacts_is_complete():
     assert tuple(MAKES) == STAGES
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_until_stops_at_the_stage(stage):
-    assert isinstance(ntkc.compile(NET, until=stage), MAKES[stage])
-    done = compile_graph(to_graph(NET), stage)
-    assert tuple(done.made) == STAGES[: STAGES.index(stage) + 1]
-    assert [r.stage for r in done.reports] == list(done.made)
+@pytest.mark.parametrize(("net", "shape", "stages"), KINDS.values(), ids=KINDS)
+def test_until_stops_at_the_stage(net, shape, stages):
+    graph = to_graph(net) if shape is None else on_data(to_graph(net), shape[:-1], shape[-1])
+    for i, stage in enumerate(stages):
+        assert isinstance(ntkc.compile(net, until=stage, input_shape=shape), MAKES[stage])
+        done = compile_graph(graph, stage)
+        assert list(done.made) == stages[: i + 1]
+        assert [r.stage for r in done.reports] == list(done.made)
+
+
+@pytest.mark.parametrize(
+    ("net", "shape", "stage"),
+    [(NET, None, "forms"), (CNN, SHAPE, "normalise"), (CNN, None, "lower")],
+    ids=["of pixels", "of features", "shape unknown"],
+)
+def test_a_stage_that_the_network_does_not_have(net, shape, stage):
+    with pytest.raises(InvalidInput, match=f"no stage '{stage}', its stages are .*analyse.*input_shape"):
+        ntkc.compile(net, until=stage, input_shape=shape)
 
 
 def test_until_without_a_stage_makes_a_program():
@@ -88,16 +113,18 @@ def test_reports_count_statements_and_operations():
 
 
 def test_explain_is_a_table_of_all_stages():
+    stages = KINDS["features"][2]
     table = ntkc.compile(NET).explain()
     assert isinstance(table, Table)
-    assert all(stage in str(table) for stage in STAGES)
+    assert all(stage in str(table) for stage in stages)
     assert repr(table) == str(table)
-    assert table.row_count == len(STAGES)
+    assert table.row_count == len(stages)
+    assert all(stage in str(ntkc.compile(CNN, input_shape=SHAPE).explain()) for stage in KINDS["pixels"][2])
     console = Console(width=200)
     with console.capture() as capture:
         console.print(table)
     text = capture.get()
-    assert all(word in text for word in (*STAGES, "statements", "operations", "ms", "what it did"))
+    assert all(word in text for word in (*stages, "statements", "operations", "ms", "what it did"))
 
 
 def test_describe_shortens_long_chains():

@@ -19,6 +19,7 @@ from ntkc.empirical import (
     taylor_expand,
 )
 from ntkc.empirical.structured import Plan
+from ntkc.empirical.views import View, view_of
 from ntkc.errors import InvalidInput, ShapeMismatch, UnknownName
 
 FOLDER = Path(__file__).parent / "reference"
@@ -94,8 +95,8 @@ def test_explicit_jacobian(way, vmap_axes):
         ("dense", {0, 2}),
         ("conv", {0, 1}),
         ("recurrent", {0, 1, 2}),
-        ("scan", {1}),
-        ("shared", set()),
+        ("scan", {0, 1}),
+        ("shared", {0}),
         ("scaled", set()),
     ],
 )
@@ -103,6 +104,182 @@ def test_weights_whose_jacobians_are_never_made(name, structured):
     f, params, _ = finite.NETWORKS[name]
     x = finite.inputs(name)[0]
     assert Plan.of(jax.make_jaxpr(lambda *p: f(p, x))(*params)).weights == structured
+
+
+def steps(body, x, count=4, **options):
+    return jax.lax.scan(body, x, None, count, **options)
+
+
+def over_time(p, x):
+    """Weights closed over by a scan, whose inputs and outputs are read too."""
+    sequence = jnp.stack([x, jnp.sin(x), x**2])
+    h, seen = jax.lax.scan(lambda h, z: (jnp.tanh(h @ p[0] + z @ p[1]), h * z), x, sequence, reverse=True)
+    return h + seen.sum(0) @ p[2]
+
+
+def nested(p, x):
+    return jax.lax.scan(lambda h, w: (steps(lambda g, _: (jnp.tanh(g @ w), None), h, 2)[0], None), x, p[0])[0]
+
+
+def heads(p, x):
+    q, k = (jnp.einsum("nd,dhk->nhk", x, w.reshape(4, 2, 3)) for w in p[:2])
+    return (jnp.tanh(q) * k).reshape(-1, 6) @ jnp.squeeze(p[2][None], 0).T
+
+
+def fused(p, x):
+    """Columns of one weight for several products, and rows of another."""
+    return jnp.tanh(x @ p[0][:, :4]) * (x @ p[0][:, 4:8]) + jnp.sin(x @ p[1][2]) @ p[1][0]
+
+
+def overlapping(p, x):
+    return jnp.tanh(x @ p[0]) @ p[0][:, :2] + (x[:, :2] @ p[1][:2] * (x @ p[1]))[:, :2]
+
+
+def pointwise_convolution(p, x):
+    y = jnp.tanh(jax.lax.conv_general_dilated(x[:, None], p[0], (1,), "SAME", dimension_numbers=("NWC", "WIO", "NWC")))
+    return y[:, 0] @ p[0][0]
+
+
+def rearranged(p, x):
+    """Axes merged in another order than they lie in memory: no view."""
+    return x @ p[0].T.reshape(4, 6)
+
+
+def untouched(p, x):
+    return jnp.tanh(x @ p[0]) @ jax.nn.relu(p[1])
+
+
+SHAPES = {
+    over_time: ((4, 4), (4, 4), (4, 4)),
+    nested: ((3, 4, 4),),
+    heads: ((4, 6), (4, 6), (3, 6)),
+    fused: ((4, 12), (3, 4, 4)),
+    overlapping: ((4, 4), (4, 4)),
+    pointwise_convolution: ((1, 4, 4),),
+    rearranged: ((4, 6),),
+    untouched: ((4, 4), (4, 2)),
+}
+
+
+def with_shapes(f, *shapes):
+    SHAPES[f] = shapes
+    return f
+
+
+USES = {
+    "scan, closed over": (over_time, {0, 1, 2}),
+    "scan in scan": (nested, {0}),
+    "fori_loop": (
+        with_shapes(lambda p, x: jax.lax.fori_loop(0, 3, lambda i, h: jnp.tanh(h @ p[0]), x), (4, 4)),
+        {0},
+    ),
+    "weights carried": (
+        with_shapes(lambda p, x: steps(lambda c, _: ((c[0], c[1] @ c[0]), None), (p[0], x))[0][1], (4, 4)),
+        {0},
+    ),
+    "scan too long": (with_shapes(lambda p, x: steps(lambda h, _: (h @ p[0], None), x, 65)[0], (4, 4)), set()),
+    "checkpoint": (with_shapes(jax.checkpoint(lambda p, x: jnp.tanh(x @ p[0]) @ p[1]), (4, 3), (3, 2)), {0, 1}),
+    "heads": (heads, {0, 1, 2}),
+    "columns and rows": (fused, {0, 1}),
+    "overlapping": (overlapping, set()),
+    "convolution and product": (pointwise_convolution, {0}),
+    "product for each head": (
+        with_shapes(lambda p, x: jnp.einsum("nha,hab->nb", jnp.tanh(x).reshape(-1, 2, 2), p[0]), (2, 2, 3)),
+        {0},
+    ),
+    "single entries": (
+        with_shapes(lambda p, x: jnp.tanh(x[:, :1] @ p[0]) @ p[1].T @ p[2], (1, 5), (1, 5), (1, 1)),
+        {0, 1, 2},
+    ),
+    "rearranged": (rearranged, set()),
+    "through a function": (untouched, {0}),
+    "no use": (with_shapes(lambda p, x: x[:, :2] * 2 + 0 * jnp.sum(p[0][:0]), (4, 4)), set()),
+}
+"""Ways to read weights, and the weights whose Jacobians are not made."""
+
+
+@pytest.mark.parametrize("name", USES)
+def test_uses_of_weights(name):
+    f, structured = USES[name]
+    params = [np.random.default_rng(i).standard_normal(s) / 2 for i, s in enumerate(SHAPES[f])]
+    x1, x2 = finite.inputs("dense")
+    assert Plan.of(jax.make_jaxpr(lambda *p: f(p, x1))(*params)).weights == structured
+    for option in ({"trace_axes": (), "vmap_axes": 0}, {"trace_axes": (-1,), "vmap_axes": None}):
+        ours, expected = (
+            jax.jit(empirical_ntk_fn(f, **option, implementation=way))(x1, x2, params)
+            for way in (NtkImplementation.STRUCTURED_DERIVATIVES, NtkImplementation.JACOBIAN_CONTRACTION)
+        )
+        close(ours, expected, 1e-10)
+
+
+def test_different_entries_of_a_weight_share_no_tangents():
+    """f(x1) reads one row, f(x2) another."""
+    params = [np.ones((2, 4, 4))]
+    kernel_fn = empirical_ntk_fn(lambda p, x, row=0: x @ p[0][row], implementation=3)
+    x1, x2 = finite.inputs("dense")
+    np.testing.assert_array_equal(kernel_fn(x1, x2, params, row=(0, 1)), np.zeros((3, 2)))
+    close(kernel_fn(x1, x2, params, row=(1, 1)), x1 @ x2.T, 1e-12)
+
+
+def test_weights_in_low_precision():
+    """Products in bfloat16, contracted in the weights' own precision."""
+    x1, x2 = (x.astype(jnp.bfloat16) for x in finite.inputs("dense"))
+    params = [p.astype(np.float32) for p in PARAMS]
+
+    def f(p, x):
+        return jnp.tanh(x @ p[0].astype(jnp.bfloat16)) @ p[2].astype(jnp.bfloat16)
+
+    ours, expected = (jax.jit(empirical_ntk_fn(f, (), implementation=way))(x1, x2, params) for way in (3, 1))
+    assert ours.dtype == np.float32
+    close(ours, expected, 2e-2)
+
+
+VIEWS = {
+    "rows": lambda w: w[1],
+    "columns": lambda w: w[:, :, 2:5],
+    "every other": lambda w: w[:, ::2],
+    "transposed": lambda w: jnp.transpose(w, (2, 0, 1)),
+    "merged": lambda w: w.reshape(2, 24),
+    "split": lambda w: w.reshape(2, 2, 2, 3, 2).transpose(1, 3, 0, 2, 4),
+    "flat, of some": lambda w: w[1, 1:3].reshape(12),
+    "expanded": lambda w: jnp.expand_dims(w[0], (0, 2)),
+}
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_views(name):
+    """Offset and strides name the entries that the operations pick."""
+    w = jnp.arange(48.0).reshape(2, 4, 6)
+    jaxpr = jax.make_jaxpr(VIEWS[name])(w).jaxpr
+    views = {jaxpr.invars[0]: View.whole(0, w.shape)}
+    for eqn in jaxpr.eqns:
+        views[eqn.outvars[0]] = view_of(eqn.primitive.name, eqn.params, views[eqn.invars[0]])
+    view = views[jaxpr.outvars[0]]
+    places = [np.arange(size) * stride for size, stride in view.axes]
+    entries = view.offset + sum(np.ix_(*places))
+    np.testing.assert_array_equal(entries, VIEWS[name](w))
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "apart"),
+    [
+        (lambda w: w[0], lambda w: w[1], True),
+        (lambda w: w[:, :, :3], lambda w: w[:, :, 3:], True),
+        (lambda w: w[:, :3], lambda w: w[:, 2:], False),
+        (lambda w: w[0], lambda w: w[:, 0], False),
+        (lambda w: w[:, ::2], lambda w: w[:, 1::2], False),
+    ],
+)
+def test_which_views_are_apart(one, two, apart):
+    """Interleaved steps count as overlapping: their weight's Jacobian is made."""
+    w = jnp.arange(48.0).reshape(2, 4, 6)
+    views = []
+    for f in (one, two):
+        view = View.whole(0, w.shape)
+        for eqn in jax.make_jaxpr(f)(w).jaxpr.eqns:
+            view = view_of(eqn.primitive.name, eqn.params, view)
+        views.append(view)
+    assert views[0].is_apart_from(views[1]) == views[1].is_apart_from(views[0]) == apart
 
 
 def test_structured_derivatives_keep_a_jacobian_out_of_memory():

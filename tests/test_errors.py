@@ -3,6 +3,7 @@
 import inspect
 import math
 
+import jax.numpy as jnp
 import networkx as nx
 import numpy as np
 import pytest
@@ -132,9 +133,8 @@ TABLE = {
     "symbol x1": (lambda: of_symbol("x1"), InvalidInput, ("'x1'", "such as w")),
     "symbol K_dense1": (lambda: of_symbol("K_dense1"), InvalidInput, ("'K_dense1'", "such as w")),
     "symbol K_other9": (lambda: of_symbol("K_other9"), InvalidInput, ("'K_other9'", "such as w")),
-    "mask_constant": (lambda: kernel_fn(D(2))(X, mask_constant=0.0), InvalidInput, ("mask_constant", "not supported")),
     "pattern": (lambda: kernel_fn(D(2))(X, pattern=X), InvalidInput, ("pattern", "not supported")),
-    "list of inputs": (lambda: kernel_fn(D(2))([X, X]), NtkcError, ("2",)),
+    "list of inputs": (lambda: kernel_fn(D(2))([jnp.asarray(X)] * 2), InvalidGraph, ("got 2 inputs", "one input")),
     "no network": (lambda: ntkc.compile(3), InvalidGraph, ("int", "stax layers", "networkx", "JSON")),
     "an undirected graph": (lambda: ntkc.compile(nx.Graph()), InvalidGraph, ("Graph", "DiGraph")),
     "an empty graph": (lambda: ntkc.compile(nx.DiGraph()), InvalidGraph, ("empty", "Input")),

@@ -9,7 +9,17 @@ import pytest
 FOLDER = Path(__file__).parent.parent / "examples"
 EXAMPLES = sorted(FOLDER.glob("*.py"))
 LONGEST, SECONDS = 60, 120
-SLOW = ("empirical_kernel", "gaussian_process", "phase_diagram", "scikit_learn", "training_dynamics")
+SLOW = (
+    "empirical_kernel",
+    "equinox_networks",
+    "finite_training",
+    "flax_networks",
+    "gaussian_process",
+    "monte_carlo",
+    "phase_diagram",
+    "scikit_learn",
+    "training_dynamics",
+)
 
 
 def with_marks(file):

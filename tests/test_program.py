@@ -148,7 +148,7 @@ DATA = {
     "inf": (np.array([[1.0, 2.0], [np.inf, 0.0]]), InvalidInput, ("x1", "infinity", "(1, 0)")),
     "1-D": (np.ones(3), ShapeMismatch, ("x1", "(3,)", "[samples, features]", "x[:, None]")),
     "0-D": (1.0, ShapeMismatch, ("x1", "()")),
-    "3-D": (np.ones((2, 3, 4)), ShapeMismatch, ("x1", "(2, 3, 4)", "flatten")),
+    "3-D nan": (np.full((2, 3, 4), np.nan), InvalidInput, ("x1", "NaN", "(0, 0, 0)")),
     "no rows": (np.ones((0, 3)), InvalidInput, ("x1", "(0, 3)")),
     "no features": (np.ones((3, 0)), InvalidInput, ("x1", "(3, 0)")),
     "text": (np.array([["a", "b"]]), InvalidInput, ("x1", "real numbers")),
@@ -181,8 +181,12 @@ def test_features_of_the_input():
     ]
     program = ntkc.compile({"format": "ntkc-network", "version": 1, "nodes": nodes})
     assert program(np.ones((2, 3)), None, "ntk").shape == (2, 2)
-    with pytest.raises(ShapeMismatch, match=r"x1 has 4 features, 3 expected \(by the network's Input"):
+    with pytest.raises(ShapeMismatch, match=r"data with 4 features given to a network whose Input has 3"):
         program(np.ones((2, 4)))
+    with pytest.raises(
+        ShapeMismatch, match=r"samples of shape \(5, 3\) given to a network whose Input has shape \(3,\)"
+    ):
+        program(np.ones((2, 5, 3)))
 
 
 # --- hyper-parameters ---

@@ -1,5 +1,7 @@
-"""Every layer family; importing this package registers all of them."""
+"""Every layer family; importing this package registers all of them. A layer of your own is a subclass of `Op`."""
 
+from ntkc.ir.op import Op, Requests
+from ntkc.ir.value import Law, Value, variable
 from ntkc.layers import (
     activations,
     attention,
@@ -16,7 +18,11 @@ from ntkc.layers import (
 from ntkc.layers.pointwise import Pointwise
 
 __all__ = [
+    "Law",
+    "Op",
     "Pointwise",
+    "Requests",
+    "Value",
     "activations",
     "attention",
     "branching",
@@ -28,4 +34,5 @@ __all__ = [
     "pooling",
     "resampling",
     "reshape",
+    "variable",
 ]

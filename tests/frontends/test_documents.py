@@ -53,11 +53,11 @@ def changed(path, value):
 
 
 def network_of(op):
-    """Input -> Dense -> the layer."""
+    """Input -> Dense -> the layer; data of any number of axes where it acts on pixels."""
     builder = GraphBuilder()
     if isinstance(op, Input):
         return builder.finish(builder.add(op))
-    dense = builder.add(Dense(3), [builder.add(Input())])
+    dense = builder.add(Dense(4), [builder.add(Input(spatial=None if op.acts_on_pixels else ()))])
     return builder.finish(builder.add(op, [dense] * (op.arity or 2)))
 
 
@@ -110,7 +110,7 @@ def test_document():
         "format": "ntkc-network",
         "version": 1,
         "nodes": [
-            {"name": "input1", "op": "Input", "inputs": [], "features": None},
+            {"name": "input1", "op": "Input", "inputs": [], "features": None, "spatial": [], "masked": False},
             {
                 "name": "dense1",
                 "op": "Dense",

@@ -1,0 +1,179 @@
+"""Emitted modules for data with pixels: they run alone, in tiles of any size, with derivatives, in both precisions."""
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+import sympy as sp
+
+import ntkc
+from ntkc import stax
+from ntkc.backends import module as modules
+from ntkc.backends.pixels import emit_pixels
+from ntkc.compile import compile_graph
+from ntkc.frontends import to_graph
+from ntkc.passes.settle import on_data
+
+SHAPE = (5, 4, 3)
+W = sp.Symbol("w")
+
+
+def conv(W_std=1.3, filter_shape=(3, 2), strides=None):
+    return stax.Conv(4, filter_shape, strides, "SAME", W_std, 0.2)
+
+
+NETS = {
+    "flatten": stax.serial(conv(), stax.Relu(), conv(), stax.Relu(), stax.Flatten(), stax.Dense(1, 1.1, 0.1)),
+    "mean": stax.serial(conv(), stax.Relu(), conv(), stax.Erf(), stax.GlobalAvgPool(), stax.Dense(1, 1.1, 0.1)),
+    "pool": stax.serial(conv(), stax.Relu(), stax.AvgPool((2, 2), (2, 2)), conv(), stax.Relu(), stax.Flatten()),
+    "pixels left": stax.serial(conv(1.2, (2, 2), (2, 2)), stax.Relu()),
+    "loop": stax.serial(*[conv(), stax.Relu()] * 5, stax.GlobalAvgPool()),
+    "norm": stax.serial(conv(), stax.LayerNorm((1, 3), 0.1), stax.Relu(), stax.GlobalAvgPool()),
+    "series": stax.serial(conv(0.7), stax.Tanh(), stax.GlobalAvgPool()),
+    "attention": stax.serial(conv(), stax.GlobalSelfAttention(4, 4, 4, 2), stax.Relu(), stax.Flatten()),
+}
+
+
+def data(n=4, seed=0, dtype=np.float64):
+    return np.random.default_rng(seed).standard_normal((n, *SHAPE)).astype(dtype)
+
+
+def names_of(source):
+    names = {"__name__": "alone"}
+    exec(compile(source, "alone", "exec"), names)
+    return names
+
+
+def in_tiles(net, lanes, block):
+    """The module of a network, walking over tiles of this size."""
+    made = compile_graph(on_data(to_graph(net), SHAPE[:-1], SHAPE[-1])).made
+    plan = replace(made["schedule"], lanes=lanes, block=block)
+    return names_of(emit_pixels(made["prune"], made["forms"], plan, "tiles"))
+
+
+ALONE = """
+import sys
+sys.path = [p for p in sys.path if not p.endswith("main")]
+import numpy as np
+import kernel
+for name in ("nngp", "ntk"):
+    x1, x2 = np.load("x.npz")["x1"], np.load("x.npz")["x2"]
+    np.save(f"{name}.npy", np.stack([getattr(kernel, name)(x1, x2), getattr(kernel, name)(x1)[:, :2]]))
+assert "ntkc" not in sys.modules and "sympy" not in sys.modules
+"""
+
+
+def test_a_saved_module_runs_alone(tmp_path):
+    x1, x2 = data(3, dtype=np.float32), data(2, 1, np.float32)
+    program = ntkc.compile(NETS["pool"])
+    program(x1)
+    program.save(tmp_path / "kernel.py")
+    np.savez(tmp_path / "x.npz", x1=x1, x2=x2)
+    subprocess.run([sys.executable, "-c", ALONE], cwd=tmp_path, check=True)
+    for name in ("nngp", "ntk"):
+        found = np.load(tmp_path / f"{name}.npy")
+        expected = np.stack([program(x1, x2, name), program(x1, None, name)[:, :2]])
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("net", [NETS["pool"], NETS["attention"]], ids=["pool", "attention"])
+def test_jit_equals_eager(net):
+    x1, x2 = data(3), data(2, 1)
+    program = ntkc.compile(net)
+    jitted = program(x1, x2, ("nngp", "ntk"))
+    with jax.disable_jit():
+        eager = program(x1, x2, ("nngp", "ntk"))
+    for a, b in zip(jitted, eager, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-13)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize(("n1", "n2"), [(7, 5), (7, None), (1, 1), (1, None), (16, None)])
+@pytest.mark.parametrize(("lanes", "block"), [(6, 4), (1, 1), (4, 128)], ids=str)
+@pytest.mark.parametrize("name", ["pool", "pixels left"])
+def test_tiles_of_any_size(name, lanes, block, n1, n2):
+    """Samples that tiles do not divide, one triangle and its mirror image: the kernel of one large tile."""
+    x1, x2 = data(n1), None if n2 is None else data(n2, 1)
+    whole, tiled = in_tiles(NETS[name], 4096, 128), in_tiles(NETS[name], lanes, block)
+    for get in ("nngp", "ntk"):
+        expected = whole[get](x1, x1 if x2 is None else x2)
+        found = tiled[get](x1, x2)
+        assert found.shape == expected.shape
+        np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(tiled["kernel"](x1, x2)[1], tiled["ntk"](x1, x2), rtol=1e-13)
+
+
+@pytest.mark.usefixtures("x64")
+def test_without_x2_both_triangles_are_equal():
+    x = data(6)
+    for get in ("nngp", "ntk"):
+        gram = in_tiles(NETS["mean"], 6, 4)[get](x)
+        np.testing.assert_array_equal(gram, gram.T)
+        pixels = in_tiles(NETS["pixels left"], 6, 4)[get](x)
+        np.testing.assert_array_equal(pixels, np.transpose(pixels, (1, 0, 3, 2, 5, 4)))
+
+
+@pytest.mark.usefixtures("x64")
+def test_variance_is_the_diagonal():
+    x = data(5)
+    for name in ("flatten", "mean", "pool"):
+        program = ntkc.compile(NETS[name])
+        np.testing.assert_allclose(program(x).cov1, np.diag(program(x, None, "nngp")), rtol=1e-13)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("is_pair", [True, False], ids=["x1, x2", "x1 alone"])
+def test_gradients_are_finite_differences(is_pair):
+    """In the inputs, and in a hyper-parameter that is open."""
+    net = stax.serial(conv(W), stax.Relu(), stax.AvgPool((2, 2)), conv(W), stax.Relu(), stax.Flatten(), stax.Dense(1))
+    program = ntkc.compile(net, input_shape=SHAPE)
+    x1, x2 = data(3), data(2, 1) if is_pair else None
+    weights = np.random.default_rng(2).standard_normal((3, 2 if is_pair else 3))
+
+    def loss(x, w):
+        return (program(x, x2, "ntk", w=w) * weights).sum()
+
+    in_x, in_w = jax.grad(loss, (0, 1))(x1, 1.3)
+    step, direction = 1e-5, np.random.default_rng(3).standard_normal(x1.shape)
+    along_x = (loss(x1 + step * direction, 1.3) - loss(x1 - step * direction, 1.3)) / (2 * step)
+    along_w = (loss(x1, 1.3 + step) - loss(x1, 1.3 - step)) / (2 * step)
+    np.testing.assert_allclose((in_x * direction).sum(), along_x, rtol=1e-7)
+    np.testing.assert_allclose(in_w, along_w, rtol=1e-8)
+    assert np.isfinite(in_x).all()
+
+
+def test_gradients_are_finite_where_samples_are_equal_or_zero():
+    x = data(3, dtype=np.float32)
+    x[1], x[2] = x[0], 0
+    program = ntkc.compile(NETS["pool"])
+    for second in (None, x):
+        gradient = jax.grad(lambda x, second=second: program(x, second, "ntk").sum())(x)
+        assert np.isfinite(gradient).all()
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n == "loop" else n for n in NETS])
+def test_float32_is_close_to_float64(name):
+    """Near-duplicates among the samples; relative to the largest entry."""
+    program = ntkc.compile(NETS[name])
+    x = data(4)
+    x[1] = x[0] + 1e-3 * x[1]
+    for get in ("nngp", "ntk"):
+        exact, rough = program(x, None, get), program(np.float32(x), None, get)
+        assert rough.dtype == np.float32
+        np.testing.assert_allclose(rough, exact, rtol=0, atol=1e-5 * np.abs(exact).max())
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_text_is_tidy(name):
+    text = ntkc.compile(NETS[name], input_shape=SHAPE).source
+    assert text.startswith('"""NNGP and NTK kernels of an infinitely wide network.\n')
+    assert "import jax\nimport jax.numpy as jnp\n" in text
+    assert not [line for line in text.splitlines() if line != line.rstrip() or "\t" in line]
+    assert "\n\n\n\n" not in text
+    assert "ntkc." not in text
+    assert modules.module_text(text, ()).startswith(text)

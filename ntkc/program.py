@@ -26,8 +26,9 @@ from ntkc.gaussian.certificates import TOLERANCES
 from ntkc.ir.graph import Graph, feature_shapes, op_of
 from ntkc.ir.value import Law
 from ntkc.kernel import Kernel
+from ntkc.layers.aggregate import checked_pattern
 from ntkc.passes.lower import open_symbols
-from ntkc.passes.settle import has_pixels, is_masked, is_open, masked, on_data
+from ntkc.passes.settle import has_patterns, has_pixels, is_masked, is_open, masked, on_data, without_patterns
 
 if TYPE_CHECKING:
     from ntkc.stage_table import StageTable
@@ -112,6 +113,7 @@ class KernelProgram:
         *,
         mask_constant: float | None = None,
         diagonal_spatial: bool | None = None,
+        pattern: Any = None,
         **parameters: Any,
     ) -> Any:
         """K(x1, x2) and T(x1, x2).
@@ -123,21 +125,29 @@ class KernelProgram:
                 tuple of both for a named tuple, None for a Kernel.
             mask_constant: entries equal to it (NaN, too) are missing, and so are pixels that miss all features.
             diagonal_spatial: True for pairs of equal pixels only, of the pixels that are left: [n1, n2, pixels ...].
+            pattern: the graphs of x1 and of x2, which Aggregate layers read; x2 is None: those of x1, twice or with None.
             parameters: a value for each open hyper-parameter.
 
         Raises:
             ShapeMismatch, InvalidInput: data of other shapes, empty, or with NaN or infinities.
         """
+        pattern = checked_patterns(pattern, x2, has_patterns(self.graph))
+        if pattern is None and has_patterns(self.graph):
+            options = {"mask_constant": mask_constant, "diagonal_spatial": diagonal_spatial}
+            return self.without_patterns(x1, x2, get, **options, **parameters)
         if diagonal_spatial and not self._compilation.diagonal:
-            return self.diagonal(x1, x2, get, mask_constant=mask_constant, **parameters)
+            return self.diagonal(x1, x2, get, mask_constant=mask_constant, pattern=pattern, **parameters)
         if mask_constant is not None and not is_masked(self.graph):
             marked = (None if x is None else _with_nan(x, mask_constant) for x in (x1, x2))
-            return self.masked(*marked, get, **parameters)
+            return self.masked(*marked, get, pattern=pattern, **parameters)
         x1, x2 = self._checked_pair(x1, x2)
         program = self.on(x1.shape[1:])
         if program is not self:
-            return program(x1, x2, get, **parameters)
+            return program(x1, x2, get, pattern=pattern, **parameters)
         values = self._checked_parameters(parameters)
+        if pattern is not None:
+            x2 = x1 if x2 is None and pattern[1] is not None else x2
+            values |= self._patterns(pattern, x1, x2)
         self.check_series(x1, x2, values)
         if get is None:
             return self._kernel(x1, x2, values)
@@ -155,6 +165,20 @@ class KernelProgram:
         return build(masked(self.graph), None, self.tolerance, self._compilation.diagonal)
 
     @cached_property
+    def without_patterns(self) -> KernelProgram:
+        """The program for data that bring no graphs."""
+        return build(without_patterns(self.graph), None, self.tolerance, self._compilation.diagonal)
+
+    def _patterns(self, pattern: tuple[Any, Any], x1: Any, x2: Any) -> dict[str, Any]:
+        kind = self._stage("prune").pattern
+        sides = enumerate(zip(pattern, (x1, x2), strict=True), 1)
+        return {
+            f"pattern{side}": checked_pattern(f"pattern{side}", p, len(x), kind.sizes, kind.is_sparse, jnp)
+            for side, (p, x) in sides
+            if p is not None and x is not None
+        }
+
+    @cached_property
     def diagonal(self) -> KernelProgram:
         """The program for pairs of equal pixels only, of those that the output has."""
         return build(self.graph, None, self.tolerance, True)
@@ -168,8 +192,8 @@ class KernelProgram:
         return Kernel(
             nngp,
             ntk,
-            variance(x1, **values),
-            None if x2 is None else variance(x2, **values),
+            variance(x1, **_of_side(values, 1)),
+            None if x2 is None else variance(x2, **_of_side(values, 2)),
             x1_is_x2=x2 is None,
             is_gaussian=output.law is Law.GAUSSIAN,
             is_input=output.law is Law.GIVEN,
@@ -318,6 +342,36 @@ class KernelProgram:
     def __repr__(self) -> str:
         open_names = f", open hyper-parameters {', '.join(self.parameters)}" if self.parameters else ""
         return f"<KernelProgram of {len(self.graph)} layers{open_names}; .latex(), .source, .explain()>"
+
+
+def checked_patterns(pattern: Any, x2: Any, is_read: bool) -> tuple[Any, Any] | None:
+    """The graphs of both sides, the second None if it is that of x1; None if there are none.
+
+    Raises:
+        InvalidInput: one side lacks its graphs, or no layer reads them.
+    """
+    if pattern is None or all(p is None for p in pattern):
+        return None
+    if not is_read:
+        raise InvalidInput("pattern is given to a network without an Aggregate layer")
+    first, second = pattern
+    if first is None or (second is None and x2 is not None):
+        raise InvalidInput("pattern has the graphs of one side only: give both, pattern=(pattern1, pattern2)")
+    return first, None if x2 is None and _are_same(first, second) else second
+
+
+def _are_same(first: Any, second: Any) -> bool:
+    """The same graphs on both sides, as far as their values are known."""
+    if second is None or second is first:
+        return True
+    is_traced = isinstance(first, Tracer) or isinstance(second, Tracer)
+    return not is_traced and np.array_equal(np.asarray(first), np.asarray(second))
+
+
+def _of_side(values: Mapping[str, Any], side: int) -> dict[str, Any]:
+    """Arguments of a function of one set of samples."""
+    names = {"pattern": values[f"pattern{side}"]} if f"pattern{side}" in values else {}
+    return {n: v for n, v in values.items() if n not in ("pattern1", "pattern2")} | names
 
 
 @lru_cache(maxsize=64)

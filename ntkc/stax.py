@@ -31,6 +31,7 @@ from ntkc.ir.value import Law
 from ntkc.kernel import Kernel
 from ntkc.layers import (
     activations,
+    aggregate,
     attention,
     branching,
     conv,
@@ -43,6 +44,7 @@ from ntkc.layers import (
     reshape,
 )
 from ntkc.layers.inputs import Input, Port, open_input
+from ntkc.passes.settle import has_patterns, without_patterns
 from ntkc.program import KernelProgram, build
 from ntkc.tracing import expression_of
 
@@ -113,7 +115,8 @@ class Leaf(Tree):
 
     `layout` says where samples and channels are (None: the layer acts on arrays of any layout), `layout_out` where they
     are afterwards (None: as the layer itself says). `turn` puts the pixels of the result in another order, and
-    `filters` has the axes of the first weight array, as the layer knows them, in their order for the user.
+    `filters` has the axes of the first weight array, as the layer knows them, in their order for the user; `to_dense`
+    makes patterns of an Aggregate out of what the user gives.
     """
 
     op: Op
@@ -121,6 +124,7 @@ class Leaf(Tree):
     layout_out: Layout | None = None
     turn: linear_maps.Permute | None = None
     filters: tuple[int, ...] | None = None
+    to_dense: Callable[[Any], Any] | None = None
 
     def leaves(self) -> Iterator[Leaf]:
         yield self
@@ -192,7 +196,9 @@ class Leaf(Tree):
             None if w is None else _moved(w, inverse(self._axes_of_weight(i, jnp.shape(w), axes)))
             for i, w in enumerate(params)
         ]
-        output = _moved(self.op.forward(params, branches, _Arrays(kwargs.get("rng"))), axes)
+        pattern = kwargs.get("pattern")
+        pattern = pattern if pattern is None or self.to_dense is None else self.to_dense(pattern)
+        output = _moved(self.op.forward(params, branches, _Arrays(kwargs.get("rng"), pattern)), axes)
         return [output] * self.op.num if isinstance(self.op, reshape.FanOut) else output
 
     def text(self) -> str:
@@ -397,14 +403,25 @@ class KernelFn:
             return x
         return _moved(jnp.asarray(x), layout.order(jnp.ndim(x)))
 
+    def _dense(self, pattern: Any) -> Any:
+        """A pair of patterns as the layers read them."""
+        if pattern is None:
+            return None
+        first, second = pattern
+        made = {leaf.to_dense for leaf in self.tree.leaves() if isinstance(leaf.op, aggregate.Aggregate)}
+        if len(made) > 1:
+            raise InvalidInput("Aggregate layers of one network with several to_dense are not supported")
+        to_dense = next(iter(made), None)
+        if to_dense is None:
+            return first, second
+        dense = None if first is None else to_dense(first)
+        return dense, dense if second is first else None if second is None else to_dense(second)
+
     def _in_own_layout(self, kernel: Kernel, shape: Shape) -> Kernel:
         """The Kernel with the shapes and axes of a network that has samples and channels anywhere."""
         if all(_is_plain(leaf) for leaf in self.tree.leaves()):
             return kernel
-        layout = _place_of(self.tree, shape).layout
-        shapes = (s and _picked(s, layout.places(len(s))) for s in (kernel.shape1, kernel.shape2))
-        names = ("shape1", "shape2", "batch_axis", "channel_axis")
-        return kernel.replace(**dict(zip(names, (*shapes, layout.samples, layout.channels), strict=True)))
+        return _in_layout(kernel, _place_of(self.tree, shape).layout)
 
     def __call__(
         self,
@@ -422,9 +439,10 @@ class KernelFn:
 
         `get` is None for a Kernel, the name of one of its fields, or a tuple of names for a named tuple.
         """
-        if pattern is not None:
-            raise InvalidInput("pattern is not supported")
+        pattern = self._dense(pattern)
         if isinstance(x1_or_kernel, Kernel):
+            if pattern is not None and any(p is not None for p in pattern):
+                raise InvalidInput("pattern with a Kernel is not supported: give data to the whole network")
             return _selected(self._onward(x1_or_kernel, parameters), get)
         if isinstance(x1_or_kernel, (list, tuple)) and any(isinstance(x, (Kernel, jax.Array)) for x in x1_or_kernel):
             raise InvalidGraph(f"{self.__name__} got {len(x1_or_kernel)} inputs; networks of one input are supported")
@@ -432,10 +450,11 @@ class KernelFn:
         x1, x2 = self._plain(x1_or_kernel), self._plain(x2)
         if not all(_is_plain(leaf) for leaf in self.tree.leaves()):
             _place_of(self.tree, tuple(x1.shape[1:]))
+        options = {"mask_constant": mask_constant, "diagonal_spatial": diagonal_spatial, "pattern": pattern}
         if names is not None and {str(n).lower() for n in names} <= {"nngp", "ntk"}:
             gets = get if isinstance(get, str) else tuple(names)
-            return self._program(x1, x2, gets, mask_constant=mask_constant, diagonal_spatial=diagonal_spatial, **parameters)
-        kernel = self._program(x1, x2, None, mask_constant=mask_constant, diagonal_spatial=diagonal_spatial, **parameters)
+            return self._program(x1, x2, gets, **options, **parameters)
+        kernel = self._program(x1, x2, None, **options, **parameters)
         return _selected(self._in_own_layout(kernel, tuple(jnp.shape(x1)[1:])), get)
 
     def _onward(self, kernel: Kernel, parameters: dict[str, Any]) -> Kernel:
@@ -444,13 +463,29 @@ class KernelFn:
         if kernel.diagonal_spatial:
             raise InvalidInput("a Kernel of equal pixels only (diagonal_spatial=True) cannot be continued")
         spatial = tuple(kernel.nngp.shape[2::2])
-        program = _port_program(self.tree, law, kernel.ntk is not None, width, spatial)
-        return program.onward(kernel, parameters)
+        layout = Layout(kernel.batch_axis, kernel.channel_axis, len(spatial) + 2)
+        program = _port_program(self.tree, law, kernel.ntk is not None, width, spatial, layout)
+        if kernel.shape1 is None or (layout.is_plain() and all(_is_plain(leaf) for leaf in self.tree.leaves())):
+            return program.onward(kernel, parameters)
+        order = layout.order(len(spatial) + 2)
+        shapes = {n: s and _picked(s, order) for n, s in (("shape1", kernel.shape1), ("shape2", kernel.shape2))}
+        spot = self.tree.place(Spot(shapes["shape1"][1:], layout))
+        return _in_layout(program.onward(kernel.replace(**shapes), parameters), spot.layout)
 
 
 @lru_cache(maxsize=256)
-def _port_program(tree: Tree, law: Law, has_ntk: bool, width: int | None, spatial: tuple[int, ...]) -> KernelProgram:
-    return build(graph_of(tree, Port(law, has_ntk, width, spatial)))
+def _port_program(
+    tree: Tree, law: Law, has_ntk: bool, width: int | None, spatial: tuple[int, ...], layout: Layout
+) -> KernelProgram:
+    graph = graph_of(tree, Port(law, has_ntk, width, spatial), layout)
+    return build(without_patterns(graph) if has_patterns(graph) else graph)
+
+
+def _in_layout(kernel: Kernel, layout: Layout) -> Kernel:
+    """A Kernel of arrays [samples, pixels ..., channels], with the shapes and axes that the user sees."""
+    shapes = (s and _picked(s, layout.places(len(s))) for s in (kernel.shape1, kernel.shape2))
+    names = ("shape1", "shape2", "batch_axis", "channel_axis")
+    return kernel.replace(**dict(zip(names, (*shapes, layout.samples, layout.channels), strict=True)))
 
 
 def _selected(kernel: Kernel, get: str | Iterable[str] | None) -> Any:
@@ -465,11 +500,11 @@ def _selected(kernel: Kernel, get: str | Iterable[str] | None) -> Any:
     return KernelProgram.named_result(names)(*(getattr(kernel, n) for n in names))
 
 
-def graph_of(tree: Tree, source: Op) -> Graph:
+def graph_of(tree: Tree, source: Op, layout: Layout | None = None) -> Graph:
     """The network of a tree on top of data (Input) or of a given kernel (Port), on [samples, pixels ..., channels]."""
     builder = GraphBuilder()
     node = builder.add(source)
-    output = tree.attach(builder, Wire(node, stated_layout(tree)))
+    output = tree.attach(builder, Wire(node, layout or stated_layout(tree)))
     if not isinstance(output, Wire):
         raise InvalidGraph(f"{tree.text()} has several outputs ({len(output)}): join them with FanInSum")
     open_input(builder, node)
@@ -533,6 +568,7 @@ class _Arrays:
     """What finite layers compute with: expressions on arrays, JAX, and a key for random layers."""
 
     rng: Any = None
+    pattern: Any = None
     jnp: Any = jnp
     lax: Any = lax
 
@@ -882,6 +918,33 @@ def DotGeneral(
     pixels = [tuple(a - 1 for a in own) for own in axes]
     own = (tuple(array.ravel().tolist()), array.shape, pixels[0], tuple(array_summed), pixels[1], tuple(array_shared))
     return _layer(linear_maps.DotGeneral(*own, is_left=lhs is not None), layout)
+
+
+def _as_given(pattern: Any) -> Any:
+    return pattern
+
+
+def Aggregate(
+    aggregate_axis: int | Sequence[int] | None = None,
+    batch_axis: int = 0,
+    channel_axis: int = -1,
+    to_dense: Callable[[Any], Any] | None = _as_given,
+    implementation: Any = "DENSE",
+) -> Layer:
+    """K -> A1^T K A2:  sums over the edges of a graph for each sample, the `pattern` of apply_fn and kernel_fn.
+
+    apply_fn takes `pattern`, kernel_fn a pair of them, for x1 and x2; None is the identity. "DENSE": weights of edges
+    [samples, tails ..., heads ...] over the aggregated axes, made of the pattern by `to_dense`. "SPARSE": whole numbers
+    [samples, edges, axes, 2], tails and heads of edges; negative ones stand for none.
+    """
+    name = str(getattr(implementation, "value", implementation)).upper()
+    if name not in ("DENSE", "SPARSE"):
+        raise unknown("implementation", implementation, ("DENSE", "SPARSE"))
+    layout = Layout(batch_axis, channel_axis)
+    axes = (aggregate_axis,) if isinstance(aggregate_axis, int) else aggregate_axis
+    plain = None if axes is None else tuple(layout.plain_axis(a) for a in axes)
+    function = None if name == "SPARSE" or to_dense is _as_given else to_dense
+    return Layer(Leaf("Aggregate", aggregate.Aggregate(plain, name == "SPARSE"), layout, to_dense=function))
 
 
 def Identity() -> Layer:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from math import prod
+
 from ntkc.backends.driver import argument_texts
-from ntkc.ir.program import SAMPLE, Key, Program
+from ntkc.ir.program import SAMPLE, Key, Pattern, Program
 from ntkc.passes.forms import Forms
 from ntkc.passes.schedule import PixelSchedule
 
@@ -85,28 +87,28 @@ def gram(take, some, x1, x2{parameters}):
 
 
 @jax.jit
-def nngp(x1, x2=None{keywords}):
+def nngp(x1, x2=None{patterns}{keywords}):
     """K of every pair of samples of x1 and x2; of x1 with itself if x2 is None."""
-    return gram(lambda k: k, nngp_tile, x1, x2{parameters})
+    return gram(lambda k: k, nngp_tile, {both}{parameters})
 
 
 @jax.jit
-def ntk(x1, x2=None{keywords}):
+def ntk(x1, x2=None{patterns}{keywords}):
     """T of every pair of samples of x1 and x2; of x1 with itself if x2 is None."""
-    return gram(lambda k, t: t, tile, x1, x2{parameters})
+    return gram(lambda k, t: t, tile, {both}{parameters})
 
 
 @jax.jit
-def kernel(x1, x2=None{keywords}):
+def kernel(x1, x2=None{patterns}{keywords}):
     """(nngp, ntk), which travel as one complex array."""
-    both = gram(lambda k, t: lax.complex(*(jnp.asarray(v, x1.dtype) for v in (k, t))), tile, x1, x2{parameters})
+    both = gram(lambda k, t: lax.complex(*(jnp.asarray(v, x1.dtype) for v in (k, t))), tile, {both}{parameters})
     return both.real, both.imag
 
 
 @jax.jit
-def variance(x{keywords}):
+def variance(x{pattern}{keywords}):
     """nngp of every sample with itself: [samples, pixels ...], of all pairs of pixels if nngp is."""
-    made = samples_of(x{parameters})[0]
+    made = samples_of({own}{parameters})[0]
     return jnp.moveaxis(jnp.broadcast_to(made, ({pixels}len(x))), -1, 0)
 '''
 
@@ -158,26 +160,66 @@ def pixel_driver_text(program: Program, forms: Forms, schedule: PixelSchedule) -
     (covariance,) = [k for k in program.inputs if k.stream == "K" and k.side is None]
     sizes = program.spatial[program.output]
     x = "cleaned(x)" if any(k.stream == "Y" for k in program.inputs) else "x"
+    inputs = [_sample_input(k.stream, forms.of.get(k.name, ""), x) for k in _samples(program)]
+    inputs += [] if program.pattern is None else ["pattern"]
     letters = forms.outputs
     shown = tuple(n for f, size in zip(letters, sizes, strict=True) for n in ((size, size) if f == "F" else (size,)))
     names = argument_texts(parameters)
+    split, splits = "", ""
+    if program.pattern is not None:
+        split, splits = "x, pattern = parts(x)\n    ", "x1, x2 = parts(x1)[0], parts(x2)[0]\n    "
     text = DRIVER.format(
         few_doc=", sample by sample: each has a covariance of all pairs of its pixels" if schedule.one_by_one else "",
         few_code=(ONE_BY_ONE if schedule.one_by_one else AT_ONCE).format(parameters=names["parameters"]),
         lanes=schedule.lanes,
         block=schedule.block,
         form=forms.of[covariance.name],
-        sample_inputs=", ".join(_sample_input(k.stream, forms.of.get(k.name, ""), x) for k in _samples(program)),
+        sample_inputs=", ".join(inputs),
         x1=x.replace("(x)", "(x1)") if x != "x" else "x1",
         x2=x.replace("(x)", "(x2)") if x != "x" else "x2",
         output_size=repr(shown),
         mirror=repr(_mirror(letters)),
         pixels="".join(f"{n}, " for n in shown),
-        features="features = x.shape[-1]\n    " if "features" in parameters else "",
-        features1="features = x1.shape[-1]\n    " if "features" in parameters else "",
+        features=split + ("features = x.shape[-1]\n    " if "features" in parameters else ""),
+        features1=splits + ("features = x1.shape[-1]\n    " if "features" in parameters else ""),
+        **(NO_PATTERN if program.pattern is None else WITH_PATTERN),
         **names,
     )
+    text = text if program.pattern is None else _pattern_text(program.pattern) + text
     return text.strip("\n") + "\n"
+
+
+PATTERN_DRIVER = '''
+def joined(x, pattern):
+    """Samples and their patterns as one array, a row for each."""
+    if x is None:
+        return None
+    return jnp.concatenate([x.reshape(len(x), -1), jnp.asarray(pattern, x.dtype).reshape(len(x), -1)], 1)
+
+
+def parts(both):
+    """Samples [n, pixels ..., channels], and their patterns [tails ..., heads ..., n]."""
+    x, pattern = both[:, :{count}], both[:, {count}:]
+    return x.reshape(-1, {sample}), jnp.moveaxis({dense}, 0, -1)
+
+'''
+NO_PATTERN = {"patterns": "", "both": "x1, x2", "pattern": "", "own": "x"}
+WITH_PATTERN = {
+    "patterns": ", pattern1=None, pattern2=None",
+    "both": "joined(x1, pattern1), joined(x2, pattern2)",
+    "pattern": ", pattern=None",
+    "own": "joined(x, pattern)",
+}
+
+
+def _pattern_text(pattern: Pattern) -> str:
+    sizes = ", ".join(map(str, pattern.sizes))
+    dense = f"pattern.reshape(-1, {sizes}, {sizes})"
+    if pattern.is_sparse:
+        edges = f"pattern.reshape(len(x), -1, {len(pattern.sizes)}, 2).astype(int)"
+        dense = f"adjacency({edges}, ({sizes},), x.dtype)"
+    sample = ", ".join(map(str, pattern.sample))
+    return PATTERN_DRIVER.format(count=prod(pattern.sample), sample=sample, dense=dense)
 
 
 def _samples(program: Program) -> list[Key]:

@@ -307,6 +307,33 @@ def between(s1, k, s2):
     spec = f"{first}{n1},{second}{lanes},{third}{n2}->{made}{lanes}"
     return jnp.einsum(spec, s1, k, s2, precision=lax.Precision.HIGHEST)
 '''),
+    "gathered": Helper('''
+def gathered(first, k, second, form, to, axes):
+    """sum_a sum_b first[a, p] k[a, b] second[b, p'] over some spatial axes; first, second [a ..., p ..., samples]."""
+    read, made = "", ""
+    for i, (f, t) in enumerate(zip(form, to)):
+        a, p, r = "abcdefgh"[i], "ijklmnop"[i], "qrstuvwx"[i]
+        whole = {"D": a, "F": a + a.upper()}.get(f, r + a + a.upper())
+        read += whole
+        made += whole if i not in axes else p + p.upper() if t == "F" else p
+    tails, heads = ("".join(letters[i] for i in axes) for letters in ("abcdefgh", "ijklmnop"))
+    others = "".join(p.upper() if to[i] == "F" else p for i, p in zip(axes, heads))
+    lanes = "yz" if k.ndim > len(read) + 1 else "y"
+    spec = f"{tails}{heads}y,{read}{lanes},{tails.upper()}{others}{lanes[-1]}->{made}{lanes}"
+    return jnp.einsum(spec, first, k, second, precision=lax.Precision.HIGHEST)
+'''),
+    "adjacency": Helper('''
+def adjacency(edges, sizes, dtype):
+    """[n, tails ..., heads ...]: how often an edge stands in [n, edges, axes, 2], tails and heads; negative is none."""
+    places, count = 0, 1
+    for i, size in enumerate(sizes):
+        places, count = places * size + edges[:, :, i], count * size
+    is_edge = jnp.all(edges >= 0, (2, 3))
+    tails, heads = (jnp.where(is_edge, places[..., side], 0) for side in (0, 1))
+    samples = jnp.arange(len(edges))[:, None]
+    made = jnp.zeros((len(edges), count, count), dtype).at[samples, tails, heads].add(is_edge.astype(dtype))
+    return made.reshape(len(edges), *sizes, *sizes)
+'''),
     "inner": Helper('''
 def inner(a, b, form):
     """Sum of a b over all pairs of pixels, with axes of one for each entry of a form."""

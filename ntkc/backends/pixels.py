@@ -47,9 +47,10 @@ from ntkc.ir.maps import (
     Window,
     joint_map,
 )
-from ntkc.ir.program import SAME_PIXEL, SAME_SAMPLE, SAMPLE, Carry, Key, Let, Loop, Program, Statement, lets, unsided
+from ntkc.ir.program import PATTERN, SAME_PIXEL, SAME_SAMPLE, SAMPLE, Carry, Key, Let, Loop, Program, Statement, lets, unsided
+from ntkc.layers.aggregate import Gathered
 from ntkc.layers.attention import Between, Inner, Positions, Softmax
-from ntkc.passes.forms import ALL, DIAGONAL, PAIRED, PAIRED_PREFIXES, Form, Forms, inner_form, outer_letter, step_of
+from ntkc.passes.forms import ALL, DIAGONAL, PAIRED, PAIRED_PREFIXES, Form, Forms, gathered_form, inner_form, outer_letter, step_of
 from ntkc.passes.prune import prune
 from ntkc.passes.schedule import PixelSchedule
 
@@ -128,6 +129,8 @@ class _Writer:
             return self.symbol(expr, form)
         if not expr.args or isinstance(expr, sp.Lambda):
             return expr
+        if isinstance(expr, Gathered):
+            return _as_symbol(self.gathered(expr, form))
         if isinstance(expr, (Between, Inner, Softmax, Positions)):
             return _as_symbol(self.of_all_pairs(expr, form))
         if type(expr) in OF_VARIANCES:
@@ -153,7 +156,7 @@ class _Writer:
         plain = unsided(name)
         if plain == name or symbol in self.program.parameters:
             return symbol
-        if plain.startswith("z_"):
+        if plain.startswith("z_") or plain == PATTERN.name:
             return symbol if self.is_pair else sp.Symbol(plain, real=True)
         side = "left" if name.split("_")[0].endswith("1") else "right"
         lanes = "" if not self.is_pair else "[..., None]" if side == "left" else "[..., None, :]"
@@ -174,6 +177,14 @@ class _Writer:
             return f'inner({", ".join(texts)}, "{form}")'
         text = f"between({', '.join(texts)})" if isinstance(expr, Between) else f"softmax_of_keys({texts[0]})"
         return text if form == full else f'narrowed({text}, "{full}", "{form}")'
+
+    def gathered(self, expr: Gathered, form: Form) -> str:
+        """Sums over the edges of a graph for each sample."""
+        inner = gathered_form(expr, form)
+        first, second = (jax_text(self.prepared(expr.args[i], form)) for i in (0, 2))
+        outer = "".join(f if f == DIAGONAL or i not in expr.axes else ALL for i, f in enumerate(form))
+        text = f'gathered({first}, {jax_text(self.prepared(expr.args[1], inner))}, {second}, "{inner}", "{outer}", {expr.axes})'
+        return text if outer == form else f'narrowed({text}, "{outer}", "{form}")'
 
     def of_variances(self, expr: sp.Expr, form: Form) -> str:
         """A quadrature for each pixel of each sample, which are put on one axis for it."""
@@ -297,6 +308,7 @@ def _map_tables(program: Program) -> str:
 def _per_sample_text(program: Program, forms: Forms, sampled: _Sampled) -> str:
     writer = _Writer(program, forms, is_pair=False)
     sources = [k.name for k in program.inputs if k.side == SAMPLE]
+    sources += [] if program.pattern is None else [PATTERN.name]
     lines = [
         f"def per_sample({arguments_of(program, *sources)}):",
         f'{INDENT}"""Variance of the output, and what pairs need of each sample: arrays [pixels ..., samples]."""',
@@ -454,8 +466,11 @@ def _is_symbol(mixed: Mixed) -> bool:
     return isinstance(mixed.args[0], sp.Symbol)
 
 
+OF_MANY_PIXELS = (Mixed, Between, Inner, Gathered)
+
+
 def _is_nonlinear(let: Let) -> bool:
-    return let.dst.stream in "KW" and bool(let.expr.atoms(sp.Function)) and not let.expr.has(Mixed, Between, Inner)
+    return let.dst.stream in "KW" and bool(let.expr.atoms(sp.Function)) and not let.expr.has(*OF_MANY_PIXELS)
 
 
 def _pair_lets(

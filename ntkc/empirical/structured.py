@@ -4,8 +4,8 @@
 
 A weight's Jacobian in y = x W is the outer product of x and dF/dy. The sum over pairs of uses is one einsum of four
 small factors, and its cheapest order is found for the shapes at hand. Products (`dot_general`) and convolutions of a
-weight, or of a view of one, are read off the jaxpr of f, short scans unrolled; a weight that is used in any other way
-contributes by its Jacobian.
+weight, or of a view of one, are read off the jaxpr of f, also in scans, whose steps are one more axis of x and y; a
+weight that is used in any other way contributes by its Jacobian.
 Source: Novak, Sohl-Dickstein and Schoenholz 2022 (2206.08720), section 3.3.
 """
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
 
@@ -23,7 +23,7 @@ from jax import lax
 from jax.extend import core
 
 from ntkc.empirical.axes import Pairing, contract
-from ntkc.empirical.unrolling import bound, flattened
+from ntkc.empirical.inlining import bound, flattened
 from ntkc.empirical.views import Axis, View, view_of
 
 Key = tuple[Axis, ...]
@@ -60,6 +60,12 @@ class Use:
         """The same use with a new first axis of x and of y."""
         of_x, of_y = (tuple((a + 1, key) for a, key in axes) for axes in (self.of_x, self.of_y))
         return Use(self.view, self.side, of_x, of_y)
+
+    def of_all_steps(self) -> Use:
+        """The use by all steps of the innermost scan: an axis of the weight where each step sees entries of its own."""
+        loop, whole = self.view.loops[-1], self.stacked()
+        own = () if loop is None else ((0, _key(loop)),)
+        return Use(self.view.of_all_steps(), self.side, (*own, *whole.of_x), (*own, *whole.of_y))
 
     def labels(
         self, x_ndim: int, y_ndim: int, of_key: dict[Key, int], fresh: Iterator[int]
@@ -145,37 +151,66 @@ def _jacobians_are_cheaper(factors: Factors, outputs: int) -> bool:
     return o * o * s * w < f * f * s + min(o * o * f * f * w, o * f * f * w + o * o * f * w)
 
 
+Path = tuple[int, ...]
+"""The number of an equation, after those of the scans around it."""
+
+
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """A function of weights as a flat jaxpr, its uses of weights by the number of the equation, and all else."""
+    """A function of weights as a flat jaxpr; its uses of weights, and scans of them, by the number of the equation."""
 
     flat: core.ClosedJaxpr
-    uses: dict[int, Use]
+    own_uses: dict[int, Use]
+    scans: dict[int, Plan]
     spoiled: frozenset[int]
     """Weights that are used in another way as well."""
 
     @classmethod
     def of(cls, closed: core.ClosedJaxpr) -> Plan:
-        flat = flattened(closed)
-        views: dict[Any, View] = {v: View.whole(n, v.aval.shape) for n, v in enumerate(flat.jaxpr.invars)}
+        """All arguments are weights."""
+        return cls.on(closed, [View.whole(n, aval.shape) for n, aval in enumerate(closed.in_avals)])
+
+    @classmethod
+    def on(cls, closed: core.ClosedJaxpr, given: Sequence[View | None]) -> Plan:
+        """Some arguments are views of weights."""
+        flat = flattened(closed, [view is not None for view in given])
+        views = {v: view for v, view in zip(flat.jaxpr.invars, given, strict=True) if view is not None}
         uses: dict[int, Use] = {}
+        scans: dict[int, Plan] = {}
         spoiled: set[int] = set()
         for place, eqn in enumerate(flat.jaxpr.eqns):
             read = [None if isinstance(v, core.Literal) else views.get(v) for v in eqn.invars]
-            given = [view for view in read if view is not None]
-            if not given:
+            weights = {view.weight for view in read if view is not None}
+            if not weights:
                 continue
-            made = view_of(eqn.primitive.name, eqn.params, given[0]) if len(eqn.invars) == 1 else None
-            use = use_of(eqn, read) if made is None else None
-            if made is not None:
-                views[eqn.outvars[0]] = made
-            elif use is not None:
+            view = view_of(eqn.primitive.name, eqn.params, read[0]) if len(read) == 1 and read[0] else None
+            if view is not None:
+                views[eqn.outvars[0]] = view
+            elif (use := use_of(eqn, read)) is not None:
                 uses[place] = use
+            elif eqn.primitive.name == "scan":
+                scans[place] = _body_plan(eqn, read)
+                spoiled |= scans[place].spoiled
             else:
-                spoiled |= {view.weight for view in given}
+                spoiled |= weights
         returned = (views.get(v) for v in flat.jaxpr.outvars if not isinstance(v, core.Literal))
         spoiled |= {view.weight for view in returned if view is not None}
-        return cls(flat, uses, frozenset(spoiled))
+        return cls(flat, uses, scans, frozenset(spoiled))
+
+    def uses(self) -> dict[Path, tuple[Use, tuple[int, ...]]]:
+        """Every use, with the shape of its y; steps of scans are first axes."""
+        eqns = self.flat.jaxpr.eqns
+        found: dict[Path, tuple[Use, tuple[int, ...]]] = {}
+        found.update({(i,): (use, eqns[i].outvars[0].aval.shape) for i, use in self.own_uses.items()})
+        for i, body in self.scans.items():
+            length = eqns[i].params["length"]
+            found.update({(i, *p): (use.of_all_steps(), (length, *shape)) for p, (use, shape) in body.uses().items()})
+        return found
+
+    def dtype(self, path: Path) -> Any:
+        """Of the y of a use."""
+        place, *inner = path
+        return self.scans[place].dtype(tuple(inner)) if inner else self.flat.jaxpr.eqns[place].outvars[0].aval.dtype
 
     @property
     def weights(self) -> set[int]:
@@ -183,9 +218,23 @@ class Plan:
         return _agreed(self, self)
 
 
+def _body_plan(eqn: Any, read: Sequence[View | None]) -> Plan:
+    """Of one step of a scan; a weight that is carried from step to step is not followed."""
+    start, end = _counts(eqn)
+    given = [view and view.in_steps(i >= end) for i, view in enumerate(read)]
+    carried = {view.weight for view in read[start:end] if view is not None}
+    body = Plan.on(eqn.params["jaxpr"], [*given[:start], *[None] * (end - start), *given[end:]])
+    return replace(body, spoiled=body.spoiled | carried)
+
+
+def _counts(eqn: Any) -> tuple[int, int]:
+    """Where the carry of a scan begins and ends among its operands."""
+    return eqn.params["num_consts"], eqn.params["num_consts"] + eqn.params["num_carry"]
+
+
 def _agreed(one: Plan, two: Plan) -> set[int]:
     """Weights all of whose uses, here and there, are of the same entries along the same axes, or of other entries."""
-    lists = [set(plan.uses.values()) for plan in (one, two)]
+    lists = [{use for use, _ in plan.uses().values()} for plan in (one, two)]
     used = {use.view.weight for uses in lists for use in uses}
     clash = {a.view.weight for a in lists[0] for b in lists[1] if not (a.meets(b) or a.is_apart_from(b))}
     return used - clash - one.spoiled - two.spoiled
@@ -193,22 +242,21 @@ def _agreed(one: Plan, two: Plan) -> set[int]:
 
 def _read(plan: Plan, weights: set[int], leaves: Sequence[Any], outputs: int) -> tuple[list[Factors], list[Any]]:
     """The factors of all uses of `weights`, and the Jacobians in all other leaves."""
-    uses = {place: use for place, use in plan.uses.items() if use.view.weight in weights}
-    made = [plan.flat.jaxpr.eqns[place].outvars[0].aval for place in uses]
+    uses = {path: found for path, found in plan.uses().items() if found[0].view.weight in weights}
+    probes = {path: jnp.zeros(shape, plan.dtype(path)) for path, (_, shape) in uses.items()}
     plain = [v for i, v in enumerate(leaves) if i not in weights]
 
-    def probed(rest: Sequence[Any], probes: Sequence[Any]) -> Any:
+    def probed(rest: Sequence[Any], probes: dict[Path, Any]) -> Any:
         whole = iter(rest)
         given = [v if i in weights else next(whole) for i, v in enumerate(leaves)]
-        return _run(plan.flat, uses, given, dict(zip(uses, probes, strict=True)))
+        (output,), inputs = _run(plan, given, probes)
+        return output, inputs
 
-    probes = [jnp.zeros(aval.shape, aval.dtype) for aval in made]
     if not plain and not probes:
         return [], []
     (rest, slopes), inputs = jax.jacrev(probed, (0, 1), has_aux=True)(plain, probes)
     factors = [
-        _in_full(Factors(use, inputs[place], slope), leaves[use.view.weight])
-        for (place, use), slope in zip(uses.items(), slopes, strict=True)
+        _in_full(Factors(use, inputs[path], slopes[path]), leaves[use.view.weight]) for path, (use, _) in uses.items()
     ]
     return _gathered(factors, outputs), rest
 
@@ -232,20 +280,37 @@ def _stacked(group: Sequence[Factors], outputs: int) -> Factors:
     return Factors(group[0].use.stacked(), x, slope)
 
 
-def _run(flat: core.ClosedJaxpr, uses: dict[int, Use], given: Sequence[Any], probes: dict[int, Any]) -> Any:
-    """The output, a probe added to the result of each use, and the x of each."""
-    jaxpr = flat.jaxpr
-    known: dict[Any, Any] = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*flat.consts, *given), strict=True))
-    inputs: dict[int, Any] = {}
+def _run(plan: Plan, given: Sequence[Any], probes: dict[Path, Any]) -> tuple[list[Any], dict[Path, Any]]:
+    """The outputs, a probe added to the result of each use, and the x of each."""
+    jaxpr = plan.flat.jaxpr
+    known: dict[Any, Any] = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*plan.flat.consts, *given), strict=True))
+    inputs: dict[Path, Any] = {}
     for place, eqn in enumerate(jaxpr.eqns):
         operands = [v.val if isinstance(v, core.Literal) else known[v] for v in eqn.invars]
-        made = bound(eqn, operands)
-        if place in uses:
-            inputs[place] = _input(eqn, operands, uses[place])
-            made = [made[0] + probes[place]]
+        inner = {path[1:]: probe for path, probe in probes.items() if path[0] == place}
+        if inner and place in plan.scans:
+            made, seen = _scan(eqn, plan.scans[place], operands, inner)
+            inputs.update({(place, *path): x for path, x in seen.items()})
+        else:
+            made = bound(eqn, operands)
+        if () in inner:
+            inputs[place,] = _input(eqn, operands, plan.own_uses[place])
+            made = [made[0] + inner[()]]
         known.update(zip(eqn.outvars, made, strict=True))
-    (out,) = jaxpr.outvars
-    return out.val if isinstance(out, core.Literal) else known[out], inputs
+    return [v.val if isinstance(v, core.Literal) else known[v] for v in jaxpr.outvars], inputs
+
+
+def _scan(eqn: Any, body: Plan, operands: Sequence[Any], probes: dict[Path, Any]) -> tuple[list[Any], dict[Path, Any]]:
+    """A scan whose steps get probes, and return what they were made from."""
+    start, end = _counts(eqn)
+
+    def step(carry: Sequence[Any], seen: Any) -> Any:
+        outputs, inputs = _run(body, [*operands[:start], *carry, *seen[0]], seen[1])
+        return outputs[: end - start], (outputs[end - start :], inputs)
+
+    over = list(operands[end:]), probes
+    carry, (ys, inputs) = lax.scan(step, list(operands[start:end]), over, eqn.params["length"], eqn.params["reverse"])
+    return [*carry, *ys], inputs
 
 
 def use_of(eqn: Any, views: Sequence[View | None]) -> Use | None:

@@ -24,11 +24,24 @@ class View:
     shape: tuple[int, ...]
     offset: int
     axes: tuple[Axis, ...]
+    loops: tuple[Axis | None, ...] = ()
+    """Inside scans, outermost first: the axis whose entries steps see one by one, None where each step sees all."""
 
     @classmethod
     def whole(cls, weight: int, shape: Sequence[int]) -> View:
         """The weight itself."""
         return cls(weight, tuple(shape), 0, tuple(zip(shape, strides_of(shape), strict=True)))
+
+    def in_steps(self, is_stacked: bool) -> View:
+        """What one step of a scan sees: an entry of the first axis, or all."""
+        if not is_stacked:
+            return replace(self, loops=(*self.loops, None))
+        return replace(self, axes=self.axes[1:], loops=(*self.loops, self.axes[0]))
+
+    def of_all_steps(self) -> View:
+        """What all steps of the innermost scan see together."""
+        *outer, loop = self.loops
+        return replace(self, axes=self.axes if loop is None else (loop, *self.axes), loops=tuple(outer))
 
     def is_apart_from(self, other: View) -> bool:
         """They have no entry in common, as far as intervals of entries, or of each axis, tell."""

@@ -81,6 +81,10 @@ class Requests(Protocol):
         """1 where both sides are the same sample, 0 elsewhere."""
         ...
 
+    def patterns(self, sizes: tuple[int, ...], is_sparse: bool) -> tuple[sp.Expr, sp.Expr]:
+        """Edges between pixels of these axes, of the sample on side 1 and on side 2."""
+        ...
+
     def width(self, i: int) -> sp.Expr:
         """Number of features of operand i."""
         ...

@@ -19,7 +19,9 @@ SAME_PIXEL = sp.Symbol("same_pixel", real=True)
 """1 where both sides of an entry are the same pixel."""
 SAME_SAMPLE = sp.Symbol("same_sample", real=True)
 """1 where both sides of an entry are the same sample."""
-PLACES = (SAME_PIXEL, SAME_SAMPLE)
+PATTERN, PATTERN1, PATTERN2 = sp.symbols("pattern_graph pattern1_graph pattern2_graph", real=True)
+"""The edges between pixels that a sample brings with it, and those of the samples on both sides."""
+PLACES = (SAME_PIXEL, SAME_SAMPLE, PATTERN, PATTERN1, PATTERN2)
 
 SAMPLE = 0
 """Side of a stream that belongs to one sample, as seen while it is computed; pairs read it on side 1 and 2."""
@@ -132,6 +134,16 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Pattern:
+    """Edges between pixels of a sample: pixels along the axes they join, and whether they come as a list of edges."""
+
+    sizes: tuple[int, ...]
+    is_sparse: bool
+    sample: tuple[int, ...] = ()
+    """Shape of a sample, [pixels ..., channels]."""
+
+
+@dataclass(frozen=True)
 class Program:
     """Statements with their inputs and outputs; `comments` says in words what each layer is."""
 
@@ -152,6 +164,8 @@ class Program:
     """Pixels of each node along each spatial axis."""
     output: str = ""
     """The node of the output."""
+    pattern: Pattern | None = None
+    """What samples bring besides their pixels."""
 
     def count_statements(self) -> int:
         """Statements, those inside loops counted once."""

@@ -26,12 +26,21 @@ class Value:
         expr: the entry as a sympy expression; a node that is its own variable holds `variable(node)`.
         fields: fresh nodes (and inputs) it depends on linearly or pointwise. Disjoint fields mean independence.
         trained: has weights below it, so that its tangent kernel is not zero.
+        centered: its mean is known to be 0; the product of two independent values has a mean else.
+        alike: all its features have one distribution; those of flattened pixels, and of concatenated channels, have not.
     """
 
     law: Law
     expr: sp.Expr
     fields: frozenset[str]
     trained: bool
+    centered: bool = False
+    alike: bool = True
+
+    @property
+    def has_mean(self) -> bool:
+        """Its mean may differ from 0."""
+        return not (self.centered or self.law is Law.GAUSSIAN)
 
 
 def variable(node: str) -> sp.Symbol:

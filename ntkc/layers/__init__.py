@@ -4,6 +4,7 @@ from ntkc.ir.op import Op, Requests
 from ntkc.ir.value import Law, Value, variable
 from ntkc.layers import (
     activations,
+    aggregate,
     attention,
     branching,
     conv,
@@ -24,6 +25,7 @@ __all__ = [
     "Requests",
     "Value",
     "activations",
+    "aggregate",
     "attention",
     "branching",
     "conv",

@@ -35,11 +35,12 @@ class FanInSum(Op):
         trained = any(v.trained for v in operands)
         if Law.POINTWISE not in laws:
             law = laws.pop() if len(laws) == 1 else Law.OTHER
-            return Value(law, variable(node), fields, trained)
+            centered, alike = not any(v.has_mean for v in operands), all(v.alike for v in operands)
+            return Value(law, variable(node), fields, trained, centered, alike)
         if laws <= {Law.GAUSSIAN, Law.POINTWISE}:
             return Value(Law.POINTWISE, sp.Add(*(v.expr for v in operands)), fields, trained)
         if Law.GIVEN not in laws:
-            return Value(Law.OTHER, variable(node), fields, trained)
+            return Value(Law.OTHER, variable(node), fields, trained, False, all(v.alike for v in operands))
         raise NoInfiniteLimit(
             f"{node} adds the raw input to a nonlinearity; their product has no infinite-width limit. "
             "Put a Dense layer between the input and the sum"
@@ -76,8 +77,11 @@ class FanInProd(Op):
     def value(self, node: str, operands: Sequence[Value]) -> Value:
         if sum(len(v.fields) for v in operands) > len(frozenset[str]().union(*(v.fields for v in operands))):
             raise NoClosedForm(f"{node} multiplies branches that are not independent; end each in a layer with weights")
+        if not all(v.alike for v in operands):
+            raise NoClosedForm(f"{node} multiplies flattened pixels or concatenated channels: put a Dense layer before it")
         fields = frozenset[str]().union(*(v.fields for v in operands))
-        return Value(Law.OTHER, variable(node), fields, any(v.trained for v in operands))
+        centered = any(not v.has_mean for v in operands)
+        return Value(Law.OTHER, variable(node), fields, any(v.trained for v in operands), centered)
 
     def covariance(self, ask: Requests) -> sp.Expr:
         return sp.Mul(*(ask.covariance(i, i) for i in range(ask.arity)))
@@ -111,6 +115,11 @@ class FanInConcat(Op):
     def examples(cls) -> tuple[Op, ...]:
         return (FanInConcat(),)
 
+    @property
+    def is_of_channels(self) -> bool:
+        """Joins channels, whose distributions then differ (`settle` writes their axis as -1)."""
+        return self.axis == -1
+
     def _place(self, rank: int) -> int:
         """The axis of a sample: 0 for the first spatial axis, `rank` - 1 for the channels."""
         place = self.axis - 1 if self.axis > 0 else self.axis + rank
@@ -127,9 +136,11 @@ class FanInConcat(Op):
 
     def value(self, node: str, operands: Sequence[Value]) -> Value:
         fields = frozenset[str]().union(*(v.fields for v in operands))
-        is_gaussian = all(v.law is Law.GAUSSIAN for v in operands)
+        is_gaussian = all(v.law is Law.GAUSSIAN for v in operands) and not self.is_of_channels
         law = Law.GAUSSIAN if is_gaussian else Law.OTHER
-        return Value(law, variable(node), fields, any(v.trained for v in operands))
+        centered = not any(v.has_mean for v in operands)
+        alike = all(v.alike for v in operands) and not self.is_of_channels
+        return Value(law, variable(node), fields, any(v.trained for v in operands), centered, alike)
 
     def _joined(self, ask: Requests, stream: Any) -> sp.Expr:
         slots = range(ask.arity)

@@ -56,6 +56,11 @@ class _Conv(Op):
         return self.parameterization == "standard"
 
     @property
+    def parts(self) -> int:
+        """Parts of the channels that do not see each other."""
+        return 1
+
+    @property
     def steps(self) -> tuple[int, ...]:
         """Stride of each axis."""
         return self.strides or (1,) * len(self.filter_shape)
@@ -102,7 +107,7 @@ class _Conv(Op):
         below = self.w2 * ask.tangent(0, 0, maps)
         if not self.is_standard:
             return ask.own() + below
-        fan_in = ask.width(0) * prod(self.filter_shape) / self.s[0]
+        fan_in = ask.width(0) * prod(self.filter_shape) / self.s[0] / self.parts
         bias = sp.S.Zero if self.b_std is None else self.bias(ask, sp.S.One)
         return fan_in * ask.covariance(0, 0, maps) + below + bias
 
@@ -193,6 +198,10 @@ class Conv(_Conv):
         )
 
     @property
+    def parts(self) -> int:
+        return self.groups
+
+    @property
     def spreads(self) -> tuple[int, ...]:
         """Distance of neighbouring taps along each axis."""
         return self.dilation or (1,) * len(self.filter_shape)
@@ -224,7 +233,7 @@ class Conv(_Conv):
         ) * (self.groups**0.5 if not self.is_standard else 1)
 
     def kernel_identity(self, widths: Sequence[object]) -> object:
-        return super().kernel_identity(widths), self.spreads
+        return super().kernel_identity(widths), self.spreads, self.groups
 
 
 @dataclass(frozen=True)

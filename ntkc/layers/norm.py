@@ -212,7 +212,7 @@ class Dropout(Op):
             return x
         if x.law is Law.GIVEN:
             raise NoInfiniteLimit(f"{node} drops entries of the raw input: put a layer with weights before it")
-        return Value(Law.OTHER, variable(node), x.fields, x.trained)
+        return Value(Law.OTHER, variable(node), x.fields, x.trained, not x.has_mean, x.alike)
 
     def _factor(self, ask: Requests) -> sp.Expr:
         more = 1 / exact(self.rate) - 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Any, ClassVar
@@ -47,7 +47,8 @@ class _Pointwise(Op):
                 weight = factor(i, j)
                 if weight != 0:
                     q1, q2, k = ask.variance(i, 1), ask.variance(j, 2), ask.covariance(i, j)
-                    total += weight * evaluate(dual_map(f, h), q1, q2, k)
+                    parts = ((f, sp.S.One), (sp.S.One, h)) if k == 0 else ((f, h),)
+                    total += weight * sp.Mul(*(evaluate(dual_map(*p), q1, q2, k) for p in parts))
         return total
 
 
@@ -90,7 +91,8 @@ class Pointwise(_Pointwise):
 
     def value(self, node: str, operands: Sequence[Value]) -> Value:
         fields = frozenset[str]().union(*(v.fields for v in operands))
-        return Value(Law.POINTWISE, self.expr, fields, any(v.trained for v in operands))
+        centered = is_odd(self.expr, self.variables)
+        return Value(Law.POINTWISE, self.expr, fields, any(v.trained for v in operands), centered)
 
     def forward(self, weights: Sequence[Any], operands: Sequence[Any], pointwise: Any) -> Any:
         return pointwise(self.expr, dict(zip(self.variables, operands, strict=True)))
@@ -101,6 +103,11 @@ class Pointwise(_Pointwise):
 
     def label(self) -> str:
         return " -> ".join(self.layers) or str(self.expr)
+
+
+def is_odd(expr: sp.Expr, variables: Iterable[sp.Symbol]) -> bool:
+    """f(-u) = -f(u): then the mean of f is 0."""
+    return bool(sp.expand(expr + expr.xreplace({v: -v for v in variables})) == 0)
 
 
 @lru_cache(maxsize=1024)

@@ -42,7 +42,8 @@ class Mapped(Op):
     def value(self, node: str, operands: Sequence[Value]) -> Value:
         (x,) = operands
         is_gaussian = x.law is Law.GAUSSIAN and self.keeps_law
-        return Value(Law.GAUSSIAN if is_gaussian else Law.OTHER, variable(node), x.fields, x.trained)
+        law = Law.GAUSSIAN if is_gaussian else Law.OTHER
+        return Value(law, variable(node), x.fields, x.trained, not x.has_mean, x.alike and self.keeps_law)
 
     def covariance(self, ask: Requests) -> sp.Expr:
         return ask.covariance(0, 0, self.maps(ask.spatial(0)))

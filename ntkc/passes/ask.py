@@ -12,7 +12,7 @@ from ntkc.errors import NoInfiniteLimit
 from ntkc.ir.graph import Graph, op_of, operands, ordered
 from ntkc.ir.maps import Maps, Mixed
 from ntkc.ir.op import Shape, spatial_of
-from ntkc.ir.program import SAME_PIXEL, SAME_SAMPLE, SAMPLE, Key
+from ntkc.ir.program import PATTERN1, PATTERN2, SAME_PIXEL, SAME_SAMPLE, SAMPLE, Key, Pattern
 from ntkc.ir.value import Law
 from ntkc.passes.analyse import Values
 
@@ -36,6 +36,7 @@ class Streams:
     read: Reader
     maps: dict[str, Maps] = field(default_factory=dict[str, Maps])
     sizes: dict[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
+    patterns: set[Pattern] = field(default_factory=set[Pattern])
 
     @classmethod
     def of(cls, graph: Graph, values: Values, shapes: Mapping[str, Shape], read: Reader) -> Streams:
@@ -54,6 +55,11 @@ class Streams:
     def get(self, stream: str, u: str, v: str) -> sp.Expr:
         """K[u, v], T[u, v], S[u, v] or W[u, v]."""
         if not self.values[u].fields & self.values[v].fields:
+            if stream != "T" and self.values[u].has_mean and self.values[v].has_mean:
+                raise NoInfiniteLimit(
+                    f"{u} and {v} are independent, but the product of their means is needed, which is not derived: "
+                    "end one of the branches in a layer with weights"
+                )
             return sp.S.Zero
         if stream == "T" and not (self.values[u].trained and self.values[v].trained):
             return sp.S.Zero
@@ -153,6 +159,10 @@ class Ask:
 
     def same_sample(self) -> sp.Expr:
         return sp.S.One if self.stream in WITHIN else SAME_SAMPLE
+
+    def patterns(self, sizes: tuple[int, ...], is_sparse: bool) -> tuple[sp.Expr, sp.Expr]:
+        self.streams.patterns.add(Pattern(sizes, is_sparse))
+        return PATTERN1, PATTERN2
 
     def width(self, i: int) -> sp.Expr:
         shape = self.streams.shapes[self._operands[i]]

@@ -14,6 +14,7 @@ import sympy as sp
 
 from ntkc.ir.maps import AxisMap, Maps, Mixed, Patch, joint_map
 from ntkc.ir.program import Key, Let, Loop, Program, Statement, unsided
+from ntkc.layers.aggregate import Gathered
 from ntkc.layers.attention import Between, Inner, Softmax
 
 ALL, DIAGONAL = "F", "D"
@@ -68,6 +69,8 @@ class _Needs:
             name = str(expr.args[1])
             inner = inner_form(self.program.maps[name], form, self.program.sizes[name])
             self.read(expr.args[0], inner)
+        elif isinstance(expr, Gathered):
+            self.read(expr.args[1], gathered_form(expr, form))
         elif isinstance(expr, FULL):
             for part in expr.args:
                 self.read(part, ALL * len(form))
@@ -134,6 +137,11 @@ def inner_form(maps: Maps, form: Form, sizes: tuple[int, ...]) -> Form:
         return joint.inner_form(form)
     letters = iter(form)
     return "".join(_inner_letter(m, letters, n) for m, n in zip(maps, sizes, strict=True))
+
+
+def gathered_form(expr: Gathered, form: Form) -> Form:
+    """The form of what is summed over the edges of a graph."""
+    return "".join(ALL if i in expr.axes else f for i, f in enumerate(form))
 
 
 def _inner_letter(m: AxisMap, letters: Iterator[str], count: int) -> str:

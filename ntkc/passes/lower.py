@@ -9,11 +9,11 @@ from dataclasses import dataclass, field, replace
 
 import sympy as sp
 
-from ntkc.errors import InvalidInput
+from ntkc.errors import InvalidGraph, InvalidInput
 from ntkc.ir.graph import Graph, feature_shapes, op_of, operands, ordered
 from ntkc.ir.maps import Maps
-from ntkc.ir.op import Op, spatial_of
-from ntkc.ir.program import PLACES, SAMPLE, Carry, Key, Let, Loop, Program, Statement, lets, unsided, verify
+from ntkc.ir.op import Op, Shape, spatial_of
+from ntkc.ir.program import PLACES, SAMPLE, Carry, Key, Let, Loop, Pattern, Program, Statement, lets, unsided, verify
 from ntkc.layers.inputs import Input, Port
 from ntkc.passes.analyse import Values, analyse
 from ntkc.passes.ask import WIDTH, WITHIN, Streams, rule
@@ -33,6 +33,7 @@ class _Statements:
     comments: dict[str, str] = field(default_factory=dict[str, str])
     maps: dict[str, Maps] = field(default_factory=dict[str, Maps])
     sizes: dict[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
+    patterns: set[Pattern] = field(default_factory=set[Pattern])
     spatial: dict[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
 
 
@@ -57,12 +58,21 @@ def lower(graph: Graph, values: Values, demanded: Demand, wanted: Mapping[str, s
             sizes=statements.sizes,
             spatial=statements.spatial,
             output=output,
+            pattern=_pattern(statements.patterns, feature_shapes(graph)[source]),
         )
     )
 
 
+def _pattern(found: set[Pattern], sample: Shape) -> Pattern | None:
+    """The one kind of edges that all layers read."""
+    if len(found) > 1:
+        raise InvalidGraph(f"Aggregate layers read one pattern, but need several kinds of it: {sorted(map(str, found))}")
+    return replace(found.pop(), sample=tuple(n or 1 for n in sample)) if found else None
+
+
 def _lower_nodes(graph: Graph, values: Values, demanded: Demand, out: _Statements) -> None:
-    access = replace(Streams.of(graph, values, feature_shapes(graph), lambda key: key.symbol), maps=out.maps, sizes=out.sizes)
+    streams = Streams.of(graph, values, feature_shapes(graph), lambda key: key.symbol)
+    access = replace(streams, maps=out.maps, sizes=out.sizes, patterns=out.patterns)
     for node in ordered(graph):
         op = op_of(graph, node)
         out.spatial[node] = spatial_of(access.shapes[node])
@@ -82,7 +92,7 @@ def _lower_nodes(graph: Graph, values: Values, demanded: Demand, out: _Statement
 def _lower_block(graph: Graph, node: str, block: Block, demanded: Demand, out: _Statements) -> None:
     streams = carried_streams(block, demanded[node])
     values = analyse(block.body)
-    inner = _Statements(comments=out.comments, maps=out.maps, sizes=out.sizes, spatial=out.spatial)
+    inner = replace(out, per_sample=[], per_pair=[])
     _lower_nodes(block.body, values, demand(block.body, values, streams), inner)
     (below,) = operands(graph, node)
     carries = {s: _carry(s, below, block.body, node) for s in streams}
@@ -125,6 +135,7 @@ RESERVED = {
     *("unresolved", "stats", "series", "shares", "assemble", "places", "count", "left", "right", "some_rows", "tile"),
     *("mirror", "compute", "whole", "made", "corner", "first", "both", "below", "step", "samples"),
     *("angle_gap", "span", "distances", "block_size"),
+    *("pattern", "pattern1", "pattern2", "pattern_graph", "pattern1_graph", "pattern2_graph", "joined", "parts", "both"),
     *("ARCCOS", "ARCTAN", "CHUNK", "GAP", "HERMITE", "LEGENDRE", "NEAR", "NODES", "PARTS", "SPLIT_HERMITE"),
     *("SPLIT_NODES", "SPLIT_TABLES", "TABLES", "TERMS", "TOLERANCE", "ROWS", "arc_cosine", "arc_cosine_even"),
     *("arc_cosine_near", "arccos_over_pi", "at_nodes", "at_split_nodes", "chunk_added", "cosine_gap", "density"),
@@ -134,7 +145,7 @@ RESERVED = {
     *("owens_t", "project", "ratio", "safe", "safe_sqrt", "signed_moments", "split_mean", "split_nodes", "spread_of"),
     *("steps", "tail", "tilted_moment", "turned"),
     *("BLOCK", "LANES", "LETTERS", "between", "blocks", "cleaned", "contracted", "contracted_values", "cut", "embedded"),
-    *("groups", "nngp_of_pair"),
+    *("groups", "nngp_of_pair", "stats_of"),
     *("inner", "left_terms", "levelled", "multiplied", "narrowed", "nngp_tile", "nothing", "of_pixels", "patched"),
     *("patched_mod", "permuted", "picked", "placed", "pooled", "positions", "present", "products", "right_terms"),
     *("same_pixels", "sides", "slab", "softmax_of_keys", "start", "stop", "taken", "tiles", "total", "widened"),

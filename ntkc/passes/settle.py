@@ -9,6 +9,8 @@ from dataclasses import replace
 
 from ntkc.ir.graph import Graph, GraphBuilder, feature_shapes, op_of, operands, ordered
 from ntkc.ir.op import Op, Shape
+from ntkc.layers.aggregate import Aggregate
+from ntkc.layers.branching import FanInConcat
 from ntkc.layers.inputs import Input
 from ntkc.layers.pooling import FlattenPixels
 from ntkc.layers.reshape import Flatten, Identity
@@ -47,6 +49,16 @@ def masked(graph: Graph) -> Graph:
     return _copied(graph, {graph.graph["input"]: replace(source, masked=True)})
 
 
+def has_patterns(graph: Graph) -> bool:
+    """A layer reads a graph that each sample brings with it."""
+    return any(isinstance(op_of(graph, n), Aggregate) for n in graph)
+
+
+def without_patterns(graph: Graph) -> Graph:
+    """The network on data that bring no graphs."""
+    return _copied(graph, {n: Identity() for n in graph if isinstance(op_of(graph, n), Aggregate)})
+
+
 def settle(graph: Graph) -> Graph:
     """The graph with layers as they act on data of its shape; names are kept."""
     shapes = feature_shapes(graph)
@@ -55,6 +67,8 @@ def settle(graph: Graph) -> Graph:
 
 
 def _settled(op: Op, below: list[Shape]) -> Op:
+    if isinstance(op, FanInConcat):
+        return FanInConcat(-1) if op.axis == len(below[0]) else op
     if not isinstance(op, Flatten):
         return op
     return FlattenPixels() if len(below[0]) > 1 else Identity()

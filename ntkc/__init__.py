@@ -6,6 +6,7 @@ program(x1, x2, "ntk");  program.latex();  program.source;  program.explain();  
 
 from ntkc import empirical, errors, predict, stax
 from ntkc.batching import batch
+from ntkc.checking import Agreement, check
 from ntkc.empirical import (
     NtkImplementation,
     empirical_kernel_fn,
@@ -27,11 +28,13 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Activation",
+    "Agreement",
     "Kernel",
     "KernelProgram",
     "NtkImplementation",
     "StoredGram",
     "batch",
+    "check",
     "compile",
     "empirical",
     "empirical_kernel_fn",

@@ -16,8 +16,8 @@ from ntkc.errors import InvalidInput
 from ntkc.ir.exact import whole
 from ntkc.kernel import Kernel
 from ntkc.predict.progress import counting_bar
-from ntkc.program import KernelProgram
-from ntkc.stax import KernelFn
+from ntkc.program import KernelProgram, checked_patterns
+from ntkc.stax import KernelFn, stated_layout
 
 MANY_TILES = 8
 """Fewer tiles need no progress bar."""
@@ -54,11 +54,16 @@ def batch(
     Raises:
         InvalidInput: sizes that are no whole numbers, more devices than there are, or inputs without samples.
     """
+    if isinstance(kernel_fn, KernelFn) and stated_layout(kernel_fn.tree).samples != 0:
+        raise InvalidInput("batch cuts data along their first axis; this network has samples on another: batch_axis=0")
     size = whole(batch_size, "batch_size", 0)
     devices = _devices(whole(device_count, "device_count", -1))
 
     @wraps(kernel_fn, updated=())
     def batched(x1: Any, x2: Any = None, *args: Any, **kwargs: Any) -> Any:
+        patterns = checked_patterns(kwargs.get("pattern"), x2, True)
+        if patterns is not None and patterns[1] is not None:
+            x2 = x1 if x2 is None else x2
         count1, count2 = _samples("x1", x1), _samples("x2", x1 if x2 is None else x2)
         side = size or -(-count1 // len(devices))
         tiles = list(_tiles(count1, count2, side, size or count2, _is_symmetric(kernel_fn) and x2 is None))
@@ -68,6 +73,8 @@ def batch(
             for tile, device in zip(tiles, cycle(devices), strict=False):
                 left, right = _slice(x1, tile.rows, device), _slice(x1 if x2 is None else x2, tile.columns, device)
                 is_same = x2 is None and tile.rows == tile.columns
+                if patterns is not None:
+                    kwargs["pattern"] = _of_tile(patterns, tile, device)
                 made = kernel_fn(left, None if is_same else right, *args, **kwargs)
                 if whole_result is None:
                     whole_result = _Assembly.of(made, count1, count2, x2 is None, store_on_device)
@@ -112,6 +119,12 @@ def _tiles(count1: int, count2: int, rows: int, columns: int, is_symmetric: bool
 def _slice(x: Any, samples: slice, device: Any) -> Any:
     part = jax.tree.map(lambda v: v[samples], x)
     return part if device is None else jax.device_put(part, device)
+
+
+def _of_tile(patterns: tuple[Any, Any], tile: Tile, device: Any) -> tuple[Any, Any]:
+    """The graphs of the samples of a tile."""
+    first, second = patterns
+    return _slice(first, tile.rows, device), _slice(first if second is None else second, tile.columns, device)
 
 
 @dataclass(frozen=True)

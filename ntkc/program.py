@@ -125,7 +125,7 @@ class KernelProgram:
                 tuple of both for a named tuple, None for a Kernel.
             mask_constant: entries equal to it (NaN, too) are missing, and so are pixels that miss all features.
             diagonal_spatial: True for pairs of equal pixels only, of the pixels that are left: [n1, n2, pixels ...].
-            pattern: the graphs of x1 and of x2, which Aggregate layers read; x2 is None: those of x1, twice or with None.
+            pattern: the graphs of x1 and of x2, which Aggregate layers read; with x2=None those of x1, and the same or None.
             parameters: a value for each open hyper-parameter.
 
         Raises:

@@ -390,11 +390,16 @@ class KernelFn:
         Raises:
             InvalidInput: the network reads data with other axes.
         """
-        return build(data_graph(self.tree))
+        check_plain_data(self.tree)
+        return self._program
 
     @cached_property
     def _program(self) -> KernelProgram:
         return build(graph_of(self.tree, Input()))
+
+    @cached_property
+    def _is_plain(self) -> bool:
+        return all(_is_plain(leaf) for leaf in self.tree.leaves())
 
     def _plain(self, x: Any) -> Any:
         """Data as [samples, pixels ..., channels]."""
@@ -419,7 +424,7 @@ class KernelFn:
 
     def _in_own_layout(self, kernel: Kernel, shape: Shape) -> Kernel:
         """The Kernel with the shapes and axes of a network that has samples and channels anywhere."""
-        if all(_is_plain(leaf) for leaf in self.tree.leaves()):
+        if self._is_plain:
             return kernel
         return _in_layout(kernel, _place_of(self.tree, shape).layout)
 
@@ -448,7 +453,7 @@ class KernelFn:
             raise InvalidGraph(f"{self.__name__} got {len(x1_or_kernel)} inputs; networks of one input are supported")
         names = (get,) if isinstance(get, str) else get
         x1, x2 = self._plain(x1_or_kernel), self._plain(x2)
-        if not all(_is_plain(leaf) for leaf in self.tree.leaves()):
+        if not self._is_plain:
             _place_of(self.tree, tuple(x1.shape[1:]))
         options = {"mask_constant": mask_constant, "diagonal_spatial": diagonal_spatial, "pattern": pattern}
         if names is not None and {str(n).lower() for n in names} <= {"nngp", "ntk"}:
@@ -465,7 +470,7 @@ class KernelFn:
         spatial = tuple(kernel.nngp.shape[2::2])
         layout = Layout(kernel.batch_axis, kernel.channel_axis, len(spatial) + 2)
         program = _port_program(self.tree, law, kernel.ntk is not None, width, spatial, layout)
-        if kernel.shape1 is None or (layout.is_plain() and all(_is_plain(leaf) for leaf in self.tree.leaves())):
+        if kernel.shape1 is None or (layout.is_plain() and self._is_plain):
             return program.onward(kernel, parameters)
         order = layout.order(len(spatial) + 2)
         shapes = {n: s and _picked(s, order) for n, s in (("shape1", kernel.shape1), ("shape2", kernel.shape2))}
@@ -517,6 +522,16 @@ def data_graph(tree: Tree) -> Graph:
     Raises:
         InvalidInput: it reads data with other axes.
     """
+    check_plain_data(tree)
+    return graph_of(tree, Input())
+
+
+def check_plain_data(tree: Tree) -> None:
+    """Refuse a network that reads data with other axes than [samples, pixels ..., channels].
+
+    Raises:
+        InvalidInput: it does.
+    """
     layout = stated_layout(tree)
     if not layout.is_plain(None if any(leaf.op.acts_on_pixels for leaf in tree.leaves()) else 2):
         raise InvalidInput(
@@ -524,7 +539,6 @@ def data_graph(tree: Tree) -> Graph:
             "programs and documents are of data [samples, pixels ..., channels]. Call its kernel_fn, or give layers "
             "batch_axis=0, channel_axis=-1 and dimension_numbers such as ('NHWC', 'HWIO', 'NHWC')"
         )
-    return graph_of(tree, Input())
 
 
 @lru_cache(maxsize=1024)
@@ -774,7 +788,7 @@ def LayerNorm(
 ) -> Layer:
     """K -> K / sqrt((v1 + eps) (v2 + eps)):  normalisation over channels, and spatial axes if `axis` has them."""
     layout = Layout(batch_axis, channel_axis)
-    axes = axis if isinstance(axis, (list, tuple)) else (axis,)
+    axes = (axis,) if isinstance(axis, int) else tuple(axis)
     return _layer(norm.LayerNorm(tuple(layout.plain_axis(a) for a in axes), eps), layout)
 
 

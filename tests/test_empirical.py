@@ -173,11 +173,21 @@ USES = {
         with_shapes(lambda p, x: jax.lax.fori_loop(0, 3, lambda i, h: jnp.tanh(h @ p[0]), x), (4, 4)),
         {0},
     ),
-    "weights carried": (
+    "carried unchanged": (
         with_shapes(lambda p, x: steps(lambda c, _: ((c[0], c[1] @ c[0]), None), (p[0], x))[0][1], (4, 4)),
         {0},
     ),
-    "scan too long": (with_shapes(lambda p, x: steps(lambda h, _: (h @ p[0], None), x, 65)[0], (4, 4)), set()),
+    "start of a scan": (
+        with_shapes(
+            lambda p, x: steps(lambda h, _: (jnp.tanh(h @ p[1]), None), x @ p[0] + p[2])[0], (4, 4), (4, 4), (4,)
+        ),
+        {0, 1},
+    ),
+    "changed by a scan": (
+        with_shapes(lambda p, x: steps(lambda c, _: ((c[0] * 2, c[1] @ c[0]), None), (p[0], x), 3)[0][1], (4, 4)),
+        set(),
+    ),
+    "long scan": (with_shapes(lambda p, x: steps(lambda h, _: (h @ p[0], None), x, 65)[0], (4, 4)), {0}),
     "checkpoint": (with_shapes(jax.checkpoint(lambda p, x: jnp.tanh(x @ p[0]) @ p[1]), (4, 3), (3, 2)), {0, 1}),
     "heads": (heads, {0, 1, 2}),
     "columns and rows": (fused, {0, 1}),
@@ -282,12 +292,15 @@ def test_which_views_are_apart(one, two, apart):
     assert views[0].is_apart_from(views[1]) == views[1].is_apart_from(views[0]) == apart
 
 
-def test_structured_derivatives_keep_a_jacobian_out_of_memory():
+@pytest.mark.parametrize("in_scan", [False, True], ids=["once", "in a scan"])
+def test_structured_derivatives_keep_a_jacobian_out_of_memory(in_scan):
     width, x = 256, np.ones((2, 8))
     params = [np.ones((8, width)), np.ones((width, width)), np.ones((width, 4))]
 
     def f(p, x):
-        return jnp.tanh(jnp.tanh(x @ p[0]) @ p[1]) @ p[2]
+        h = jnp.tanh(x @ p[0])
+        h = steps(lambda h, _: (jnp.tanh(h @ p[1]), None), h, 3)[0] if in_scan else jnp.tanh(h @ p[1])
+        return h @ p[2]
 
     def temporary(way):
         compiled = jax.jit(empirical_ntk_fn(f, (), vmap_axes=0, implementation=way)).lower(x, x, params).compile()

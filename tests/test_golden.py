@@ -1,4 +1,4 @@
-"""Source and LaTeX of five networks, as files; `pytest tests/test_golden.py --rewrite-golden` writes them anew."""
+"""Source and LaTeX of seven networks, as files; `pytest tests/test_golden.py --rewrite-golden` writes them anew."""
 
 from functools import cache
 
@@ -25,17 +25,31 @@ NETS = {
 }
 
 
+PIXELS = {
+    "cnn_pool": stax.serial(
+        *[stax.Conv(512, (3, 3), None, "SAME", 1.5, 0.1), R()],
+        stax.AvgPool((2, 2), (2, 2)),
+        *[stax.Conv(512, (3, 3), (2, 1), "VALID", 1.5), R(), stax.GlobalAvgPool(), D(1)],
+    ),
+    "transformer": stax.serial(
+        *[D(512, 1.5, 0.1), stax.LayerNorm(), stax.GlobalSelfAttention(512, 512, 512, 8), stax.Flatten(), D(1)],
+    ),
+}
+"""Networks on images [8, 8, 3], and on sequences [8, 3]."""
+SHAPES = {"cnn_pool": (8, 8, 3), "transformer": (8, 3)}
+
+
 @cache
 def program(name):
-    return ntkc.compile(NETS[name])
+    return ntkc.compile({**NETS, **PIXELS}[name], input_shape=SHAPES.get(name))
 
 
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", [*NETS, *PIXELS])
 def test_source(name, golden):
     golden(f"{name}.py", program(name).source)
 
 
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", [*NETS, *PIXELS])
 def test_latex(name, golden):
     golden(f"{name}.tex", program(name).latex("ntk") + "\n")
 

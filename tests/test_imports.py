@@ -34,6 +34,7 @@ GROUPS = (
     ("gram",),
     ("monte_carlo",),
     ("checking",),
+    ("checking",),
     ("__init__",),
     ("demo",),
     ("cli",),
@@ -42,6 +43,7 @@ GROUPS = (
 """A module imports from its own group and those above."""
 RANK = {name: rank for rank, group in enumerate(GROUPS) for name in group}
 RUNS_JAX = {
+    "checking",
     "costs",
     "kernel",
     "program",

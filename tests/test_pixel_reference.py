@@ -35,8 +35,9 @@ PEER_IS_WRONG = {
     "mask_norm_all_flatten": WRONG_NORM,
     "mask_norm_all_two_convs_mean": WRONG_NORM,
 }
-PEER_IS_ROUGH = {"act_numerical_tanh_flatten": 1e-3, "act_numerical_tanh_mean": 1e-3}
-"""Bounds of the errors of quadratures with 25 x 25 nodes."""
+PEER_IS_ROUGH = ("act_numerical_tanh_flatten", "act_numerical_tanh_mean")
+ROUGH = {"": 1e-3, "_self": 5e-3}
+"""Bounds of the errors of quadratures with 25 x 25 nodes, which are largest where both samples are equal."""
 EXPECTED_DIFFERENCES = {**PEER_IS_WRONG, **dict.fromkeys(PEER_IS_ROUGH, QUADRATURE)}
 
 NOT_SUPPORTED = {
@@ -57,7 +58,6 @@ QUICK = {
     "transpose_same_4x2_stride21_mean",
     "local_same_mean",
     "avg_pool_2x3_same_stride32_mean",
-    "avg_pool_sequence_mean",
     "flatten_dense_standard_bias",
     "act_abrelu_flatten",
     "sum_identity_conv_mean",
@@ -66,7 +66,6 @@ QUICK = {
     "dropout_half_mean",
     "attention_sequence_mean",
     "resize_one_axis_mean",
-    "index_column_mean",
     "mask_conv_mean",
     "pixels_sequence",
 }
@@ -109,11 +108,10 @@ def test_the_peer_is_wrong(name):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize(("name", "bound"), PEER_IS_ROUGH.items())
-def test_the_peer_is_rough(name, bound):
-    differences = [difference for _, difference in compared(name)]
-    assert max(differences) <= bound
-    assert max(differences) > TOLERANCE[""]
+@pytest.mark.parametrize("name", PEER_IS_ROUGH)
+def test_the_peer_is_rough(name):
+    for suffix, difference in compared(name):
+        assert TOLERANCE[suffix] < difference <= ROUGH[suffix]
 
 
 @pytest.mark.usefixtures("x64")
@@ -128,7 +126,7 @@ def test_not_supported(name):
 
 def test_every_network_is_held_to_something():
     assert len(NETWORKS) == 379
-    assert QUICK <= set(SUPPORTED)
+    assert set(SUPPORTED) >= QUICK
     assert {*EXPECTED_DIFFERENCES, *NOT_SUPPORTED} <= set(NETWORKS)
     stored = {key.rsplit(" ", 1)[0] for key in REFERENCE.files}
     assert stored == set(NETWORKS)

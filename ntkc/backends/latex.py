@@ -10,19 +10,20 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import sympy as sp
-from sympy.printing.latex import LatexPrinter
 
+from ntkc.backends.latex_pixels import PLACES, PixelPrinter, has_pixels, map_definitions
 from ntkc.gaussian.arc_cosine import ArcGap, ArcSlope, EvenGap, EvenSlope, NearGap, NearSlope
 from ntkc.gaussian.functions import Angle, Ratio, Root
 from ntkc.ir.graph import Graph, op_of, operands, ordered
-from ntkc.ir.program import SAMPLE, Key, Let, Loop, Program, Statement, lets
+from ntkc.ir.program import SAMPLE, Key, Let, Loop, Program, Statement, lets, unsided
 from ntkc.ir.value import Law
 from ntkc.passes.analyse import analyse
 from ntkc.passes.normalise import mixture_of, normalise, operand_of
 from ntkc.passes.prune import prune
 from ntkc.passes.roll import Block
 
-LETTERS = {"K": "K", "T": r"\Theta", "q": "q", "q1": "q", "q2": "q", "delta": "f", "tau": r"\tau", "theta": r"\theta"}
+LETTERS = {"K": "K", "T": r"\Theta", "q": "q", "delta": "f", "tau": r"\tau", "theta": r"\theta"}
+LETTERS |= {"w": "W", "v": "v", "z": "G", "m": "m", "vartheta": r"\vartheta"}
 OUTPUTS = {"nngp": "K", "ntk": r"\Theta"}
 TURN = r"\ell"
 
@@ -64,12 +65,15 @@ class _Page:
     def symbol(self, name: str) -> str:
         """`K_dense1` -> `K_{1}`,  `q2_relu1` -> `q'_{1,relu}`; hyper-parameters as they are."""
         letter, _, node = name.partition("_")
+        if name in PLACES:
+            return PLACES[name]
         if node not in self.labels:
             return sp.latex(sp.Symbol(name))
         if letter.startswith("kappa"):
-            return rf"\kappa_{letter[-1]}(\theta{self.labels[node].text()})"
-        prime = "'" if letter == "q2" else ""
-        return f"{LETTERS[letter]}{prime}{self.labels[node].text()}"
+            angle = r"\vartheta" if letter.startswith("kappaw") else r"\theta"
+            return rf"\kappa_{letter[-1]}({angle}{self.labels[node].text()})"
+        prime = "'" if letter.endswith("2") else ""
+        return f"{LETTERS[letter.rstrip('12')]}{prime}{self.labels[node].text()}"
 
     def text(self, expr: sp.Expr) -> str:
         """An expression with the symbols of this page."""
@@ -80,7 +84,7 @@ class _Page:
     def line(self, line: _Line) -> str:
         """One row of the environment."""
         left = self.symbol(line.dst.name)
-        arccos = r"\arccos " if line.dst.name.startswith("theta_") else ""
+        arccos = r"\arccos " if line.dst.name.startswith(("theta_", "vartheta_")) else ""
         right = self.text(line.expr)
         return f"{left} &= {arccos}{_in_parentheses(right) if arccos else right}{line.suffix}"
 
@@ -89,7 +93,8 @@ def latex_of(graph: Graph, program: Program, get: str) -> str:
     """The derivation of "nngp" or "ntk" as an `aligned` environment; `graph` is the rolled graph of `program`."""
     page = _Page(_labels(graph))
     outputs = {name: program.outputs[name] for name in (get, "variance")}
-    normal = prune(normalise(replace(program, outputs=outputs)))
+    given = replace(program, outputs=outputs)
+    normal = given if has_pixels(program) else prune(normalise(given))
     if _is_zonal(normal):
         first, last = _zonal_page(page, normal, get)
         shown = normal
@@ -98,7 +103,11 @@ def latex_of(graph: Graph, program: Program, get: str) -> str:
         first, last = _general_page(page, shown, get)
     body = [page.line(line) for line in _inlined(page, shown, get)]
     rows = [*first, *body, last]
-    return "\\begin{aligned}\n" + " \\\\\n".join([*rows, *_definitions(rows)]) + "\n\\end{aligned}"
+    return (
+        "\\begin{aligned}\n"
+        + " \\\\\n".join([*rows, *_definitions(rows), *map_definitions(program, "\n".join(rows))])
+        + "\n\\end{aligned}"
+    )
 
 
 def _inlined(page: _Page, program: Program, get: str) -> list[_Line]:
@@ -107,10 +116,11 @@ def _inlined(page: _Page, program: Program, get: str) -> list[_Line]:
     for loop in (s for s in [*program.per_sample, *program.per_pair] if isinstance(s, Loop)):
         kept |= {k.symbol for c in loop.carry for k in (c.before, c.start, c.end, c.after)}
     lines = list(page.lines)
+    on_a_side = {unsided(s.name) for line in lines for s in line.expr.free_symbols if unsided(s.name) != s.name}
     for line in page.lines:
         node = line.dst.name.partition("_")[2]
         readers = [other for other in lines if line.dst in other.expr.free_symbols]
-        if len(readers) != 1 or line.dst in kept or not page.labels[node].mark:
+        if len(readers) != 1 or line.dst in kept or line.dst.name in on_a_side or not page.labels[node].mark:
             continue
         (reader,) = readers
         current = next(x for x in lines if x.dst == line.dst)
@@ -165,6 +175,9 @@ def _unique(label: Label, node: str, taken: Mapping[str, Label]) -> Label:
 
 def _general_page(page: _Page, program: Program, get: str) -> tuple[list[str], str]:
     names = {"K": r"\frac{1}{d} x \cdot x'", "S": r"\frac{1}{d} x \cdot x", "T": r"\Theta(x, x')"}
+    if any(program.spatial.values()):
+        names |= {"K": r"\frac{1}{d} x_{p} \cdot x'_{p'}", "S": r"\frac{1}{d} x_{p} \cdot x_{p}"}
+        names |= {"W": r"\frac{1}{d} x_{p} \cdot x_{p'}", "Y": r"\left[x_{p}\right]"}
     if program.is_port:
         names = {"K": "K(x, x')", "S": "K(x, x)", "T": r"\Theta(x, x')"}
     exprs = [*(let.expr for let in lets([*program.per_sample, *program.per_pair])), program.outputs[get]]
@@ -178,6 +191,8 @@ def _general_page(page: _Page, program: Program, get: str) -> tuple[list[str], s
 
 
 def _general_line(page: _Page, let: Let, suffix: str) -> _Line:
+    if let.dst.stream == "W":
+        return _line_within(page, let, suffix)
     mixture, operand = mixture_of(let), operand_of(let)
     if let.dst.stream == "K" and mixture is not None:
         key = Key("S", operand, operand, SAMPLE)
@@ -189,6 +204,24 @@ def _general_line(page: _Page, let: Let, suffix: str) -> _Line:
         slopes = {a: sp.pi * _kappa(0, operand) - sp.pi / 2 for a in let.expr.atoms(Angle)}
         return _Line(let.dst.symbol, sp.factor(let.expr.xreplace(slopes)), suffix)
     return _Line(let.dst.symbol, let.expr, suffix)
+
+
+def _line_within(page: _Page, let: Let, suffix: str) -> _Line:
+    """The covariance of two pixels of a sample, as one of two samples, with an angle of its own."""
+    names = {
+        s: sp.Symbol(f"K_{s.name.removeprefix('w_')}", real=True) for s in let.expr.free_symbols if s.name[:2] == "w_"
+    }
+    line = replace(let, dst=replace(let.dst, stream="K", side=None), expr=let.expr.xreplace(names))
+    mixture, operand = mixture_of(line), operand_of(line)
+    if mixture is None:
+        return _Line(let.dst.symbol, let.expr, suffix)
+    key, w = Key("S", operand, operand, SAMPLE), Key("W", operand, operand, SAMPLE).symbol
+    norm = sp.sqrt(key.on(1).symbol) * sp.sqrt(key.on(2).symbol)
+    if f"w_{operand}" not in page.angles:
+        page.angles.add(f"w_{operand}")
+        page.lines.append(_Line(sp.Symbol(f"vartheta_{operand}", real=True), w / norm, suffix))
+    bend = 2 * mixture.bent * norm * sp.Symbol(f"kappaw1_{operand}", real=True)
+    return _Line(let.dst.symbol, (mixture.linear - mixture.bent) * w + bend, suffix)
 
 
 def _zonal_page(page: _Page, program: Program, get: str) -> tuple[list[str], str]:
@@ -285,7 +318,7 @@ def _definitions(rows: Sequence[str]) -> list[str]:
     return [line for name, line in definitions.items() if name in text]
 
 
-class _Printer(LatexPrinter):
+class _Printer(PixelPrinter):
     """sympy's printer, with long fractions as the decimals they came from."""
 
     def _print_Rational(self, expr: sp.Expr) -> str:

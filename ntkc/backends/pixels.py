@@ -487,7 +487,7 @@ def _pair_lets(
     yield f"def {node}({inside}):"
     if both:
         yield f"{INDENT}{', '.join(operands)} = both.real, both.imag"
-    for line in _plain_lets(group, writer, made):
+    for line in _plain_lets(group, writer, dict(made)):
         yield INDENT + line
     names = [let.dst.name for let in group]
     yield f"{INDENT}return {_as_one(names)}"

@@ -118,7 +118,7 @@ class _Conv(Op):
     def axis_presence(self, m: AxisMap, count: int) -> AxisMap:
         """A pixel is masked where the middle of its window is."""
         assert isinstance(m, Patch)
-        places = centres(m.window, m.stride, m.low, m.size(count))
+        places = centres((m.window - 1) * m.spread + 1, m.stride, m.low, m.size(count))
         return Patch() if places == Take(tuple(range(count))) else places
 
     def fan_in(self, operands: Sequence[Shape]) -> int:

@@ -182,7 +182,7 @@ def platform() -> str:
 
 def timed(program: KernelProgram, x1: Any, x2: Any, get: Any, repeats: int) -> tuple[str, str, str]:
     """(seconds of the first call, median milliseconds of later ones, pairs per second)."""
-    values = dict.fromkeys(program.parameters, 1.0)
+    values: dict[str, Any] = dict.fromkeys(program.parameters, 1.0)
     seconds: list[float] = []
     for _ in range(repeats + 1):
         start = time.perf_counter()

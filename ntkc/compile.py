@@ -154,7 +154,7 @@ def _pixel_stages(graph: Graph, tolerances: Mapping[str, float], diagonal: bool)
     program = lower(rolled, rolled_values, demanded, wanted)
     yield "lower", program, "each layer's rule"
     angles = take_angles(program)
-    yield "angles", angles, "unchanged" if angles is program else "the gap of cosines, where activations have degree one"
+    yield "angles", angles, "unchanged" if angles is program else "the gap of cosines under homogeneous activations"
     expanded = expand_series(angles)
     yield "series", expanded, describe_series(angles, tolerances) or "unchanged: every expectation has a closed form"
     hoisted = hoist(expanded)

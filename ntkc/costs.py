@@ -1,4 +1,4 @@
-"""What a call will cost, known before it runs: operations counted on the program, memory taken from the compiled code."""
+"""What a call costs, known before it runs: operations counted on the program, memory taken from the compiled code."""
 
 from __future__ import annotations
 

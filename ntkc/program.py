@@ -82,11 +82,8 @@ class KernelProgram:
         stated = source.shape(())
         if stated == shape or (len(shape) == 1 and stated == (None,)):
             return self
-        known = [n for n in stated if n is not None]
-        if stated and (len(stated) not in (1, len(shape)) or (len(stated) > 1 and stated[:-1] != shape[:-1])):
-            raise ShapeMismatch(f"samples of shape {shape} given to a network whose Input has shape {stated}")
-        if known and stated[-1] is not None and stated[-1] != features:
-            raise ShapeMismatch(f"data with {features} features given to a network whose Input has {stated[-1]}")
+        if stated:
+            self._check_shape(shape, stated[:-1], stated[-1])
         if shape not in self._on_shapes:
             graph = on_data(self.graph, tuple(spatial), features)
             self._on_shapes[shape] = build(graph, None, self.tolerance, self._compilation.diagonal)
@@ -125,7 +122,7 @@ class KernelProgram:
                 tuple of both for a named tuple, None for a Kernel.
             mask_constant: entries equal to it (NaN, too) are missing, and so are pixels that miss all features.
             diagonal_spatial: True for pairs of equal pixels only, of the pixels that are left: [n1, n2, pixels ...].
-            pattern: the graphs of x1 and of x2, which Aggregate layers read; with x2=None those of x1, and the same or None.
+            pattern: the graphs of x1 and of x2, read by Aggregate; with x2=None those of x1, and the same or None.
             parameters: a value for each open hyper-parameter.
 
         Raises:
@@ -138,8 +135,8 @@ class KernelProgram:
         if diagonal_spatial and not self._compilation.diagonal:
             return self.diagonal(x1, x2, get, mask_constant=mask_constant, pattern=pattern, **parameters)
         if mask_constant is not None and not is_masked(self.graph):
-            marked = (None if x is None else _with_nan(x, mask_constant) for x in (x1, x2))
-            return self.masked(*marked, get, pattern=pattern, **parameters)
+            second = None if x2 is None else _with_nan(x2, mask_constant)
+            return self.masked(_with_nan(x1, mask_constant), second, get, pattern=pattern, **parameters)
         x1, x2 = self._checked_pair(x1, x2)
         program = self.on(x1.shape[1:])
         if program is not self:
@@ -158,6 +155,13 @@ class KernelProgram:
             return _result(names)(*(self._run(n, x1, x2, values) for n in names))
         both: dict[str, Any] = dict(zip(GETS, self._run("kernel", x1, x2, values), strict=True))
         return _result(names)(*(both[n] for n in names))
+
+    @staticmethod
+    def _check_shape(shape: tuple[int, ...], spatial: tuple[int | None, ...], stated: int | None) -> None:
+        if spatial and spatial != shape[:-1]:
+            raise ShapeMismatch(f"samples of shape {shape} given to a network whose Input has {spatial} pixels")
+        if stated is not None and stated != shape[-1]:
+            raise ShapeMismatch(f"data with {shape[-1]} features given to a network whose Input has {stated}")
 
     @cached_property
     def masked(self) -> KernelProgram:
@@ -187,7 +191,7 @@ class KernelProgram:
         nngp, ntk = self._run("kernel", x1, x2, values)
         variance = self._function("variance")
         *pixels, width = feature_shapes(self.graph)[self.graph.graph["output"]]
-        width = width or x1.shape[-1]
+        width, spatial = width or x1.shape[-1], tuple(n for n in pixels if n is not None)
         output = self._compilation.made["analyse"][self.graph.graph["output"]]
         return Kernel(
             nngp,
@@ -197,8 +201,8 @@ class KernelProgram:
             x1_is_x2=x2 is None,
             is_gaussian=output.law is Law.GAUSSIAN,
             is_input=output.law is Law.GIVEN,
-            shape1=(len(x1), *pixels, width),
-            shape2=(len(x1 if x2 is None else x2), *pixels, width),
+            shape1=(len(x1), *spatial, width),
+            shape2=(len(x1 if x2 is None else x2), *spatial, width),
             channel_axis=1 + len(pixels),
             diagonal_spatial=self._compilation.diagonal and bool(pixels),
         )
@@ -290,7 +294,12 @@ class KernelProgram:
         return {name: jnp.asarray(value, float) for name, value in given.items()}
 
     def cost(
-        self, n1: int, n2: int | None = None, get: str = "ntk", shape: tuple[int, ...] | None = None, dtype: Any = "float32"
+        self,
+        n1: int,
+        n2: int | None = None,
+        get: str = "ntk",
+        shape: tuple[int, ...] | None = None,
+        dtype: Any = "float32",
     ) -> Cost:
         """Operations, bytes moved and peak memory of a call, before it is made; compiles it.
 
@@ -434,9 +443,7 @@ def _float_type(dtype: Any) -> Any:
     return jax.dtypes.canonicalize_dtype(float)
 
 
-def build(
-    graph: Graph, until: str | None = None, tolerance: float | None = None, diagonal: bool = False
-) -> Any:
+def build(graph: Graph, until: str | None = None, tolerance: float | None = None, diagonal: bool = False) -> Any:
     """A KernelProgram, or what the stage `until` made."""
     done = compile_graph(graph, until or "emit", tolerance, diagonal)
     if until is not None and until not in done.made:

@@ -473,9 +473,9 @@ class KernelFn:
         if kernel.shape1 is None or (layout.is_plain() and self._is_plain):
             return program.onward(kernel, parameters)
         order = layout.order(len(spatial) + 2)
-        shapes = {n: s and _picked(s, order) for n, s in (("shape1", kernel.shape1), ("shape2", kernel.shape2))}
-        spot = self.tree.place(Spot(shapes["shape1"][1:], layout))
-        return _in_layout(program.onward(kernel.replace(**shapes), parameters), spot.layout)
+        shape1, shape2 = _picked(kernel.shape1, order), kernel.shape2 and _picked(kernel.shape2, order)
+        spot = self.tree.place(Spot(shape1[1:], layout))
+        return _in_layout(program.onward(kernel.replace(shape1=shape1, shape2=shape2), parameters), spot.layout)
 
 
 @lru_cache(maxsize=256)
@@ -607,7 +607,6 @@ def _array_function(expr: sp.Expr, symbols: tuple[sp.Symbol, ...]) -> Callable[.
     names: dict[str, Any] = {"jax": jax, "jnp": jnp, "lax": lax, "pi": math.pi}
     exec(compile(function_text("elementwise", stable(expr), symbols), "<ntkc elementwise>", "exec"), names)
     return names["elementwise"]
-
 
 
 def from_op(op: Op) -> Layer:
@@ -898,7 +897,7 @@ def ImageResize(
 
 
 def Permute(order: Sequence[int]) -> Layer:
-    """y[p_a, p_b, ...] = x[p_1, p_2, ...]:  spatial axes in another order, 0 the first; samples first, channels last."""
+    """y[p_a, p_b, ...] = x[p_1, p_2, ...]:  spatial axes in another order, 0 the first; channels are last."""
     return _layer(linear_maps.Permute(_tuple(order)), PLAIN)
 
 
@@ -926,8 +925,8 @@ def DotGeneral(
     axes = [[layout.plain_axis(int(a)) for a in own] for own in (summed, shared)]
     if any(a <= 0 for own in axes for a in own):
         raise InvalidInput(
-            f"DotGeneral(dimension_numbers={dimension_numbers}): only spatial axes meet the array; products over samples "
-            "or channels are not supported"
+            f"DotGeneral(dimension_numbers={dimension_numbers}): only spatial axes meet the array; products over "
+            "samples or channels are not supported"
         )
     pixels = [tuple(a - 1 for a in own) for own in axes]
     own = (tuple(array.ravel().tolist()), array.shape, pixels[0], tuple(array_summed), pixels[1], tuple(array_shared))

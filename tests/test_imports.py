@@ -43,7 +43,6 @@ GROUPS = (
 """A module imports from its own group and those above."""
 RANK = {name: rank for rank, group in enumerate(GROUPS) for name in group}
 RUNS_JAX = {
-    "checking",
     "costs",
     "kernel",
     "program",

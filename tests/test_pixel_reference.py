@@ -41,14 +41,13 @@ ROUGH = {"": 1e-3, "_self": 5e-3}
 EXPECTED_DIFFERENCES = {**PEER_IS_WRONG, **dict.fromkeys(PEER_IS_ROUGH, QUADRATURE)}
 
 NOT_SUPPORTED = {
-    **dict.fromkeys((n for n in NETWORKS if n.startswith("aggregate_")), "Aggregate"),
     **dict.fromkeys((n for n in NETWORKS if "_inputs_" in n or n == "flat_and_image_concat"), "inputs"),
     **dict.fromkeys(("norm_dense_batch", "norm_batch_mean"), "normalising over samples"),
     **dict.fromkeys(("slice_batch_mean", "slice_batch_part_flatten"), "all samples"),
     "resize_batch_flatten": "samples and channels keep their number",
     "mask_two_inputs_sum_mean": "inputs",
 }
-"""What the error says, or the layer that there is not; "inputs": a network of several."""
+"""What the error says, "inputs": a network of several."""
 WORDS = {"inputs": r"parallel of \d layers got 1 branches|x1 is a tuple"}
 
 QUICK = {

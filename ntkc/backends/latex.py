@@ -22,8 +22,8 @@ from ntkc.passes.normalise import mixture_of, normalise, operand_of
 from ntkc.passes.prune import prune
 from ntkc.passes.roll import Block
 
-LETTERS = {"K": "K", "T": r"\Theta", "q": "q", "delta": "f", "tau": r"\tau", "theta": r"\theta"}
-LETTERS |= {"w": "W", "v": "v", "z": "G", "m": "m", "vartheta": r"\vartheta"}
+_FLAT = {"K": "K", "T": r"\Theta", "q": "q", "delta": "f", "tau": r"\tau", "theta": r"\theta"}
+LETTERS = {**_FLAT, "w": "W", "v": "v", "z": "G", "m": "m", "vartheta": r"\vartheta"}
 OUTPUTS = {"nngp": "K", "ntk": r"\Theta"}
 TURN = r"\ell"
 

@@ -139,8 +139,10 @@ def port_driver_text(program: Program, forms: Forms) -> str:
     """The driver for a kernel given by the caller, of all pairs of pixels."""
     full = "F" * len(program.spatial[program.inputs[0].u])
     sizes = program.spatial[program.output]
-    shown = tuple(n for f, size in zip(forms.outputs, sizes, strict=True) for n in ((size, size) if f == "F" else (size,)))
-    samples = [_narrowed("v", full, "D" * len(full) if k.stream == "S" else forms.of[k.name]) for k in _samples(program)]
+    places = zip(forms.outputs, sizes, strict=True)
+    shown = tuple(n for f, size in places for n in ((size, size) if f == "F" else (size,)))
+    wanted = ["D" * len(full) if k.stream == "S" else forms.of[k.name] for k in _samples(program)]
+    samples = [_narrowed("v", full, form) for form in wanted]
     pairs = [_narrowed(PORT_NAMES[k.stream], full, forms.of[k.name]) for k in program.inputs if k.side is None]
     return PORT_DRIVER.format(
         sample_inputs=", ".join(samples),

@@ -263,7 +263,7 @@ def right_terms(h, form):
     ),
     "of_pixels": Helper('''
 def of_pixels(function, *given):
-    """function(..., v), made for a list of samples, of pixels and samples: v [pixels ..., n] or [terms, pixels ..., n]."""
+    """function(..., v), made for a list of samples, of pixels and samples: v [pixels ..., n], or terms of them."""
     *first, v = given
     is_series = function.__name__ == "chunks_needed"
     shape = v.shape[1:] if is_series else v.shape
@@ -298,7 +298,7 @@ def softmax_of_keys(a):
 '''),
     "between": Helper('''
 def between(s1, k, s2):
-    """sum_a sum_b s1[p, a] k[a, b] s2[p', b] of all pairs of pixels; s1, s2 [..., samples], k [..., n1, n2] or as they."""
+    """sum_a sum_b s1[p, a] k[a, b] s2[p', b] of all pairs of pixels; s1, s2 [..., n], k [..., n1, n2] or [..., n]."""
     count = s1.ndim // 2
     a, b, c, d = (letters[:count] for letters in ("abcde", "fghij", "klmno", "pqrst"))
     first, second, third, made = ("".join(x + y for x, y in zip(*pair)) for pair in ((a, b), (b, c), (d, c), (a, d)))
@@ -356,7 +356,7 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 def products(x1, x2, form, is_within=False):
-    """x1[p] . x2[p'] / channels for the entries of a form: samples [n1, ..., c] and [n2, ..., c], or one with itself."""
+    """x1[p] . x2[p'] / channels for the entries of a form, of all pairs of samples, or of each with itself."""
     if not form.strip("D") and not is_within and x1.shape[-1] <= 16:
         x1, x2 = (jnp.moveaxis(x, 0, -2) for x in (x1, x2))
         return sum(x1[..., :, None, c] * x2[..., None, :, c] for c in range(x1.shape[-1])) / x1.shape[-1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import types
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import sympy as sp
@@ -47,10 +47,34 @@ from ntkc.ir.maps import (
     Window,
     joint_map,
 )
-from ntkc.ir.program import PATTERN, SAME_PIXEL, SAME_SAMPLE, SAMPLE, Carry, Key, Let, Loop, Program, Statement, lets, unsided
+from ntkc.ir.program import (
+    PATTERN,
+    SAME_PIXEL,
+    SAME_SAMPLE,
+    SAMPLE,
+    Carry,
+    Key,
+    Let,
+    Loop,
+    Program,
+    Statement,
+    lets,
+    unsided,
+)
 from ntkc.layers.aggregate import Gathered
 from ntkc.layers.attention import Between, Inner, Positions, Softmax
-from ntkc.passes.forms import ALL, DIAGONAL, PAIRED, PAIRED_PREFIXES, Form, Forms, gathered_form, inner_form, outer_letter, step_of
+from ntkc.passes.forms import (
+    ALL,
+    DIAGONAL,
+    PAIRED,
+    PAIRED_PREFIXES,
+    Form,
+    Forms,
+    gathered_form,
+    inner_form,
+    outer_letter,
+    step_of,
+)
 from ntkc.passes.prune import prune
 from ntkc.passes.schedule import PixelSchedule
 
@@ -82,6 +106,10 @@ def emit_pixels(
         'Written by ntkc; needs jax only. Arrays of data are [samples, pixels ..., channels].\n"""\n\n'
         f"{math}import jax\nimport jax.numpy as jnp\n{numpy}from jax import lax\n{helpers}\n{body}"
     )
+
+
+MapText = Callable[[str, Form, Maps, str], str]
+"""The text of maps of one kind: of their argument, its form, all maps of the layer, and their name."""
 
 
 @dataclass(frozen=True)
@@ -183,7 +211,8 @@ class _Writer:
         inner = gathered_form(expr, form)
         first, second = (jax_text(self.prepared(expr.args[i], form)) for i in (0, 2))
         outer = "".join(f if f == DIAGONAL or i not in expr.axes else ALL for i, f in enumerate(form))
-        text = f'gathered({first}, {jax_text(self.prepared(expr.args[1], inner))}, {second}, "{inner}", "{outer}", {expr.axes})'
+        k = jax_text(self.prepared(expr.args[1], inner))
+        text = f'gathered({first}, {k}, {second}, "{inner}", "{outer}", {expr.axes})'
         return text if outer == form else f'narrowed({text}, "{outer}", "{form}")'
 
     def of_variances(self, expr: sp.Expr, form: Form) -> str:
@@ -238,7 +267,7 @@ def _table_name(name: str, maps: Maps, kind: type[AxisMap]) -> str:
     return name.upper() + ("" if len(kinds) == 1 else f"_{kind.__name__.upper()}")
 
 
-def _called(function: str, kind: type[AxisMap]) -> object:
+def _called(function: str, kind: type[AxisMap]) -> MapText:
     def text(argument: str, form: Form, maps: Maps, name: str) -> str:
         return f'{function}({argument}, "{form}", {_table_name(name, maps, kind)})'
 
@@ -256,10 +285,15 @@ def _levelled(argument: str, form: Form, maps: Maps, name: str) -> str:
     return f"levelled({argument}, {tuple(i for i, m in enumerate(maps) if isinstance(m, Level))})"
 
 
-OF_VARIANCES = {Coefficients: "coefficients", Chunks: "chunks_needed", Moment: "gaussian_mean", SplitMoment: "split_mean"}
+OF_VARIANCES = {
+    Coefficients: "coefficients",
+    Chunks: "chunks_needed",
+    Moment: "gaussian_mean",
+    SplitMoment: "split_mean",
+}
 """Functions of a list of variances, or of their coefficients."""
 
-KINDS: Mapping[type[AxisMap], object] = {
+KINDS: Mapping[type[AxisMap], MapText] = {
     Patch: _called("patched", Patch),
     Local: _called("patched", Local),
     Window: _called("pooled", Window),
@@ -284,7 +318,11 @@ TABLES = {
     Place: lambda m: (m.start, m.total),
     Pick: lambda m: m.place,
 }
-IDLE = {Patch: (1, 1, 0, 0, False, 1, 1), Local: (1, 1, 0, 0, False, 1, 1), Window: (1, 1, 0, 0, False, 1.0)}
+IDLE: Mapping[type[AxisMap], tuple[object, ...]] = {
+    Patch: (1, 1, 0, 0, False, 1, 1),
+    Local: (1, 1, 0, 0, False, 1, 1),
+    Window: (1, 1, 0, 0, False, 1.0),
+}
 
 
 def _short(scales: tuple[float, ...]) -> float | tuple[float, ...]:
@@ -445,7 +483,7 @@ def _comment(layer: str, comments: Mapping[str, str]) -> list[str]:
 
 def _ready(array: str) -> list[str]:
     return [
-        "# Always true, but XLA does not know: it would compute activations entry by entry inside the margins of filters.",
+        "# Always true, which XLA does not know: it would compute activations entry by entry inside the margins.",
         f"ready = {array}[(0,) * {array}.ndim] < jnp.inf",
     ]
 
@@ -506,7 +544,7 @@ def _operands_of(group: Sequence[Let], writer: _Writer) -> list[str] | None:
     """The covariance, and tangent kernel, that a nonlinearity reads, if it reads one Gaussian in its own form."""
     streams = [let.dst.stream for let in group]
     found = sorted({s.name for let in group for s in let.expr.free_symbols if s.name[:2] in PAIRED_PREFIXES})
-    expected = {("K", "T"): ["K_", "T_"], ("K",): ["K_"], ("W",): ["w_"]}.get(tuple(streams))
+    expected = {"KT": ["K_", "T_"], "K": ["K_"], "W": ["w_"]}.get("".join(streams))
     forms = {writer.forms.of[name] for name in found} | {writer.form_of(let.dst) for let in group}
     if expected is None or [name[:2] for name in found] != expected or len(forms) != 1:
         return None

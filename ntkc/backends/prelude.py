@@ -8,7 +8,6 @@ from ntkc.backends.helper import Helper
 from ntkc.backends.pixel_prelude import PIXEL_HELPERS
 from ntkc.gaussian.tables import TABLES
 
-
 DEFAULT_TOLERANCE = 'TOLERANCE = {"float32": 1e-6, "float64": 1e-10}\n'
 """The line that a program with other tolerances replaces."""
 
@@ -778,11 +777,9 @@ def _(primals, tangents):
     slopes = jax.jvp(distances_of_products, tuple(data), tuple(tangents[:4]))[1]
     return distances(*primals), tuple(jnp.where(same, 0, s) for s in slopes)
 '''),
+    **PIXEL_HELPERS,
 }
 """By name; the order is the order in the source."""
-
-
-HELPERS |= PIXEL_HELPERS
 
 
 def helper_text(names: Iterable[str]) -> str:

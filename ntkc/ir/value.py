@@ -26,8 +26,8 @@ class Value:
         expr: the entry as a sympy expression; a node that is its own variable holds `variable(node)`.
         fields: fresh nodes (and inputs) it depends on linearly or pointwise. Disjoint fields mean independence.
         trained: has weights below it, so that its tangent kernel is not zero.
-        centered: its mean is known to be 0; the product of two independent values has a mean else.
-        alike: all its features have one distribution; those of flattened pixels, and of concatenated channels, have not.
+        centered: its mean is known to be 0.
+        alike: all its features have one distribution, which those of flattened pixels or joined channels have not.
     """
 
     law: Law

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import sympy as sp
 
 from ntkc.errors import InvalidInput, ShapeMismatch
-from ntkc.ir.op import Op, Requests, Shape, spatial_of
+from ntkc.ir.op import Op, Requests, Shape
 from ntkc.ir.value import Law, Value, variable
 
 
@@ -46,7 +46,7 @@ class Aggregate(Op):
         axis = self.aggregate_axis
         axes = axis if isinstance(axis, (tuple, list)) else () if axis is None else (axis,)
         if axis is not None and (not axes or not all(isinstance(a, int) for a in axes) or {0, -1} & {*axes}):
-            raise InvalidInput(f"Aggregate(aggregate_axis={axis!r}): spatial axes are needed, 1 the first; None for all")
+            raise InvalidInput(f"Aggregate(aggregate_axis={axis!r}): spatial axes are needed, 1 the first, or None")
         object.__setattr__(self, "aggregate_axis", None if axis is None else tuple(axes))
 
     @classmethod

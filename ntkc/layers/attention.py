@@ -53,10 +53,10 @@ class Positions(sp.Function):
 
 @dataclass(frozen=True)
 class GlobalSelfAttention(Op):
-    """K -> O^2 G1 K G2^T + b_std^2,  T -> O^2 G1 T G2^T + 2 (K' - b_std^2) + b_std^2,  G = zeta(W_q W_k K~),  O = W_o W_v.
+    """K -> O^2 G1 K G2^T + b_std^2,  T -> O^2 G1 T G2^T + 2 (K' - b_std^2) + b_std^2.
 
-    G is made of the covariance K~ of one sample; zeta is the softmax over keys, x, |x| or max(x, 0). That is linear
-    scaling, queries and keys tied, Q K / n_key. With square-root scaling and the identity, g = (W_q W_k O)^2,
+    O = W_o W_v, and G = zeta(W_q W_k K~) is made of the covariance K~ of one sample; zeta is the softmax over keys, x,
+    |x| or max(x, 0). That is linear scaling, queries and keys tied, Q K / n_key. With square-root scaling and the identity, g = (W_q W_k O)^2,
 
         K' = g <K~, K> K~ + b_std^2,   T' = g ((<K~, T> + <K, T~>) K~ + <K~, K> (T~ + 4 K~)) + b_std^2,
 
@@ -126,7 +126,7 @@ class GlobalSelfAttention(Op):
     def value(self, node: str, operands: Sequence[Value]) -> Value:
         if not self.linear_scaling and self.attention_mechanism != "IDENTITY":
             raise NoInfiniteLimit(
-                f"{node}: attention with square-root scaling has a closed form for attention_mechanism='IDENTITY' only; "
+                f"{node}: square-root scaling has a closed form for attention_mechanism='IDENTITY' only; "
                 "use linear_scaling=True, or sample with monte_carlo_kernel_fn"
             )
         return Value(Law.GAUSSIAN, variable(node), frozenset({node}), trained=True)

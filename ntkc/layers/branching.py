@@ -78,7 +78,7 @@ class FanInProd(Op):
         if sum(len(v.fields) for v in operands) > len(frozenset[str]().union(*(v.fields for v in operands))):
             raise NoClosedForm(f"{node} multiplies branches that are not independent; end each in a layer with weights")
         if not all(v.alike for v in operands):
-            raise NoClosedForm(f"{node} multiplies flattened pixels or concatenated channels: put a Dense layer before it")
+            raise NoClosedForm(f"{node} multiplies flattened pixels or joined channels: put a Dense layer before it")
         fields = frozenset[str]().union(*(v.fields for v in operands))
         centered = any(not v.has_mean for v in operands)
         return Value(Law.OTHER, variable(node), fields, any(v.trained for v in operands), centered)
@@ -99,7 +99,7 @@ class FanInProd(Op):
 class FanInConcat(Op):
     """K -> sum_i n_i K_i / sum_i n_i over channels;  over pixels, K_i in its own block and 0 between blocks.
 
-    `axis` counts the samples as axis 0; the last axis, or -1, is that of the n_i channels. Branches must be independent.
+    `axis` counts the samples as axis 0; the last axis, or -1, is that of the n_i channels. Branches are independent.
     """
 
     arity: ClassVar[int | None] = None

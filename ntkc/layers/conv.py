@@ -113,7 +113,8 @@ class _Conv(Op):
 
     def presence(self, ask: Requests) -> sp.Expr:
         spatial = ask.spatial(0)
-        return ask.presence(0, None, tuple(self.axis_presence(m, n) for m, n in zip(self.maps(spatial), spatial)))
+        places = zip(self.maps(spatial), spatial, strict=True)
+        return ask.presence(0, None, tuple(self.axis_presence(m, n) for m, n in places))
 
     def axis_presence(self, m: AxisMap, count: int) -> AxisMap:
         """A pixel is masked where the middle of its window is."""
@@ -170,7 +171,7 @@ class Conv(_Conv):
     """K[p, p'] -> W_std^2 / w sum_d K[s p + d, s p' + d] + b_std^2,  T -> K' + W_std^2 / w sum_d T[s p + d, s p' + d].
 
     The same tap d on both sides, w taps in all; outside the image K is 0 (SAME), its other end (CIRCULAR), or not asked
-    for (VALID). In the standard parameterization T -> n K / W_std^2 + W_std^2 A(T) + 1[b_std is not None], n the fan-in.
+    for (VALID). In the standard parameterization T -> n A(K) + W_std^2 A(T) + 1[b_std is not None], n the fan-in.
     `dilation` spreads the taps; `groups` are parts of the channels that do not see each other, which changes nothing in
     the limit of many channels.
 

@@ -90,7 +90,8 @@ class Dense(Op):
         if self.is_standard:
             w_scale = number_of(self.W_std, "W_std") / (fan_in / self.s[0]) ** 0.5
             b_scale = number_of(self.b_std or 0.0, "b_std")
-        return ((fan_in, width), w_scale), None if self.b_std is None else ((1,) * (1 + len(spatial)) + (width,), b_scale)
+        bias = (*(1,) * (1 + len(spatial)), width)
+        return ((fan_in, width), w_scale), None if self.b_std is None else (bias, b_scale)
 
     def forward(self, weights: Sequence[Any], operands: Sequence[Any], pointwise: Any) -> Any:
         (W, b), (x,) = weights, operands

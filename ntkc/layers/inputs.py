@@ -48,7 +48,7 @@ class Input(_Source):
             object.__setattr__(self, "features", whole(self.features, "Input features"))
         if self.spatial is not None:
             if isinstance(self.spatial, str) or not hasattr(self.spatial, "__iter__"):
-                raise InvalidInput(f"Input(spatial={self.spatial!r}): the pixels along each axis are needed, as (32, 32)")
+                raise InvalidInput(f"Input(spatial={self.spatial!r}): pixels along each axis are needed, as (32, 32)")
             object.__setattr__(self, "spatial", tuple(whole(n, "Input spatial") for n in self.spatial))
 
     @classmethod

@@ -22,7 +22,7 @@ LABELS = "abcdefgh"
 
 @dataclass(frozen=True)
 class Permute(Mapped):
-    """y[p_a, p_b, ...] = x[p_1, p_2, ...]:  spatial axes in another order, `order` those of the operand, 0 the first."""
+    """y[p_a, p_b, ...] = x[p_1, p_2, ...]:  spatial axes in another order: that of the operand's, 0 the first."""
 
     order: tuple[int, ...]
 

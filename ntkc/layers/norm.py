@@ -62,8 +62,8 @@ def mean_over(ask: Requests, maps: Maps) -> sp.Expr:
 class LayerNorm(_Norm):
     """K -> K / sqrt((v1 + eps) (v2 + eps)),  v the variance, averaged over the spatial axes that are normalised.
 
-    `axis` counts the samples as axis 0; it holds the channels (-1), and may hold spatial axes. Its input is Gaussian, so
-    the mean over channels is 0 in the limit. Source: Novak et al. 2020 (1912.02803), appendix E.
+    `axis` counts the samples as axis 0; it holds the channels (-1), and may hold spatial axes. Its input is Gaussian,
+    so the mean over channels is 0 in the limit. Source: Novak et al. 2020 (1912.02803), appendix E.
     """
 
     axis: int | tuple[int, ...] = -1

@@ -27,6 +27,7 @@ class _Pointwise(Op):
     """y = sum_i f_i(a_i):  K = sum_ij E[f_i(a_i) f_j(a_j')],  T = sum_ij T[a_i, a_j] E[f_i'(a_i) f_j'(a_j')]."""
 
     remasks: ClassVar[bool] = True
+
     @abstractmethod
     def terms(self) -> tuple[Term, ...]:
         """The f_i with the slots of their operands."""

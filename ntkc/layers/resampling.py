@@ -27,8 +27,8 @@ METHODS = {
 }
 """Interpolation kernels of jax.image, as functions of the distance in pixels."""
 ALIASES = {
-    **{name: "linear" for name in ("bilinear", "trilinear", "triangle")},
-    **{name: "cubic" for name in ("bicubic", "tricubic")},
+    **dict.fromkeys(("bilinear", "trilinear", "triangle"), "linear"),
+    **dict.fromkeys(("bicubic", "tricubic"), "cubic"),
 }
 NEAREST = "nearest"
 
@@ -146,6 +146,7 @@ class ImageResize(Mapped):
                 rows = pointwise.jnp.asarray(m.rows, x.dtype)
                 x = pointwise.jnp.moveaxis(pointwise.jnp.tensordot(rows, x, (1, axis + 1)), 0, axis + 1)
         return x
+
 
 def interpolation(count: int, size: int, method: str, antialias: bool) -> np.ndarray:
     """The matrix [size, count] of jax.image.resize along one axis; its rows sum to 1."""

@@ -143,7 +143,9 @@ class Ask:
         key = Key("Y", node, node, SAMPLE)
         self.streams.read(key)
         symbol = key.symbol if side is None else key.on(side).symbol
-        return symbol if all(m.is_identity for m in maps) else Mixed(symbol, self.streams.named(self.node, maps, self._operands[i]))
+        if all(m.is_identity for m in maps):
+            return symbol
+        return Mixed(symbol, self.streams.named(self.node, maps, node))
 
     def absence(self, i: int, maps: Maps) -> sp.Expr:
         return Mixed(1 - self.presence(i), self.streams.named(self.node, maps, self._operands[i]))

@@ -1,7 +1,8 @@
-"""Program  ->  which pairs of pixels each stream needs, per spatial axis: all (F), p = p' only (D), or p = p' mod s (s).
+"""Program  ->  the pairs of pixels that each stream needs, per spatial axis: all (F), p = p' (D), or p = p' mod s (s).
 
-A filter of stride s reads pairs whose distance is s times that of the pairs it makes. Found backward from the outputs: a net that ends in Flatten carries diagonals, one that ends in a global pool carries no
-full covariance within one sample, one with pools carries full ones only below them.
+A filter of stride s reads pairs whose distance is s times that of the pairs it makes. Found backward from the outputs:
+a net that ends in Flatten carries diagonals, one that ends in a global pool carries no full covariance within one
+sample, one with pools carries full ones only below them.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ def lower(graph: Graph, values: Values, demanded: Demand, wanted: Mapping[str, s
 def _pattern(found: set[Pattern], sample: Shape) -> Pattern | None:
     """The one kind of edges that all layers read."""
     if len(found) > 1:
-        raise InvalidGraph(f"Aggregate layers read one pattern, but need several kinds of it: {sorted(map(str, found))}")
+        raise InvalidGraph(f"Aggregate layers share one pattern, and need several kinds: {sorted(map(str, found))}")
     return replace(found.pop(), sample=tuple(n or 1 for n in sample)) if found else None
 
 
@@ -135,7 +135,8 @@ RESERVED = {
     *("unresolved", "stats", "series", "shares", "assemble", "places", "count", "left", "right", "some_rows", "tile"),
     *("mirror", "compute", "whole", "made", "corner", "first", "both", "below", "step", "samples"),
     *("angle_gap", "span", "distances", "block_size"),
-    *("pattern", "pattern1", "pattern2", "pattern_graph", "pattern1_graph", "pattern2_graph", "joined", "parts", "both"),
+    *("pattern", "pattern1", "pattern2", "pattern_graph", "pattern1_graph", "pattern2_graph", "joined", "parts"),
+    *("both", "gathered", "adjacency"),
     *("ARCCOS", "ARCTAN", "CHUNK", "GAP", "HERMITE", "LEGENDRE", "NEAR", "NODES", "PARTS", "SPLIT_HERMITE"),
     *("SPLIT_NODES", "SPLIT_TABLES", "TABLES", "TERMS", "TOLERANCE", "ROWS", "arc_cosine", "arc_cosine_even"),
     *("arc_cosine_near", "arccos_over_pi", "at_nodes", "at_split_nodes", "chunk_added", "cosine_gap", "density"),
@@ -144,7 +145,18 @@ RESERVED = {
     *("kink_moment", "kink_sum", "kink_tails", "mean_of_kink", "moment_of_signs", "most_chunks", "orthant"),
     *("owens_t", "project", "ratio", "safe", "safe_sqrt", "signed_moments", "split_mean", "split_nodes", "spread_of"),
     *("steps", "tail", "tilted_moment", "turned"),
-    *("BLOCK", "LANES", "LETTERS", "between", "blocks", "cleaned", "contracted", "contracted_values", "cut", "embedded"),
+    *(
+        "BLOCK",
+        "LANES",
+        "LETTERS",
+        "between",
+        "blocks",
+        "cleaned",
+        "contracted",
+        "contracted_values",
+        "cut",
+        "embedded",
+    ),
     *("groups", "nngp_of_pair", "stats_of"),
     *("inner", "left_terms", "levelled", "multiplied", "narrowed", "nngp_tile", "nothing", "of_pixels", "patched"),
     *("patched_mod", "permuted", "picked", "placed", "pooled", "positions", "present", "products", "right_terms"),

@@ -73,7 +73,7 @@ def roll(
 ) -> Graph:
     """The graph with every run of `fewest` or more equal segments between cut nodes replaced by a Block.
 
-    Of equal gains, a block ends on a node of `last_law`. A Gaussian one is what people call a layer; with pixels a block
+    Of equal gains, a block ends on a node of `last_law`. A Gaussian one is what people call a layer; with pixels it
     ends on a nonlinearity, so that the margins which a filter needs are put around values that are there already.
 
     With `keep_first`, no block starts before the first nonlinearity: covariances after it are often known to be

@@ -15,7 +15,7 @@ import sympy as sp
 from ntkc.gaussian.arc_cosine import Mixture, recognise, recognise_slope
 from ntkc.gaussian.functions import Angle, CosineGap, Ratio
 from ntkc.ir.maps import Mixed
-from ntkc.ir.program import Let, Loop, Program, Statement, verify
+from ntkc.ir.program import Let, Program, Statement, verify
 
 Operand = tuple[sp.Symbol, sp.Symbol, sp.Symbol]
 """k, q1 and q2 of the Gaussian that an activation reads."""
@@ -112,5 +112,3 @@ def _rewritten_slope(let: Let, operand: Operand, known: _Known) -> Let:
 
 def _tangents(symbols: Iterable[sp.Symbol]) -> list[sp.Symbol]:
     return [s for s in symbols if s.name.startswith("T_")]
-
-

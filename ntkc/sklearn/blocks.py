@@ -37,7 +37,7 @@ def precision(dtype: Any) -> Any:
 
 
 def kernel_block(
-    program: KernelProgram, get: str, x1: Any, x2: Any = None, parameters: Mapping[str, float] = EMPTY
+    program: KernelProgram, get: str, x1: Any, x2: Any = None, parameters: Mapping[str, Any] = EMPTY
 ) -> Any:
     """K or T of the rows of x1 and x2 (None: of x1 with itself), in the dtype of x1."""
     return run_padded(lambda a, b: program(a, b, get, **parameters), get, x1, x2)

@@ -154,7 +154,8 @@ def gradient_fn(recipe: Recipe, get: str, names: tuple[str, ...]) -> Callable[..
     def stacked(x: Any, values: dict[str, Any]) -> Any:
         def matrix(logarithms: dict[str, Any]) -> Any:
             free = {name: jnp.exp(value) for name, value in logarithms.items()}
-            k = recipe.program(x, None, get, **{**values, **free})
+            given: dict[str, Any] = {**values, **free}
+            k = recipe.program(x, None, get, **given)
             return k, k
 
         logarithms = {name: jnp.log(values[name]) for name in names}

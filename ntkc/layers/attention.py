@@ -56,7 +56,8 @@ class GlobalSelfAttention(Op):
     """K -> O^2 G1 K G2^T + b_std^2,  T -> O^2 G1 T G2^T + 2 (K' - b_std^2) + b_std^2.
 
     O = W_o W_v, and G = zeta(W_q W_k K~) is made of the covariance K~ of one sample; zeta is the softmax over keys, x,
-    |x| or max(x, 0). That is linear scaling, queries and keys tied, Q K / n_key. With square-root scaling and the identity, g = (W_q W_k O)^2,
+    |x| or max(x, 0). That is linear scaling, queries and keys tied, Q K / n_key. With square-root scaling and the
+    identity, g = (W_q W_k O)^2,
 
         K' = g <K~, K> K~ + b_std^2,   T' = g ((<K~, T> + <K, T~>) K~ + <K~, K> (T~ + 4 K~)) + b_std^2,
 

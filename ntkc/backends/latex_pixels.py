@@ -34,9 +34,9 @@ from ntkc.ir.program import Program, lets
 PLACES = {
     "same_pixel": r"\delta_{p p'}",
     "same_sample": r"\delta_{x x'}",
-    "pattern": "A",
-    "pattern1": "A",
-    "pattern2": "A'",
+    "pattern_graph": "A",
+    "pattern1_graph": "A",
+    "pattern2_graph": "A'",
 }
 """Symbols of pixels and samples, and the weights of edges of a sample."""
 WITHIN = "WVZY"

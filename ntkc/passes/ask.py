@@ -12,7 +12,7 @@ from ntkc.errors import NoInfiniteLimit
 from ntkc.ir.graph import Graph, op_of, operands, ordered
 from ntkc.ir.maps import Maps, Mixed
 from ntkc.ir.op import Shape, spatial_of
-from ntkc.ir.program import PATTERN1, PATTERN2, SAME_PIXEL, SAME_SAMPLE, SAMPLE, Key, Pattern
+from ntkc.ir.program import PATTERN, PATTERN1, PATTERN2, SAME_PIXEL, SAME_SAMPLE, SAMPLE, Key, Pattern
 from ntkc.ir.value import Law
 from ntkc.passes.analyse import Values
 
@@ -164,7 +164,7 @@ class Ask:
 
     def patterns(self, sizes: tuple[int, ...], is_sparse: bool) -> tuple[sp.Expr, sp.Expr]:
         self.streams.patterns.add(Pattern(sizes, is_sparse))
-        return PATTERN1, PATTERN2
+        return (PATTERN, PATTERN) if self.stream in WITHIN else (PATTERN1, PATTERN2)
 
     def width(self, i: int) -> sp.Expr:
         shape = self.streams.shapes[self._operands[i]]

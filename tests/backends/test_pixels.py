@@ -115,7 +115,7 @@ def test_tiles_of_any_size(name, lanes, block, n1, n2):
         if x2 is None:
             pixels = range(2, expected.ndim, 2)
             mirrored = np.transpose(found, (1, 0, *(a for p in pixels for a in (p + 1, p))))
-            np.testing.assert_array_equal(found, mirrored)
+            np.testing.assert_allclose(found, mirrored, rtol=1e-14)
 
 
 @pytest.mark.slow
@@ -138,10 +138,18 @@ def test_variance_is_the_diagonal():
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("is_pair", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["x1, x2", "x1 alone"])
-def test_gradients_are_finite_differences(is_pair):
+@pytest.mark.parametrize(
+    ("between", "is_pair"),
+    [
+        ([], True),
+        pytest.param([stax.AvgPool((2, 2)), conv(W), stax.Relu()], True, marks=pytest.mark.slow),
+        pytest.param([stax.AvgPool((2, 2)), conv(W), stax.Relu()], False, marks=pytest.mark.slow),
+    ],
+    ids=["one filter", "two and a pool", "x1 alone"],
+)
+def test_gradients_are_finite_differences(between, is_pair):
     """In the inputs, and in a hyper-parameter that is open."""
-    net = stax.serial(conv(W), stax.Relu(), stax.AvgPool((2, 2)), conv(W), stax.Relu(), stax.Flatten(), stax.Dense(1))
+    net = stax.serial(conv(W), stax.Relu(), *between, stax.Flatten(), stax.Dense(1, W))
     program = ntkc.compile(net, input_shape=SHAPE)
     x1, x2 = data(3), data(2, 1) if is_pair else None
     weights = np.random.default_rng(2).standard_normal((3, 2 if is_pair else 3))
@@ -169,18 +177,28 @@ def test_gradients_are_finite_where_samples_are_equal_or_zero():
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize(
-    "name", [n if n in ("pool", "norm") else pytest.param(n, marks=pytest.mark.slow) for n in NETS]
-)
+@pytest.mark.parametrize("name", [n if n == "flatten" else pytest.param(n, marks=pytest.mark.slow) for n in NETS])
 def test_float32_is_close_to_float64(name):
-    """Near-duplicates among the samples; relative to the largest entry."""
+    """Relative to the largest entry."""
     program = ntkc.compile(NETS[name])
     x = data(4)
-    x[1] = x[0] + 1e-3 * x[1]
     for get in ("nngp", "ntk"):
         exact, rough = program(x, None, get), program(np.float32(x), None, get)
         assert rough.dtype == np.float32
         np.testing.assert_allclose(rough, exact, rtol=0, atol=1e-5 * np.abs(exact).max())
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("name", ["flatten", "pool", "norm"])
+def test_near_duplicates_in_float32(name):
+    """Pixels carry K, so that 1 - cos of close samples has half the digits; the NTK of a kink takes its square root."""
+    program = ntkc.compile(NETS[name])
+    x = data(4)
+    x[1] = x[0] + 1e-3 * x[1]
+    for get, bound in (("nngp", 1e-5), ("ntk", 1e-3)):
+        exact, rough = program(x, None, get), program(np.float32(x), None, get)
+        np.testing.assert_allclose(rough, exact, rtol=0, atol=bound * np.abs(exact).max())
 
 
 @pytest.mark.parametrize("name", NETS)

@@ -181,10 +181,10 @@ def in_blocks(samples, size):
     """Samples with a first axis of blocks of `size`."""
     x, q, stats = samples
 
-    def cut(v):
+    def piled(v):
         return jnp.moveaxis(v.reshape(*v.shape[:-1], -1, size), -2, 0)
 
-    return x.reshape(-1, size, x.shape[-1]), cut(q), jax.tree.map(cut, stats)
+    return x.reshape(-1, size, x.shape[-1]), piled(q), jax.tree.map(piled, stats)
 
 
 def block_size(count):

@@ -20,7 +20,7 @@ from ntkc.ir.op import Op
 from ntkc.layers.branching import FanInConcat
 from ntkc.predict.progress import counting_bar
 from ntkc.program import KernelProgram, checked_data
-from ntkc.stax import KernelFn, Layer, Leaf, Parallel, Repeat, Serial, Tree, tree_of
+from ntkc.stax import ONE, KernelFn, Layer, Leaf, Parallel, Repeat, Serial, Tree, inputs_of_data, tree_of
 
 WIDTH_FIELDS = ("out_dim", "out_chan")
 """Fields of layers that hold a width."""
@@ -150,7 +150,7 @@ def check(
     n_samples = whole(n_samples, "n_samples", 2)
     if not 0 < confidence < 1:
         raise InvalidInput(f"confidence = {confidence}: a number between 0 and 1 is needed")
-    x1, x2 = checked_data("x1", x1, None), None if x2 is None else checked_data("x2", x2, None)
+    x1, x2 = _checked_inputs("x1", x1), None if x2 is None else _checked_inputs("x2", x2)
     keys = random.split(random.PRNGKey(0) if key is None else key, (len(sizes), n_samples))
     growing = _growing(net)
     is_random = _is_random(growing(sizes[0]), x1)
@@ -164,6 +164,17 @@ def check(
         for name, of_name in zip(names, zip(*found, strict=True), strict=True)
     ]
     return Agreement(tuple(comparisons), n_samples, confidence)
+
+
+def _checked_inputs(name: str, x: Any) -> Any:
+    """Data of one input, or nested tuples of them."""
+    if inputs_of_data(x) == ONE:
+        return checked_data(name, x, None)
+    return tuple(_checked_inputs(f"{name}[{i}]", part) for i, part in enumerate(x))
+
+
+def _shapes(x: Any) -> Any:
+    return jax.tree.map(lambda v: v.shape, x)
 
 
 def _checked_names(get: str | Iterable[str]) -> tuple[str, ...]:
@@ -276,7 +287,7 @@ def _sampler(
 
     def one(key: Any) -> Any:
         init_key, apply_key = random.split(key)
-        _, params = init_fn(init_key, inputs[0].shape)
+        _, params = init_fn(init_key, _shapes(inputs[0]))
         return [functions[name](*inputs, params, rng=apply_key) for name in names]
 
     return lambda keys: lax.map(one, keys)
@@ -288,7 +299,7 @@ def _is_random(network: tuple[Any, Any, Any], x: Any) -> bool:
 
     @jax.jit
     def outputs(key: Any) -> Any:
-        return apply_fn(init_fn(random.PRNGKey(0), x.shape)[1], x, rng=key)
+        return apply_fn(init_fn(random.PRNGKey(0), _shapes(x))[1], x, rng=key)
 
     return bool(jnp.any(outputs(random.PRNGKey(0)) != outputs(random.PRNGKey(1))))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -37,8 +37,13 @@ class Cost:
         return f"{self.flops:.3g} flops, {self.bytes / 1e6:,.1f} MB moved, {self.peak_memory / 1e6:,.1f} MB at a time"
 
 
-def count(program: Program, forms: Forms | None, n1: int, n2: int | None, features: int) -> tuple[int, int]:
-    """Operations, and numbers moved, for all pairs (one triangle if n2 is None) and the per-sample values."""
+def count(
+    program: Program, forms: Forms | None, n1: int, n2: int | None, features: Sequence[int]
+) -> tuple[int, int]:
+    """Operations, and numbers moved, for all pairs (one triangle if n2 is None) and the per-sample values.
+
+    `features`: of each input.
+    """
     pairs = n1 * (n1 + 1) // 2 if n2 is None else n1 * n2
     samples = n1 + (n2 or 0)
     flops = moved = 0
@@ -47,16 +52,24 @@ def count(program: Program, forms: Forms | None, n1: int, n2: int | None, featur
             entries = forms.entries(let.dst) if forms else 1
             flops += times * turns * entries * _operations(let.expr, program)
             moved += times * turns * entries * (1 + len(let.expr.free_symbols))
-    first = sum(forms.entries(k) if forms else 1 for k in program.inputs if k.side is None)
-    return flops + 2 * pairs * first * features, moved + (samples + pairs) * features
+    widths = dict(zip(program.data, features, strict=True))
+    first = sum((forms.entries(k) if forms else 1) * widths[k.u] for k in program.inputs if k.side is None)
+    return flops + 2 * pairs * first, moved + (samples + pairs) * sum(features)
 
 
-def peak_memory(function: Any, samples: Iterable[tuple[int, ...] | None], dtype: Any, parameters: Iterable[str]) -> int:
-    """Bytes that the compiled function has at a time, for data of these shapes."""
-    arrays = [None if s is None else jax.ShapeDtypeStruct(s, dtype) for s in samples]
+def peak_memory(
+    function: Any, samples: Iterable[Sequence[tuple[int | None, ...]] | None], dtype: Any, parameters: Iterable[str]
+) -> int:
+    """Bytes that the compiled function has at a time, for data of these shapes, one for each input."""
+    arrays = [None if s is None else _structures(s, dtype) for s in samples]
     scalars = {name: jax.ShapeDtypeStruct((), jnp.result_type(float)) for name in parameters}
     analysis = function.lower(*arrays, **scalars).compile().memory_analysis()
     return sum(int(getattr(analysis, f"{part}_size_in_bytes")) for part in ("argument", "output", "temp"))
+
+
+def _structures(shapes: Sequence[tuple[int | None, ...]], dtype: Any) -> Any:
+    made = tuple(jax.ShapeDtypeStruct(shape, dtype) for shape in shapes)
+    return made if len(made) > 1 else made[0]
 
 
 def _unrolled(statements: Iterable[Statement]) -> Iterable[tuple[Let, int]]:

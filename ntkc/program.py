@@ -23,7 +23,8 @@ from ntkc.compile import Compilation, compile_graph
 from ntkc.costs import Cost, count, peak_memory
 from ntkc.errors import InvalidInput, SeriesNotConverged, ShapeMismatch, unknown
 from ntkc.gaussian.certificates import TOLERANCES
-from ntkc.ir.graph import Graph, feature_shapes, op_of
+from ntkc.ir.exact import whole
+from ntkc.ir.graph import Graph, feature_shapes, inputs_of, op_of
 from ntkc.ir.value import Law
 from ntkc.kernel import Kernel
 from ntkc.layers.aggregate import checked_pattern
@@ -41,7 +42,7 @@ class KernelProgram:
 
     def __init__(self, compilation: Compilation) -> None:
         self._compilation = compilation
-        self._on_shapes: dict[tuple[int, ...], KernelProgram] = {}
+        self._on_shapes: dict[tuple[tuple[int, ...], ...], KernelProgram] = {}
 
     @property
     def graph(self) -> Graph:
@@ -71,23 +72,22 @@ class KernelProgram:
             "or call the kernel on data first"
         )
 
-    def on(self, shape: tuple[int, ...]) -> KernelProgram:
-        """The program for samples of this shape (pixels ..., features); made once for each shape.
+    def on(self, *shapes: tuple[int, ...]) -> KernelProgram:
+        """The program for samples of a shape (pixels ..., features), one for each Input; made once for each.
 
         Raises:
             ShapeMismatch: the network does not fit it.
         """
-        *spatial, features = shape
-        source = op_of(self.graph, self.graph.graph["input"])
-        stated = source.shape(())
-        if stated == shape or (len(shape) == 1 and stated == (None,)):
+        stated = [op_of(self.graph, n).shape(()) for n in inputs_of(self.graph)]
+        if tuple(stated) == shapes or (stated == [(None,)] and len(shapes[0]) == 1):
             return self
-        if stated:
-            self._check_shape(shape, stated[:-1], stated[-1])
-        if shape not in self._on_shapes:
-            graph = on_data(self.graph, tuple(spatial), features)
-            self._on_shapes[shape] = build(graph, None, self.tolerance, self._compilation.diagonal)
-        return self._on_shapes[shape]
+        for shape, known in zip(shapes, stated, strict=True):
+            if known:
+                self._check_shape(shape, known[:-1], known[-1])
+        if shapes not in self._on_shapes:
+            graph = on_data(self.graph, shapes)
+            self._on_shapes[shapes] = build(graph, None, self.tolerance, self._compilation.diagonal)
+        return self._on_shapes[shapes]
 
     @property
     def tolerance(self) -> float | None:
@@ -117,7 +117,7 @@ class KernelProgram:
 
         Args:
             x1: [n1, features] data, or [n1, pixels ..., features]; x2: [n2, ...], or None for x1 with itself (one
-                triangle is computed).
+                triangle is computed). A network of several inputs takes a tuple of arrays, or nested tuples.
             get: "nngp" or "ntk" for an array [n1, n2] (then all pairs of the pixels that are left, axis by axis), a
                 tuple of both for a named tuple, None for a Kernel.
             mask_constant: entries equal to it (NaN, too) are missing, and so are pixels that miss all features.
@@ -137,8 +137,8 @@ class KernelProgram:
         if mask_constant is not None and not is_masked(self.graph):
             second = None if x2 is None else _with_nan(x2, mask_constant)
             return self.masked(_with_nan(x1, mask_constant), second, get, pattern=pattern, **parameters)
-        x1, x2 = self._checked_pair(x1, x2)
-        program = self.on(x1.shape[1:])
+        x1, x2 = self.checked_pair(x1, x2)
+        program = self.on(*(x.shape[1:] for x in arrays_of(x1)))
         if program is not self:
             return program(x1, x2, get, pattern=pattern, **parameters)
         values = self._checked_parameters(parameters)
@@ -191,7 +191,8 @@ class KernelProgram:
         nngp, ntk = self._run("kernel", x1, x2, values)
         variance = self._function("variance")
         *pixels, width = feature_shapes(self.graph)[self.graph.graph["output"]]
-        width, spatial = width or x1.shape[-1], tuple(n for n in pixels if n is not None)
+        width, spatial = width or arrays_of(x1)[0].shape[-1], tuple(n for n in pixels if n is not None)
+        count1, count2 = (len(arrays_of(x)[0]) for x in (x1, x1 if x2 is None else x2))
         output = self._compilation.made["analyse"][self.graph.graph["output"]]
         return Kernel(
             nngp,
@@ -201,8 +202,8 @@ class KernelProgram:
             x1_is_x2=x2 is None,
             is_gaussian=output.law is Law.GAUSSIAN,
             is_input=output.law is Law.GIVEN,
-            shape1=(len(x1), *spatial, width),
-            shape2=(len(x1 if x2 is None else x2), *spatial, width),
+            shape1=(count1, *spatial, width),
+            shape2=(count2, *spatial, width),
             channel_axis=1 + len(pixels),
             diagonal_spatial=self._compilation.diagonal and bool(pixels),
         )
@@ -253,18 +254,36 @@ class KernelProgram:
         exec(compile(self.source, filename, "exec"), names)
         return names
 
-    def _checked_pair(self, x1: Any, x2: Any) -> tuple[Any, Any]:
-        axes = None if is_open(self.graph) else len(feature_shapes(self.graph)[self.graph.graph["input"]]) + 1
+    def checked_pair(self, x1: Any, x2: Any) -> tuple[Any, Any]:
+        """Data as arrays of one precision, or tuples of them for several inputs; or the errors of a call."""
+        names = inputs_of(self.graph)
+        if len(names) == 1:
+            return self._checked_arrays(x1, x2, names[0])
+        first = flat_inputs("x1", x1, len(names))
+        second = [None] * len(names) if x2 is None else flat_inputs("x2", x2, len(names))
+        pairs = [self._checked_arrays(a, b, n, i) for i, (a, b, n) in enumerate(zip(first, second, names, strict=True))]
+        dtype = jnp.result_type(*(a for a, _ in pairs))
+        left, right = (tuple(v if v is None else v.astype(dtype) for v in side) for side in zip(*pairs, strict=True))
+        for name, side in (("x1", left), ("x2", () if x2 is None else right)):
+            if len({len(v) for v in side}) > 1:
+                raise ShapeMismatch(f"inputs of {name} have {[len(v) for v in side]} samples: all need the same number")
+        return left, None if x2 is None else right
+
+    def _checked_arrays(self, x1: Any, x2: Any, node: str, place: int | None = None) -> tuple[Any, Any]:
+        """One input on both sides; `place` is its number among several."""
+        stated = op_of(self.graph, node).shape(())
+        axes = len(stated) + 1 if stated else None
         missing = is_masked(self.graph)
-        first = checked_data("x1", x1, axes, missing)
-        second = None if x2 is None else checked_data("x2", x2, axes, missing)
+        name1, name2 = ("x1", "x2") if place is None else (f"x1[{place}]", f"x2[{place}]")
+        first = checked_data(name1, x1, axes, missing)
+        second = None if x2 is None else checked_data(name2, x2, axes, missing)
         if second is not None and second.shape[1:] != first.shape[1:]:
             if second.ndim == first.ndim == 2:
                 raise ShapeMismatch(
-                    f"x2 has {second.shape[1]} features, {first.shape[1]} expected "
+                    f"{name2} has {second.shape[1]} features, {first.shape[1]} expected "
                     f"(by the network's Input, or to match x1); shapes are [samples, features]"
                 )
-            raise ShapeMismatch(f"samples of x1 have shape {first.shape[1:]}, those of x2 {second.shape[1:]}")
+            raise ShapeMismatch(f"samples of {name1} have shape {first.shape[1:]}, those of {name2} {second.shape[1:]}")
         if second is None:
             return first, None
         dtype = jnp.promote_types(first.dtype, second.dtype)
@@ -272,11 +291,11 @@ class KernelProgram:
 
     def check_series(self, x1: Any, x2: Any, values: Mapping[str, Any]) -> None:
         """Warn where a series is cut before it has converged: its variance is too large for its terms."""
-        if "unresolved" not in self.module or any(isinstance(v, Tracer) for v in (x1, x2, *values.values())):
+        if "unresolved" not in self.module or any(isinstance(v, Tracer) for v in jax.tree.leaves((x1, x2, values))):
             return
         with jax.ensure_compile_time_eval():
             rest = max(float(self._function("unresolved")(x, **values)) for x in (x1, x2) if x is not None)
-        if rest > self._compilation.tolerances[x1.dtype.name]:
+        if rest > self._compilation.tolerances[arrays_of(x1)[0].dtype.name]:
             warnings.warn(
                 f"a series keeps a relative error of up to {rest:.1e}: the variances of these data are too large for "
                 "its terms (explain() shows how many each needs); rescale the data or lower W_std",
@@ -298,7 +317,7 @@ class KernelProgram:
         n1: int,
         n2: int | None = None,
         get: str = "ntk",
-        shape: tuple[int, ...] | None = None,
+        shape: Any = None,
         dtype: Any = "float32",
     ) -> Cost:
         """Operations, bytes moved and peak memory of a call, before it is made; compiles it.
@@ -306,22 +325,29 @@ class KernelProgram:
         Args:
             n1, n2: samples; n2 None for one set with itself.
             get: "nngp", "ntk", or "kernel" for both.
-            shape: of one sample, (pixels ..., features); that of the Input unless given.
+            shape: of one sample, (pixels ..., features), or a tuple of them for several inputs; that of the Input
+                unless given.
         """
-        stated = feature_shapes(self.graph)[self.graph.graph["input"]]
-        shape = shape or tuple(n for n in stated if n is not None)
-        if not shape or (stated and len(shape) < len(stated)):
+        stated = [op_of(self.graph, n).shape(()) for n in inputs_of(self.graph)]
+        shapes = stated if shape is None else shapes_of(shape, len(stated))
+        if any(not s or None in s or len(s) < len(known) for s, known in zip(shapes, stated, strict=True)):
             raise InvalidInput("cost needs the shape of a sample: shape=(32, 32, 3), or shape=(784,)")
-        program = self.on(tuple(shape))
+        program = self.on(*(tuple(int(n) for n in s if n is not None) for s in shapes))
         name = "kernel" if get == "kernel" else _checked_get(get)
         made = program._compilation.made
-        flops, moved = count(made["prune"], made.get("forms"), n1, n2, shape[-1])
-        second = None if n2 is None else (n2, *shape)
-        memory = peak_memory(program._function(name), ((n1, *shape), second), dtype, self.parameters)
+        flops, moved = count(made["prune"], made.get("forms"), n1, n2, [s[-1] or 1 for s in shapes])
+        first, second = ([(n, *s) for s in shapes] if n is not None else None for n in (n1, n2))
+        memory = peak_memory(program._function(name), (first, second), dtype, self.parameters)
         return Cost(flops, moved * np.dtype(dtype).itemsize, memory)
 
     def formula(self, get: str = "ntk") -> sp.Expr:
-        """The kernel as one sympy expression of k = x . x' / d, q1 = x . x / d, q2 = x' . x' / d."""
+        """The kernel as one sympy expression of k = x . x' / d, q1 = x . x / d, q2 = x' . x' / d.
+
+        Raises:
+            InvalidInput: it is of several inputs, or of pixels: `latex` shows such kernels.
+        """
+        if [len(op_of(self.graph, n).shape(())) for n in inputs_of(self.graph)] != [1]:
+            raise InvalidInput("one expression of k, q1 and q2 is of one input without pixels: latex() shows this kernel")
         return formula_of(self._stage("lower"), _checked_get(get))
 
     def latex(self, get: str = "ntk") -> str:
@@ -345,12 +371,53 @@ class KernelProgram:
     def save(self, path: str | Path) -> Path:
         """Write a stand-alone module (needs jax only): nngp, ntk, kernel, variance, fit(x, y, ridge, t) -> predict."""
         target = Path(path)
-        target.write_text(module_text(self.source, self.parameters), encoding="utf-8")
+        target.write_text(module_text(self.source, self.parameters, len(inputs_of(self.graph))), encoding="utf-8")
         return target
 
     def __repr__(self) -> str:
         open_names = f", open hyper-parameters {', '.join(self.parameters)}" if self.parameters else ""
         return f"<KernelProgram of {len(self.graph)} layers{open_names}; .latex(), .source, .explain()>"
+
+
+def arrays_of(x: Any) -> tuple[Any, ...]:
+    """Data of every input."""
+    return x if isinstance(x, tuple) else (x,)
+
+
+def flat_inputs(name: str, x: Any, count: int) -> list[Any]:
+    """The arrays of nested tuples, one for each input of the network.
+
+    Raises:
+        InvalidInput: another number of them.
+    """
+    found = _flat(x)
+    if len(found) != count:
+        given = f"{len(found)} arrays" if isinstance(x, (tuple, list)) else f"one {type(x).__name__}"
+        raise InvalidInput(f"{name} is {given}: this network has {count} inputs, a tuple with an array for each is needed")
+    return found
+
+
+def _flat(x: Any) -> list[Any]:
+    return [v for part in x for v in _flat(part)] if isinstance(x, (tuple, list)) else [x]
+
+
+def shapes_of(shape: Any, count: int) -> list[tuple[int, ...]]:
+    """Shapes of one sample of each of `count` inputs, from nested tuples of them.
+
+    Raises:
+        InvalidInput: another number of them, or sizes that are no whole numbers from 1.
+    """
+    found = _flat_shapes(shape)
+    if len(found) != count:
+        raise InvalidInput(f"{len(found)} shape(s), {shape}, for a network of {count} input(s): one for each is needed")
+    return [tuple(whole(n, "shape of a sample") for n in s) for s in found]
+
+
+def _flat_shapes(shape: Any) -> list[Any]:
+    if not isinstance(shape, (tuple, list)):
+        raise InvalidInput(f"shape of a sample {shape!r}: pixels, then features are needed, as (32, 32, 3) or (784,)")
+    are_parts = any(isinstance(part, (tuple, list)) for part in shape)
+    return [s for part in shape for s in _flat_shapes(part)] if are_parts else [shape]
 
 
 def checked_patterns(pattern: Any, x2: Any, is_read: bool) -> tuple[Any, Any] | None:
@@ -425,6 +492,8 @@ def checked_data(name: str, x: Any, axes: int | None = 2, may_miss: bool = False
 
 def _with_nan(x: Any, constant: float) -> Any:
     """Data with NaN in the place of a constant."""
+    if isinstance(x, (tuple, list)) and any(np.ndim(v) > 1 for v in _flat(x)):
+        return tuple(_with_nan(v, constant) for v in x)
     array = jnp.asarray(x)
     array = array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(float)
     return array if np.isnan(constant) else jnp.where(array == constant, jnp.nan, array)

@@ -43,7 +43,7 @@ from ntkc.layers import (
     resampling,
     reshape,
 )
-from ntkc.layers.inputs import Input, Port, open_input
+from ntkc.layers.inputs import Input, Port, open_inputs
 from ntkc.passes.settle import has_patterns, without_patterns
 from ntkc.program import KernelProgram, build
 from ntkc.tracing import expression_of
@@ -59,6 +59,10 @@ class Wire:
 
 Wires = Any
 """A Wire, or a list with one for each branch."""
+
+ONE = "one"
+Inputs = Any
+"""ONE for a network of one input, or nested tuples of it."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,11 @@ class Tree(ABC):
         Raises:
             ShapeMismatch: a layer says that samples or channels are elsewhere than they are.
         """
+
+    @property
+    def inputs(self) -> Inputs:
+        """What the first layers take."""
+        return ONE
 
     @abstractmethod
     def leaves(self) -> Iterator[Leaf]:
@@ -227,6 +236,10 @@ class Serial(Tree):
 
     parts: tuple[Tree, ...]
 
+    @property
+    def inputs(self) -> Inputs:
+        return self.parts[0].inputs if self.parts else ONE
+
     def leaves(self) -> Iterator[Leaf]:
         for part in self.parts:
             yield from part.leaves()
@@ -263,6 +276,10 @@ class Parallel(Tree):
     """Side by side, one branch each."""
 
     parts: tuple[Tree, ...]
+
+    @property
+    def inputs(self) -> Inputs:
+        return tuple(part.inputs for part in self.parts)
 
     def _matched(self, branches: Any) -> list[tuple[Tree, Any]]:
         if isinstance(branches, (Wire, Spot)) or len(branches) != len(self.parts):
@@ -302,6 +319,10 @@ class Repeat(Tree):
 
     part: Tree
     count: int
+
+    @property
+    def inputs(self) -> Inputs:
+        return self.part.inputs
 
     def leaves(self) -> Iterator[Leaf]:
         yield from self.part.leaves()
@@ -395,18 +416,23 @@ class KernelFn:
 
     @cached_property
     def _program(self) -> KernelProgram:
-        return build(graph_of(self.tree, Input()))
+        return build(graph_of(self.tree))
+
+    def _program_of(self, inputs: Inputs) -> KernelProgram:
+        """The program for data of this structure."""
+        return self._program if inputs == self.tree.inputs else _input_program(self.tree, inputs)
 
     @cached_property
     def _is_plain(self) -> bool:
         return all(_is_plain(leaf) for leaf in self.tree.leaves())
 
-    def _plain(self, x: Any) -> Any:
+    def _plain(self, x: Any, layouts: Any) -> Any:
         """Data as [samples, pixels ..., channels]."""
-        layout = stated_layout(self.tree)
-        if x is None or layout.is_plain():
+        if isinstance(layouts, tuple) and x is not None:
+            return tuple(self._plain(*pair) for pair in zip(x, layouts, strict=True))
+        if x is None or layouts.is_plain():
             return x
-        return _moved(jnp.asarray(x), layout.order(jnp.ndim(x)))
+        return _moved(jnp.asarray(x), layouts.order(jnp.ndim(x)))
 
     def _dense(self, pattern: Any) -> Any:
         """A pair of patterns as the layers read them."""
@@ -449,18 +475,23 @@ class KernelFn:
             if pattern is not None and any(p is not None for p in pattern):
                 raise InvalidInput("pattern with a Kernel is not supported: give data to the whole network")
             return _selected(self._onward(x1_or_kernel, parameters), get)
-        if isinstance(x1_or_kernel, (list, tuple)) and any(isinstance(x, (Kernel, jax.Array)) for x in x1_or_kernel):
-            raise InvalidGraph(f"{self.__name__} got {len(x1_or_kernel)} inputs; networks of one input are supported")
+        if isinstance(x1_or_kernel, (list, tuple)) and any(isinstance(x, Kernel) for x in x1_or_kernel):
+            raise InvalidGraph(f"{self.__name__} got {len(x1_or_kernel)} Kernels; one can be continued")
         names = (get,) if isinstance(get, str) else get
-        x1, x2 = self._plain(x1_or_kernel), self._plain(x2)
+        inputs = inputs_of_data(x1_or_kernel)
+        if x2 is not None and inputs_of_data(x2) != inputs:
+            raise InvalidInput("x1 and x2 are different nested tuples of arrays")
+        layouts, program = stated_layouts(self.tree, inputs), self._program_of(inputs)
+        x1, x2 = self._plain(x1_or_kernel, layouts), self._plain(x2, layouts)
+        shape = jax.tree.map(lambda x: tuple(jnp.shape(x)[1:]), x1) if isinstance(x1, tuple) else tuple(jnp.shape(x1)[1:])
         if not self._is_plain:
-            _place_of(self.tree, tuple(x1.shape[1:]))
+            _place_of(self.tree, shape)
         options = {"mask_constant": mask_constant, "diagonal_spatial": diagonal_spatial, "pattern": pattern}
         if names is not None and {str(n).lower() for n in names} <= {"nngp", "ntk"}:
             gets = get if isinstance(get, str) else tuple(names)
-            return self._program(x1, x2, gets, **options, **parameters)
-        kernel = self._program(x1, x2, None, **options, **parameters)
-        return _selected(self._in_own_layout(kernel, tuple(jnp.shape(x1)[1:])), get)
+            return program(x1, x2, gets, **options, **parameters)
+        kernel = program(x1, x2, None, **options, **parameters)
+        return _selected(self._in_own_layout(kernel, shape), get)
 
     def _onward(self, kernel: Kernel, parameters: dict[str, Any]) -> Kernel:
         law = Law.GAUSSIAN if kernel.is_gaussian else Law.GIVEN if kernel.is_input else Law.POINTWISE
@@ -482,7 +513,7 @@ class KernelFn:
 def _port_program(
     tree: Tree, law: Law, has_ntk: bool, width: int | None, spatial: tuple[int, ...], layout: Layout
 ) -> KernelProgram:
-    graph = graph_of(tree, Port(law, has_ntk, width, spatial), layout)
+    graph = port_graph(tree, Port(law, has_ntk, width, spatial), layout)
     return build(without_patterns(graph) if has_patterns(graph) else graph)
 
 
@@ -505,15 +536,55 @@ def _selected(kernel: Kernel, get: str | Iterable[str] | None) -> Any:
     return KernelProgram.named_result(names)(*(getattr(kernel, n) for n in names))
 
 
-def graph_of(tree: Tree, source: Op, layout: Layout | None = None) -> Graph:
-    """The network of a tree on top of data (Input) or of a given kernel (Port), on [samples, pixels ..., channels]."""
+def graph_of(tree: Tree, inputs: Inputs = None) -> Graph:
+    """The network of a tree on top of data, [samples, pixels ..., channels]; of several, as nested in `inputs`."""
     builder = GraphBuilder()
-    node = builder.add(source)
-    output = tree.attach(builder, Wire(node, layout or stated_layout(tree)))
+    layouts = stated_layouts(tree, tree.inputs if inputs is None else inputs)
+    return _finished(tree, builder, jax.tree.map(lambda layout: Wire(builder.add(Input()), layout), layouts))
+
+
+def port_graph(tree: Tree, port: Port, layout: Layout) -> Graph:
+    """The network of a tree on top of a given kernel."""
+    builder = GraphBuilder()
+    return _finished(tree, builder, Wire(builder.add(port), layout))
+
+
+def _finished(tree: Tree, builder: GraphBuilder, wires: Wires) -> Graph:
+    output = tree.attach(builder, wires)
     if not isinstance(output, Wire):
         raise InvalidGraph(f"{tree.text()} has several outputs ({len(output)}): join them with FanInSum")
-    open_input(builder, node)
+    open_inputs(builder)
     return builder.finish(output.node)
+
+
+@lru_cache(maxsize=256)
+def _input_program(tree: Tree, inputs: Inputs) -> KernelProgram:
+    return build(graph_of(tree, inputs))
+
+
+def inputs_of_data(x: Any) -> Inputs:
+    """ONE for one array, nested tuples for nested tuples or lists of arrays; lists of numbers are arrays."""
+    is_many = isinstance(x, (tuple, list)) and len(x) > 0 and all(_is_data(part) for part in x)
+    return tuple(inputs_of_data(part) for part in x) if is_many else ONE
+
+
+def _is_data(x: Any) -> bool:
+    """An array of samples, or a tuple of them."""
+    if isinstance(x, (tuple, list)):
+        return len(x) > 0 and all(_is_data(part) for part in x)
+    return getattr(x, "ndim", 0) > 1
+
+
+def stated_layouts(tree: Tree, inputs: Inputs) -> Any:
+    """Where each input has samples and channels."""
+    if inputs == ONE:
+        return stated_layout(tree)
+    first = tree
+    while isinstance(first, Serial) and first.parts:
+        first = first.parts[0]
+    if isinstance(first, Parallel) and len(first.parts) == len(inputs):
+        return tuple(stated_layouts(*pair) for pair in zip(first.parts, inputs, strict=True))
+    return jax.tree.map(lambda _: stated_layout(tree), inputs)
 
 
 def data_graph(tree: Tree) -> Graph:
@@ -523,7 +594,7 @@ def data_graph(tree: Tree) -> Graph:
         InvalidInput: it reads data with other axes.
     """
     check_plain_data(tree)
-    return graph_of(tree, Input())
+    return graph_of(tree)
 
 
 def check_plain_data(tree: Tree) -> None:
@@ -532,8 +603,9 @@ def check_plain_data(tree: Tree) -> None:
     Raises:
         InvalidInput: it does.
     """
-    layout = stated_layout(tree)
-    if not layout.is_plain(None if any(leaf.op.acts_on_pixels for leaf in tree.leaves()) else 2):
+    rank = None if any(leaf.op.acts_on_pixels for leaf in tree.leaves()) else 2
+    layout = next((v for v in jax.tree.leaves(stated_layouts(tree, tree.inputs)) if not v.is_plain(rank)), None)
+    if layout is not None:
         raise InvalidInput(
             f"{tree.text()} reads data with samples on axis {layout.samples} and channels on axis {layout.channels}; "
             "programs and documents are of data [samples, pixels ..., channels]. Call its kernel_fn, or give layers "
@@ -552,9 +624,22 @@ def _is_plain(leaf: Leaf) -> bool:
 
 
 @lru_cache(maxsize=256)
-def _place_of(tree: Tree, shape: Shape) -> Spot:
-    """Where the output has its axes, for data of this shape, [pixels ..., channels]."""
-    return tree.place(Spot(shape, stated_layout(tree).on(len(shape) + 1)))
+def _place_of(tree: Tree, shape: Any) -> Spot:
+    """Where the output has its axes, for data of this shape, [pixels ..., channels], or nested tuples of shapes."""
+    are_many = any(isinstance(part, tuple) for part in shape)
+    inputs = _structure(shape) if are_many else ONE
+    return tree.place(_spots(shape, stated_layouts(tree, inputs)))
+
+
+def _structure(shape: Any) -> Inputs:
+    are_many = any(isinstance(part, tuple) for part in shape)
+    return tuple(_structure(part) for part in shape) if are_many else ONE
+
+
+def _spots(shape: Any, layouts: Any) -> Any:
+    if isinstance(layouts, tuple):
+        return tuple(_spots(*pair) for pair in zip(shape, layouts, strict=True))
+    return Spot(shape, layouts.on(len(shape) + 1))
 
 
 def tree_of(layer: Any) -> Tree:

@@ -56,7 +56,7 @@ def test_the_table_of_artifacts_is_complete():
 
 @pytest.mark.parametrize(("net", "shape", "stages"), KINDS.values(), ids=KINDS)
 def test_until_stops_at_the_stage(net, shape, stages):
-    graph = to_graph(net) if shape is None else on_data(to_graph(net), shape[:-1], shape[-1])
+    graph = to_graph(net) if shape is None else on_data(to_graph(net), [shape])
     for i, stage in enumerate(stages):
         assert isinstance(ntkc.compile(net, until=stage, input_shape=shape), MAKES[stage])
         done = compile_graph(graph, stage)

@@ -52,6 +52,10 @@ def kernel_fn(*layers):
     return stax.serial(*layers)[2]
 
 
+def two():
+    return kernel_fn(stax.parallel(D(2), D(2)), stax.FanInSum())
+
+
 def branches(left, right):
     return stax.serial(D(3), stax.FanOut(2), stax.parallel(left, right), stax.FanInSum())
 
@@ -68,9 +72,9 @@ TABLE = {
         ("2 outputs", "'b'", "'c'", "FanInSum"),
     ),
     "several inputs": (
-        lambda: graph("a c", "b c", a="Input", b="Input", c="FanInSum"),
-        InvalidGraph,
-        ("2 Inputs", "'a'", "'b'", "one Input"),
+        lambda: graph("a c", "b c", a="Input", b="Input", c="FanInSum")((X, X)),
+        NtkcError,
+        ("input1", "input2", "not derived", "Dense"),
     ),
     "several outputs of layers": (
         lambda: ntkc.compile(stax.serial(D(3), stax.FanOut(2))),
@@ -133,8 +137,22 @@ TABLE = {
     "symbol x1": (lambda: of_symbol("x1"), InvalidInput, ("'x1'", "such as w")),
     "symbol K_dense1": (lambda: of_symbol("K_dense1"), InvalidInput, ("'K_dense1'", "such as w")),
     "symbol K_other9": (lambda: of_symbol("K_other9"), InvalidInput, ("'K_other9'", "such as w")),
-    "pattern": (lambda: kernel_fn(D(2))(X, pattern=X), InvalidInput, ("pattern", "not supported")),
-    "list of inputs": (lambda: kernel_fn(D(2))([jnp.asarray(X)] * 2), InvalidGraph, ("got 2 inputs", "one input")),
+    "pattern": (lambda: kernel_fn(D(2))(X, pattern=X), InvalidInput, ("pattern", "without an Aggregate layer")),
+    "list of inputs": (lambda: kernel_fn(D(2))([X] * 2), InvalidGraph, ("Dense", "one input", "got 2")),
+    "one array for two inputs": (lambda: two()(X), InvalidGraph, ("parallel of 2", "got 1")),
+    "three arrays for two inputs": (lambda: two()((X, X, X)), InvalidGraph, ("parallel of 2", "got 3")),
+    "another array as x2": (lambda: two()((X, X), X), InvalidInput, ("x1 and x2", "nested")),
+    "other numbers of samples": (lambda: two()((X, X[:1])), ShapeMismatch, ("[2, 1] samples", "same number")),
+    "a second input of other features": (
+        lambda: two()((X, X), (X, X[:, :2])),
+        ShapeMismatch,
+        ("x2[1] has 2 features", "3 expected"),
+    ),
+    "one shape for two inputs": (
+        lambda: ntkc.compile(two(), input_shape=(3,)),
+        InvalidInput,
+        ("1 shape(s)", "2 input(s)"),
+    ),
     "no network": (lambda: ntkc.compile(3), InvalidGraph, ("int", "stax layers", "networkx", "JSON")),
     "an undirected graph": (lambda: ntkc.compile(nx.Graph()), InvalidGraph, ("Graph", "DiGraph")),
     "an empty graph": (lambda: ntkc.compile(nx.DiGraph()), InvalidGraph, ("empty", "Input")),

@@ -105,19 +105,6 @@ CASES = {
         lambda w: stax.serial(joined(stax.FanInConcat(1), conv(w), conv(w, (1, 2))), RELU, conv(w), MEAN)
     ),
     "dense on pixels": Case(lambda w: relu_conv(w, stax.Dense(w, 1.2, 0.3), RELU, MEAN), IMAGE, True),
-    "pooled independent branches": Case(
-        lambda w: sum_of(relu_conv(w, stax.AvgPool((2, 2))), relu_conv(w, stax.AvgPool((2, 2))))
-    ),
-    "flattened independent branches": Case(lambda w: sum_of(relu_conv(w, FLAT), relu_conv(w, FLAT))),
-    "erf of concatenated channels": Case(
-        lambda w: stax.serial(joined(stax.FanInConcat(), conv(w), stax.Conv(w, (1, 1), W_std=8.0)), stax.Erf())
-    ),
-    "concatenated pixels of relus": Case(
-        lambda w: stax.serial(joined(stax.FanInConcat(1), relu_conv(w), relu_conv(w)), MEAN)
-    ),
-    "product of flattened branches": Case(
-        lambda w: joined(stax.FanInProd(), stax.serial(conv(w), FLAT), stax.serial(conv(w), FLAT))
-    ),
     "groups, standard": Case(lambda w: stax.serial(conv(w), conv(w, groups=2, **WIDE)), IMAGE, True),
 }
 """Networks by what they test."""
@@ -127,7 +114,6 @@ QUICK = (
     "relu squared",
     "x + relu(x)",
     "dropout before a pool",
-    "pooled independent branches",
 )
 """Cases of the default run."""
 

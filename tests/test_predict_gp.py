@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import sympy
 from scipy.integrate import quad
-from scipy.optimize import minimize
+from scipy.optimize import minimize, minimize_scalar
 from scipy.special import expit, logsumexp
 from scipy.stats import multivariate_normal, norm, t
 from sklearn.gaussian_process import GaussianProcessClassifier, GaussianProcessRegressor
@@ -29,6 +29,14 @@ GRAM, CROSS, PRIOR = SK_RBF(X), SK_RBF(X_TEST, X), SK_RBF(X_TEST)
 W, B = sympy.symbols("w b")
 OPEN = stax.serial(stax.Dense(1, W, B), stax.Relu(), stax.Dense(1, W, B))
 RIDGE = 0.3
+A, ARGUMENT = sympy.symbols("a x")
+SLOPES = {
+    "sin": (sympy.sin(A * ARGUMENT), "nngp"),
+    "erf": (sympy.erf(A * ARGUMENT), "ntk"),
+    "leaky": (sympy.Max(ARGUMENT, 0) + A * sympy.Min(ARGUMENT, 0), "ntk"),
+    "series": (sympy.tanh(A * ARGUMENT), "ntk"),
+}
+"""Activations with a hyper-parameter of their own, and the kernel to differentiate."""
 
 
 @pytest.fixture(scope="module")
@@ -77,11 +85,56 @@ def test_gradients_are_finite_differences(program):
         w, b, ridge = theta
         return predict.log_marginal_likelihood(program, X, Y, "nngp", ridge, False, {"w": w, "b": b})
 
-    theta, step = np.array([1.4, 0.3, 0.1]), 1e-4
-    slope = jax.grad(value)(jnp.asarray(theta))
-    units = step * np.eye(3)
-    around = [[float(value(theta + k * unit)) for k in (-2, -1, 1, 2)] for unit in units]
-    close(slope, [(a - 8 * b + 8 * c - d) / (12 * step) for a, b, c, d in around], 1e-7)
+    theta = np.array([1.4, 0.3, 0.1])
+    close(jax.grad(value)(jnp.asarray(theta)), differences(value, theta), 1e-7)
+
+
+def differences(value, theta, step=1e-4):
+    """The gradient to fourth order of the step."""
+    around = [[float(value(theta + k * unit)) for k in (-2, -1, 1, 2)] for unit in step * np.eye(len(theta))]
+    return [(a - 8 * b + 8 * c - d) / (12 * step) for a, b, c, d in around]
+
+
+def bent(activation):
+    """A hidden layer whose activation has the hyper-parameter a."""
+    layers = stax.Dense(1, 1.4, 0.3), stax.Activation(activation), stax.Dense(1)
+    return ntkc.compile(stax.serial(*layers))
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("name", ["sin", *(pytest.param(n, marks=pytest.mark.slow) for n in SLOPES if n != "sin")])
+def test_gradients_in_a_parameter_of_the_activation(name):
+    activation, get = SLOPES[name]
+    program = bent(activation)
+
+    @jax.jit
+    def value(theta):
+        return predict.log_marginal_likelihood(program, X, Y, get, 0.1, parameters={"a": theta[0]})
+
+    assert program.parameters == ("a",)
+    slope = jax.grad(value)(jnp.asarray([0.7]))
+    assert abs(slope[0]) > 1
+    close(slope, differences(value, np.array([0.7])), 1e-8)
+
+
+@pytest.mark.slow
+def test_fit_of_a_parameter_of_the_activation():
+    """K = e^{-a^2 (q1 + q2) / 2} sinh(a^2 k)  for sin(a x), its likelihood by scipy."""
+    k = 1.4**2 * X @ X.T / 3 + 0.3**2
+    q = np.diag(k)
+
+    def loss(a):
+        gram = np.exp(-(a**2) * (q[:, None] + q) / 2) * np.sinh(a**2 * k)
+        return -multivariate_normal(np.zeros(24), gram + 0.01 * np.eye(24)).logpdf(Y.T).sum()
+
+    fitted = predict.fit_hyperparameters(
+        bent(SLOPES["sin"][0]), X, Y, {"a": (0.1, 2.0)}, diag_reg=0.01, diag_reg_absolute_scale=True, starts=2
+    )
+    best = minimize_scalar(loss, bounds=(0.1, 2.0), method="bounded", options={"xatol": 1e-9})
+    assert fitted.is_converged
+    assert 0.11 < fitted.parameters["a"] < 1.9
+    close(fitted.log_marginal_likelihood, -best.fun, 1e-7)
+    close(fitted.parameters["a"], best.x, 1e-4)
 
 
 @pytest.mark.usefixtures("x64")

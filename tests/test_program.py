@@ -183,10 +183,7 @@ def test_features_of_the_input():
     assert program(np.ones((2, 3)), None, "ntk").shape == (2, 2)
     with pytest.raises(ShapeMismatch, match=r"data with 4 features given to a network whose Input has 3"):
         program(np.ones((2, 4)))
-    with pytest.raises(
-        ShapeMismatch, match=r"samples of shape \(5, 3\) given to a network whose Input has shape \(3,\)"
-    ):
-        program(np.ones((2, 5, 3)))
+    assert program(np.ones((2, 5, 3)), None, "ntk").shape == (2, 2, 5, 5)
 
 
 # --- hyper-parameters ---

@@ -14,7 +14,7 @@ import sympy as sp
 from ntkc.backends.latex_pixels import PLACES, PixelPrinter, has_pixels, map_definitions
 from ntkc.gaussian.arc_cosine import ArcGap, ArcSlope, EvenGap, EvenSlope, NearGap, NearSlope
 from ntkc.gaussian.functions import Angle, Ratio, Root
-from ntkc.ir.graph import Graph, op_of, operands, ordered
+from ntkc.ir.graph import Graph, inputs_of, op_of, operands, ordered
 from ntkc.ir.program import SAMPLE, Key, Let, Loop, Program, Statement, lets, unsided
 from ntkc.ir.value import Law
 from ntkc.passes.analyse import analyse
@@ -94,7 +94,7 @@ def latex_of(graph: Graph, program: Program, get: str) -> str:
     page = _Page(_labels(graph))
     outputs = {name: program.outputs[name] for name in (get, "variance")}
     given = replace(program, outputs=outputs)
-    normal = given if has_pixels(program) else prune(normalise(given))
+    normal = given if has_pixels(program) or len(program.data) > 1 else prune(normalise(given))
     if _is_zonal(normal):
         first, last = _zonal_page(page, normal, get)
         shown = normal
@@ -143,9 +143,12 @@ def _is_sampled(name: str) -> bool:
 def _labels(graph: Graph) -> dict[str, Label]:
     """A label for every node, the bodies of blocks included."""
     values = analyse(graph)
-    labels: dict[str, Label] = {graph.graph["input"]: Label("0")}
+    inputs = inputs_of(graph)
+    labels = {n: Label("0", n if len(inputs) > 1 else "") for n in inputs}
     level = 0
-    for node in ordered(graph)[1:]:
+    for node in ordered(graph):
+        if node in labels:
+            continue
         op = op_of(graph, node)
         below = labels[operands(graph, node)[0]]
         if isinstance(op, Block):
@@ -174,20 +177,31 @@ def _unique(label: Label, node: str, taken: Mapping[str, Label]) -> Label:
 
 
 def _general_page(page: _Page, program: Program, get: str) -> tuple[list[str], str]:
-    names = {"K": r"\frac{1}{d} x \cdot x'", "S": r"\frac{1}{d} x \cdot x", "T": r"\Theta(x, x')"}
-    if any(program.spatial.values()):
-        names |= {"K": r"\frac{1}{d} x_{p} \cdot x'_{p'}", "S": r"\frac{1}{d} x_{p} \cdot x_{p}"}
-        names |= {"W": r"\frac{1}{d} x_{p} \cdot x_{p'}", "Y": r"\left[x_{p}\right]"}
-    if program.is_port:
-        names = {"K": "K(x, x')", "S": "K(x, x)", "T": r"\Theta(x, x')"}
     exprs = [*(let.expr for let in lets([*program.per_sample, *program.per_pair])), program.outputs[get]]
     read = {symbol.name for expr in exprs for symbol in expr.free_symbols}
     read |= {c.before.name for s in [*program.per_sample, *program.per_pair] if isinstance(s, Loop) for c in s.carry}
     shown = [k for k in program.inputs if read & {k.name, k.on(1).name, k.on(2).name}]
-    first = [f"{page.symbol(key.name)} &= {names[key.stream]}" for key in shown]
+    first = [f"{page.symbol(key.name)} &= {_source_text(program, key)}" for key in shown]
     for let, suffix in _turns([*program.per_sample, *program.per_pair], page):
         page.lines.append(_general_line(page, let, suffix))
     return first, f"{OUTPUTS[get]}(x, x') &= {page.text(program.outputs[get])}"
+
+
+def _source_text(program: Program, key: Key) -> str:
+    """A stream of the data, x^{(2)} those of the second of several inputs."""
+    if program.is_port:
+        return {"K": "K(x, x')", "S": "K(x, x)", "T": r"\Theta(x, x')"}[key.stream]
+    mark = f"^{{({list(program.data).index(key.u) + 1})}}" if len(program.data) > 1 else ""
+    d, x, other = (rf"{name}{mark}" for name in ("d", "x", "x'"))
+    p, q = ("_{p}", "_{p'}") if any(program.spatial.values()) else ("", "")
+    texts = {
+        "K": rf"\frac{{1}}{{{d}}} {x}{p} \cdot {other}{q}",
+        "S": rf"\frac{{1}}{{{d}}} {x}{p} \cdot {x}{p}",
+        "W": rf"\frac{{1}}{{{d}}} {x}{p} \cdot {x}{q}",
+        "Y": rf"\left[{x}{p}\right]",
+        "T": r"\Theta(x, x')",
+    }
+    return texts[key.stream]
 
 
 def _general_line(page: _Page, let: Let, suffix: str) -> _Line:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from itertools import accumulate
 from math import prod
 
 from ntkc.backends.driver import argument_texts
@@ -11,6 +13,8 @@ from ntkc.passes.schedule import PixelSchedule
 
 DRIVER = '''
 LANES, BLOCK = {lanes}, {block}  # pairs of samples a tile; samples whose per-sample values are kept
+if jax.default_backend() != "cpu":
+    LANES = {wide_lanes}  # an accelerator has no core's cache to stay in, and more units to fill
 
 
 def samples_of(x{parameters}):
@@ -24,12 +28,12 @@ def stats_of(x{parameters}):
 
 def tile(x1, x2, stats1, stats2, same{parameters}):
     """nngp and ntk of all pairs of two sets of samples: arrays [pixels ..., n1, n2]."""
-    {features1}return pair(products({x1}, {x2}, "{form}"), stats1, stats2, same{arguments})
+    {features1}return pair({pair_inputs}, stats1, stats2, same{arguments})
 
 
 def nngp_tile(x1, x2, stats1, stats2, same{parameters}):
     """nngp alone."""
-    {features1}return (nngp_of_pair(products({x1}, {x2}, "{form}"), stats1, stats2, same{arguments}),)
+    {features1}return (nngp_of_pair({pair_inputs}, stats1, stats2, same{arguments}),)
 
 
 def padded(x, size):
@@ -101,7 +105,7 @@ def ntk(x1, x2=None{patterns}{keywords}):
 @jax.jit
 def kernel(x1, x2=None{patterns}{keywords}):
     """(nngp, ntk), which travel as one complex array."""
-    both = gram(lambda k, t: lax.complex(*(jnp.asarray(v, x1.dtype) for v in (k, t))), tile, {both}{parameters})
+    both = gram(lambda k, t: lax.complex(*(jnp.asarray(v, {dtype}) for v in (k, t))), tile, {both}{parameters})
     return both.real, both.imag
 
 
@@ -109,7 +113,7 @@ def kernel(x1, x2=None{patterns}{keywords}):
 def variance(x{pattern}{keywords}):
     """nngp of every sample with itself: [samples, pixels ...], of all pairs of pixels if nngp is."""
     made = samples_of({own}{parameters})[0]
-    return jnp.moveaxis(jnp.broadcast_to(made, ({pixels}len(x))), -1, 0)
+    return jnp.moveaxis(jnp.broadcast_to(made, ({pixels}{count})), -1, 0)
 '''
 
 
@@ -159,39 +163,33 @@ def _narrowed(name: str, form: str, to: str) -> str:
 def pixel_driver_text(program: Program, forms: Forms, schedule: PixelSchedule) -> str:
     """The driver for data with pixels."""
     parameters = [p.name for p in program.parameters]
-    (covariance,) = [k for k in program.inputs if k.stream == "K" and k.side is None]
     sizes = program.spatial[program.output]
-    x = "cleaned(x)" if any(k.stream == "Y" for k in program.inputs) else "x"
-    inputs = [_sample_input(k.stream, forms.of.get(k.name, ""), x) for k in _samples(program)]
-    inputs += [] if program.pattern is None else ["pattern"]
+    parts = _PARTS[program.pattern is not None, len(program.data) > 1]
+    sample_inputs = [_sample_input(k, forms, _data(program, k, "x", parts)) for k in _samples(program)]
+    pairs = [k for k in program.inputs if k.side is None]
     letters = forms.outputs
     shown = tuple(n for f, size in zip(letters, sizes, strict=True) for n in ((size, size) if f == "F" else (size,)))
     names = argument_texts(parameters)
-    split, splits = "", ""
-    if program.pattern is not None:
-        split, splits = "x, pattern = parts(x)\n    ", "x1, x2 = parts(x1)[0], parts(x2)[0]\n    "
     text = DRIVER.format(
         few_doc=", sample by sample: each has a covariance of all pairs of its pixels" if schedule.one_by_one else "",
         few_code=(ONE_BY_ONE if schedule.one_by_one else AT_ONCE).format(parameters=names["parameters"]),
         lanes=schedule.lanes,
+        wide_lanes=schedule.wide_lanes,
         block=schedule.block,
-        form=forms.of[covariance.name],
-        sample_inputs=", ".join(inputs),
-        x1=x.replace("(x)", "(x1)") if x != "x" else "x1",
-        x2=x.replace("(x)", "(x2)") if x != "x" else "x2",
+        sample_inputs=", ".join([*sample_inputs, *(["pattern"] if program.pattern else [])]),
+        pair_inputs=", ".join(_pair_input(program, k, forms, parts) for k in pairs),
         output_size=repr(shown),
         mirror=repr(_mirror(letters)),
         pixels="".join(f"{n}, " for n in shown),
-        features=split + ("features = x.shape[-1]\n    " if "features" in parameters else ""),
-        features1=splits + ("features = x1.shape[-1]\n    " if "features" in parameters else ""),
-        **(NO_PATTERN if program.pattern is None else WITH_PATTERN),
+        features=parts.split + ("features = x.shape[-1]\n    " if "features" in parameters else ""),
+        features1=parts.splits + ("features = x1.shape[-1]\n    " if "features" in parameters else ""),
+        **parts.texts(),
         **names,
     )
-    text = text if program.pattern is None else _pattern_text(program.pattern) + text
-    return text.strip("\n") + "\n"
+    return (_parts_text(program) + text).strip("\n") + "\n"
 
 
-PATTERN_DRIVER = '''
+PATTERN_PARTS = '''
 def joined(x, pattern):
     """Samples and their patterns as one array, a row for each."""
     if x is None:
@@ -205,33 +203,101 @@ def parts(both):
     return x.reshape(-1, {sample}), jnp.moveaxis({dense}, 0, -1)
 
 '''
-NO_PATTERN = {"patterns": "", "both": "x1, x2", "pattern": "", "own": "x"}
-WITH_PATTERN = {
-    "patterns": ", pattern1=None, pattern2=None",
-    "both": "joined(x1, pattern1), joined(x2, pattern2)",
-    "pattern": ", pattern=None",
-    "own": "joined(x, pattern)",
+INPUT_PARTS = '''
+def joined(inputs):
+    """The inputs of each sample as one row."""
+    return None if inputs is None else jnp.concatenate([x.reshape(len(x), -1) for x in inputs], 1)
+
+
+def parts(x):
+    """Every input, [n, pixels ..., features]."""
+    cut = jnp.split(x, {places}, axis=1)
+    return [x.reshape(-1, *shape) for x, shape in zip(cut, {shapes})]
+
+'''
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """How functions take data that are more than one array, and what takes them apart again."""
+
+    patterns: str = ""
+    both: str = "x1, x2"
+    pattern: str = ""
+    own: str = "x"
+    dtype: str = "x1.dtype"
+    count: str = "len(x)"
+    split: str = ""
+    splits: str = ""
+    are_many: bool = False
+
+    def texts(self) -> dict[str, str]:
+        """What the driver shows of them."""
+        return {n: getattr(self, n) for n in ("patterns", "both", "pattern", "own", "dtype", "count")}
+
+
+_PARTS = {
+    (False, False): _Parts(),
+    (True, False): _Parts(
+        patterns=", pattern1=None, pattern2=None",
+        both="joined(x1, pattern1), joined(x2, pattern2)",
+        pattern=", pattern=None",
+        own="joined(x, pattern)",
+        split="x, pattern = parts(x)\n    ",
+        splits="x1, x2 = parts(x1)[0], parts(x2)[0]\n    ",
+    ),
+    (False, True): _Parts(
+        both="joined(x1), joined(x2)",
+        own="joined(x)",
+        dtype="x1[0].dtype",
+        count="len(x[0])",
+        split="x = parts(x)\n    ",
+        splits="x1, x2 = parts(x1), parts(x2)\n    ",
+        are_many=True,
+    ),
 }
+"""For data with patterns, and of several inputs."""
 
 
-def _pattern_text(pattern: Pattern) -> str:
+def _parts_text(program: Program) -> str:
+    shapes = [tuple(n or 1 for n in shape) for shape in program.data.values()]
+    if len(shapes) > 1:
+        places = list(accumulate(map(prod, shapes)))[:-1]
+        return INPUT_PARTS.format(places=places, shapes=shapes)
+    return "" if program.pattern is None else _pattern_text(program.pattern, shapes[0])
+
+
+def _pattern_text(pattern: Pattern, shape: tuple[int, ...]) -> str:
     sizes = ", ".join(map(str, pattern.sizes))
     dense = f"pattern.reshape(-1, {sizes}, {sizes})"
     if pattern.is_sparse:
         edges = f"pattern.reshape(len(x), -1, {len(pattern.sizes)}, 2).astype(int)"
         dense = f"adjacency({edges}, ({sizes},), x.dtype)"
-    sample = ", ".join(map(str, pattern.sample))
-    return PATTERN_DRIVER.format(count=prod(pattern.sample), sample=sample, dense=dense)
+    return PATTERN_PARTS.format(count=prod(shape), sample=", ".join(map(str, shape)), dense=dense)
 
 
 def _samples(program: Program) -> list[Key]:
     return [k for k in program.inputs if k.side == SAMPLE]
 
 
-def _sample_input(stream: str, form: str, x: str) -> str:
-    if stream == "Y":
-        return "present(x)"
-    return f'products({x}, {x}, "{form}", True)' if stream == "W" else f"jnp.moveaxis(jnp.mean({x} ** 2, -1), 0, -1)"
+def _data(program: Program, key: Key, name: str, parts: _Parts) -> str:
+    """The data that a key is of: `x`, or `x[1]`; with 0 for what is masked."""
+    place = f"{name}[{list(program.data).index(key.u)}]" if parts.are_many else name
+    is_masked = any(k.stream == "Y" for k in program.inputs)
+    return f"cleaned({place})" if is_masked and key.stream != "Y" else place
+
+
+def _sample_input(key: Key, forms: Forms, x: str) -> str:
+    if key.stream == "Y":
+        return f"present({x})"
+    if key.stream == "W":
+        return f'products({x}, {x}, "{forms.of.get(key.name, "")}", True)'
+    return f"jnp.moveaxis(jnp.mean({x} ** 2, -1), 0, -1)"
+
+
+def _pair_input(program: Program, key: Key, forms: Forms, parts: _Parts) -> str:
+    x1, x2 = (_data(program, key, name, parts) for name in ("x1", "x2"))
+    return f'products({x1}, {x2}, "{forms.of[key.name]}")'
 
 
 def _mirror(form: str) -> tuple[int, ...]:

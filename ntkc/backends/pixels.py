@@ -435,8 +435,7 @@ def _pair_text(program: Program, forms: Forms, sampled: _Sampled, name: str, get
     made: dict[sp.Expr, str] = {}
     held = _held_nodes([s for s in program.per_pair if isinstance(s, Let)], program)
     if held or any(_held_nodes(s.body, program) for s in program.per_pair if isinstance(s, Loop)):
-        (covariance,) = [k.name for k in program.inputs if k.stream == "K" and k.side is None]
-        lines += _ready(covariance)
+        lines += _ready(next(k.name for k in program.inputs if k.stream == "K" and k.side is None))
     for part, comment in _by_node(program.per_pair, program.comments):
         lines += comment
         if isinstance(part, Loop):

@@ -14,7 +14,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax import lax
 
-from ntkc.errors import InvalidInput
+from ntkc.errors import InvalidInput, ShapeMismatch
 
 Axes = int | Sequence[int]
 
@@ -26,6 +26,8 @@ class Pairing:
     ndim: int
     traced: tuple[int, ...]
     diagonal: tuple[int, ...]
+    of_samples: bool = False
+    """Axis 0 is one of samples that were stacked."""
 
     @classmethod
     def of(cls, ndim: int, trace_axes: Axes, diagonal_axes: Axes) -> Pairing:
@@ -44,6 +46,12 @@ class Pairing:
     def without(self, axis: int) -> Pairing:
         """For outputs that lack one axis."""
         return Pairing(self.ndim - 1, _without(self.traced, axis), _without(self.diagonal, axis))
+
+    def stacked(self, axis: int) -> Pairing:
+        """For outputs sample by sample, their axis first."""
+        places = [axis, *(a for a in range(self.ndim) if a != axis)]
+        traced, diagonal = (tuple(i for i, a in enumerate(places) if a in axes) for axes in (self.traced, self.diagonal))
+        return Pairing(self.ndim, traced, diagonal, True)
 
     def place(self, axis: int) -> int:
         """Where an axis stands in the kernel, or would stand if it were not traced."""
@@ -78,12 +86,40 @@ def axes_of(axes: Axes, ndim: int, name: str) -> tuple[int, ...]:
     return tuple(found)
 
 
+def paired(shape1: Any, shape2: Any, trace_axes: Axes, diagonal_axes: Axes) -> Pairing:
+    """The pairing of two outputs, if their shapes allow it."""
+    if len(shape1) != len(shape2):
+        raise ShapeMismatch(f"outputs of shapes {shape1} and {shape2}: both need the same number of axes")
+    pairing = Pairing.of(len(shape1), trace_axes, diagonal_axes)
+    for a in (*pairing.traced, *pairing.diagonal):
+        if shape1[a] != shape2[a]:
+            kind = "traced" if a in pairing.traced else "diagonal"
+            raise ShapeMismatch(f"outputs of shapes {shape1} and {shape2}: axis {a} is {kind} and needs one size")
+    return pairing
+
+
 def contract(left: Any, right: Any, pairing: Pairing) -> Any:
-    """sum over shared last axes, and the average over traced ones, of left [*f(x1), ...] and right [*f(x2), ...]."""
-    first, second, kernel = pairing.labels()
-    shared = [2 * pairing.ndim + i for i in range(left.ndim - pairing.ndim)]
-    total = jnp.einsum(left, [*first, *shared], right, [*second, *shared], kernel, precision=lax.Precision.HIGHEST)
+    """sum over shared last axes, and the average over traced ones, of left [*f(x1), ...] and right [*f(x2), ...].
+
+    One product of matrices: XLA copies operands of which it has to contract several axes.
+    """
+    axes = range(pairing.ndim)
+    free = [a for a in axes if pairing.count(a) == 2]
+    rows, columns = (_matrix(v, pairing.diagonal, free, pairing.traced) for v in (left, right))
+    spec = "dik,djk->dij" if pairing.diagonal else "ik,jk->ij"
+    total = jnp.einsum(spec, rows, columns, precision=lax.Precision.HIGHEST)
+    order = [(a, 0) for a in pairing.diagonal] + [(a, side) for side in (0, 1) for a in free]
+    shape = [(left.shape, right.shape)[side][a] for a, side in order]
+    total = jnp.transpose(total.reshape(shape), sorted(range(len(order)), key=order.__getitem__))
     return total / pairing.size(left.shape)
+
+
+def _matrix(v: Any, diagonal: Sequence[int], free: Sequence[int], traced: Sequence[int]) -> Any:
+    """[(diagonal,) free, all others]."""
+    last = [a for a in range(v.ndim) if a not in (*diagonal, *free, *traced)]
+    sizes = [math.prod(v.shape[a] for a in axes) for axes in (diagonal, free, [*traced, *last])]
+    matrix = jnp.transpose(v, (*diagonal, *free, *traced, *last))
+    return matrix.reshape(sizes if diagonal else sizes[1:])
 
 
 def from_full(full: Any, shape: Sequence[int], pairing: Pairing) -> Any:

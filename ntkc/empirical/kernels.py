@@ -4,48 +4,18 @@ from __future__ import annotations
 
 from collections import namedtuple
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax import random
 
-from ntkc.empirical.axes import Axes, Pairing, axes_of, contract
-from ntkc.empirical.implementations import IMPLEMENTATIONS, NtkImplementation, cheapest
-from ntkc.errors import ShapeMismatch, unknown
+from ntkc.empirical.axes import Axes, contract, paired
+from ntkc.empirical.batches import Apply, Batch, Input, Ntk, VmapAxes
+from ntkc.empirical.choice import fastest
+from ntkc.empirical.implementations import IMPLEMENTATIONS, NtkImplementation
+from ntkc.errors import unknown
 
 KERNELS = ("nngp", "ntk")
-Apply = Callable[..., Any]
-VmapAxes = Any
-"""None, one axis of samples for x and f(x), or (axes of x, axes of f(x), {keyword: axes}); pytrees of axes as well."""
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Axes along which samples are independent: of x, of f(x), and of keyword arguments by name."""
-
-    x: Any
-    output: Any
-    keywords: Mapping[str, Any]
-
-    @classmethod
-    def of(cls, vmap_axes: VmapAxes) -> Batch:
-        if isinstance(vmap_axes, tuple) and len(vmap_axes) == 3 and isinstance(vmap_axes[2], Mapping):
-            return cls(*vmap_axes)
-        return cls(vmap_axes, vmap_axes, {})
-
-
-@dataclass(frozen=True, eq=False)
-class Input:
-    """What f gets beside its parameters."""
-
-    x: Any
-    keywords: Mapping[str, Any]
-
-    def batched(self, batch: Batch) -> Any:
-        """x and the keywords that hold one value for each sample."""
-        return self.x, {name: self.keywords[name] for name in batch.keywords}
 
 
 def empirical_nngp_fn(f: Apply, trace_axes: Axes = (-1,), diagonal_axes: Axes = ()) -> Callable[..., Any]:
@@ -98,87 +68,18 @@ def empirical_ntk_fn(
 
     found: dict[Any, NtkImplementation] = {}
 
+    def kernel(way: NtkImplementation, x1: Any, x2: Any, params: Any, keywords: Mapping[str, Any]) -> Any:
+        keywords1, keywords2 = split_keywords(keywords, x2 is not None)
+        one = Input(x1, keywords1)
+        two = one if x2 is None and keywords2 is keywords1 else Input(x1 if x2 is None else x2, keywords2)
+        return Ntk(f, IMPLEMENTATIONS[way], trace_axes, diagonal_axes, batch)(params, one, two)
+
     def ntk_fn(x1: Any, x2: Any, params: Any, **kwargs: Any) -> Any:
-        keywords1, keywords2 = split_keywords(kwargs, x2 is not None)
-        second = x1 if x2 is None else x2
-
-        def kernel(way: NtkImplementation, x: Any, y: Any, p: Any) -> Any:
-            return _Ntk(f, way, trace_axes, diagonal_axes, batch)(p, Input(x, keywords1), Input(y, keywords2))
-
-        way = chosen if chosen is not NtkImplementation.AUTO else cheapest(kernel, (x1, second, params), kwargs, found)
-        return kernel(way, x1, second, params)
+        arguments = x1, x2, params, kwargs
+        way = chosen if chosen is not NtkImplementation.AUTO else fastest(kernel, arguments, found)
+        return kernel(way, *arguments)
 
     return ntk_fn
-
-
-@dataclass(frozen=True)
-class _Ntk:
-    """The kernel of two inputs by one implementation, sample by sample where `batch` says so."""
-
-    f: Apply
-    way: NtkImplementation
-    trace_axes: Axes
-    diagonal_axes: Axes
-    batch: Batch
-
-    def __call__(self, params: Any, one: Input, two: Input) -> Any:
-        types1, types2 = (jax.eval_shape(lambda p, v=v: self.f(p, v.x, **v.keywords), params) for v in (one, two))
-        leaves, structure = jax.tree.flatten(types1)
-        axes = _leaf_axes(self.batch.output, types1)
-        kernels = [
-            self._leaf(i, paired(a.shape, b.shape, self.trace_axes, self.diagonal_axes), axis, params, one, two)
-            for i, (a, b, axis) in enumerate(zip(leaves, jax.tree.leaves(types2), axes, strict=True))
-        ]
-        return jax.tree.unflatten(structure, kernels)
-
-    def _leaf(self, i: int, pairing: Pairing, axis: int | None, params: Any, one: Input, two: Input) -> Any:
-        """The kernel of the i-th output array."""
-        if axis is None:
-            return IMPLEMENTATIONS[self.way](self._output(i, one), self._output(i, two), params, pairing)
-        (axis,) = axes_of(axis, pairing.ndim, "vmap_axes")
-
-        def pair(*samples: Any) -> Any:
-            outputs = [self._sample(i, axis, v, given) for v, given in zip(samples, (one, two), strict=True)]
-            return IMPLEMENTATIONS[self.way](outputs[0], outputs[1], params, pairing.without(axis))
-
-        samples = (one.batched(self.batch), two.batched(self.batch))
-        along = self.batch.x, dict(self.batch.keywords)
-        place = pairing.place(axis)
-        if pairing.count(axis) < 2:
-            kernels = jax.vmap(pair, (along, along), place if pairing.count(axis) else 0)(*samples)
-            return kernels if pairing.count(axis) else jnp.mean(kernels, 0)
-        rows = jax.vmap(pair, (None, along), place)
-        return jax.vmap(rows, (along, None), place)(*samples)
-
-    def _output(self, i: int, given: Input) -> Callable[[Any], Any]:
-        return lambda params: jax.tree.leaves(self.f(params, given.x, **given.keywords))[i]
-
-    def _sample(self, i: int, axis: int, sample: Any, given: Input) -> Callable[[Any], Any]:
-        """Parameters -> output of one sample: f of a batch of one."""
-        x, keywords = sample
-        lifted = _lifted(x, self.batch.x)
-        more = {k: _lifted(v, self.batch.keywords[k]) for k, v in keywords.items()}
-        whole = self._output(i, Input(lifted, {**given.keywords, **more}))
-        return lambda params: jnp.squeeze(whole(params), axis)
-
-
-def _lifted(x: Any, axes: Any) -> Any:
-    """Samples as batches of one, along the axes that hold samples."""
-    leaves, structure = jax.tree.flatten(x)
-    found = _leaf_axes(axes, x)
-    lifted = [v if a is None else jnp.expand_dims(v, a) for v, a in zip(leaves, found, strict=True)]
-    return jax.tree.unflatten(structure, lifted)
-
-
-def _leaf_axes(axes: Any, tree: Any) -> list[int | None]:
-    """An axis, or None, for every leaf of a tree; `axes` is a prefix of it, as in jax.vmap."""
-    found: list[int | None] = []
-
-    def add(axis: int | None, part: Any) -> None:
-        found.extend([axis] * len(jax.tree.leaves(part)))
-
-    jax.tree.map(add, axes, tree, is_leaf=lambda a: a is None)
-    return found
 
 
 def empirical_kernel_fn(
@@ -225,23 +126,15 @@ def empirical_ntk_vp_fn(f: Apply, x1: Any, x2: Any, params: Any, **kwargs: Any) 
 
 
 def split_keywords(kwargs: Mapping[str, Any], are_two: bool) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Keywords of f for x1 and for x2: `rng` is split, a pair is one for each, all else is for both."""
+    """Keywords of f for x1 and for x2: `rng` is split, a pair is one for each, all else is for both.
+
+    One dictionary if none differ.
+    """
     first, second = dict(kwargs), dict(kwargs)
     for name, value in kwargs.items():
         if name == "rng" and value is not None and are_two:
             first[name], second[name] = random.split(value)
         elif isinstance(value, tuple) and len(value) == 2:
             first[name], second[name] = value
-    return first, second
-
-
-def paired(shape1: Any, shape2: Any, trace_axes: Axes, diagonal_axes: Axes) -> Pairing:
-    """The pairing of two outputs, if their shapes allow it."""
-    if len(shape1) != len(shape2):
-        raise ShapeMismatch(f"outputs of shapes {shape1} and {shape2}: both need the same number of axes")
-    pairing = Pairing.of(len(shape1), trace_axes, diagonal_axes)
-    for a in (*pairing.traced, *pairing.diagonal):
-        if shape1[a] != shape2[a]:
-            kind = "traced" if a in pairing.traced else "diagonal"
-            raise ShapeMismatch(f"outputs of shapes {shape1} and {shape2}: axis {a} is {kind} and needs one size")
-    return pairing
+    is_same = all(second[name] is value for name, value in first.items())
+    return first, first if is_same else second

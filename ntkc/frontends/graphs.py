@@ -12,14 +12,9 @@ from ntkc.errors import InvalidGraph, NtkcError, ShapeMismatch, unknown
 from ntkc.frontends.fields import checked_fields, is_whole, shown
 from ntkc.ir.graph import LARGEST_GRAPH, NODE_NAME, Graph, GraphBuilder
 from ntkc.ir.op import Op, make_op
-from ntkc.layers.inputs import open_input
+from ntkc.layers.inputs import open_inputs
 
 EDGE_ATTRIBUTES = ("slot", "label")
-ENDS = {
-    "Input": "feed all branches from one Input",
-    "output": "join branches with FanInSum, or compile each alone",
-}
-"""What to do about several of them."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +104,7 @@ def assemble(nodes: Sequence[Node], output: Hashable | None = None, source: Hash
     """Layers in any order  ->  Graph; names of letters, then digits, are kept, others become `dense1`.
 
     Raises:
-        InvalidGraph: the layers are no network of one Input and one output.
+        InvalidGraph: the layers are no network of one output.
         ShapeMismatch: branches of a sum differ in width.
     """
     if not nodes:
@@ -119,8 +114,8 @@ def assemble(nodes: Sequence[Node], output: Hashable | None = None, source: Hash
     _check_acyclic(wiring)
     for node in nodes:
         _check_arity(node)
-    _check_ends("Input", [n.name for n in nodes if not n.operands], source)
-    _check_ends("output", [n for n in wiring if wiring.out_degree(n) == 0], output)
+    _check_source([n.name for n in nodes if not n.operands], source)
+    _check_output([n for n in wiring if wiring.out_degree(n) == 0], output)
     order = [by_name[n] for n in _ordered(wiring)]
     return _build(order, _public_names(order))
 
@@ -152,11 +147,19 @@ def _check_arity(node: Node) -> None:
     raise InvalidGraph(f"node {node.name!r}: {kind} takes {arity} operand(s), got {given}{remedy}")
 
 
-def _check_ends(kind: str, found: Sequence[Hashable], stated: Hashable | None) -> None:
+def _check_source(found: Sequence[Hashable], stated: Hashable | None) -> None:
+    if stated is not None and stated not in found:
+        raise InvalidGraph(f"the Input is stated to be {shown(stated)}, but the edges make it {shown(list(found))}")
+
+
+def _check_output(found: Sequence[Hashable], stated: Hashable | None) -> None:
     if len(found) != 1:
-        raise InvalidGraph(f"{len(found)} {kind}s, {shown(list(found))}: a network has one; {ENDS[kind]}")
+        raise InvalidGraph(
+            f"{len(found)} outputs, {shown(list(found))}: a network has one; "
+            "join branches with FanInSum, or compile each alone"
+        )
     if stated is not None and stated != found[0]:
-        raise InvalidGraph(f"the {kind} is stated to be {shown(stated)}, but the edges make it {found[0]!r}")
+        raise InvalidGraph(f"the output is stated to be {shown(stated)}, but the edges make it {found[0]!r}")
 
 
 def _ordered(wiring: Any) -> list[Hashable]:
@@ -186,7 +189,7 @@ def _build(order: Sequence[Node], names: Mapping[Hashable, str]) -> Graph:
     builder = GraphBuilder()
     for node in order:
         builder.add(node.op, [names[o] for o in node.operands], names[node.name])
-    open_input(builder, names[order[0].name])
+    open_inputs(builder)
     try:
         return builder.finish(names[order[-1].name])
     except ShapeMismatch as error:

@@ -11,10 +11,9 @@ import networkx as nx
 from ntkc.errors import InvalidGraph
 from ntkc.frontends.documents import document_of, from_json
 from ntkc.frontends.graphs import from_networkx
-from ntkc.ir.exact import whole
-from ntkc.ir.graph import Graph
+from ntkc.ir.graph import Graph, inputs_of
 from ntkc.passes.settle import on_data
-from ntkc.program import build
+from ntkc.program import build, shapes_of
 from ntkc.stax import KernelFn, Layer, data_graph, tree_of
 
 
@@ -46,7 +45,7 @@ def compile(
     *,
     until: str | None = None,
     tolerance: float | None = None,
-    input_shape: Sequence[int] | None = None,
+    input_shape: Sequence[Any] | None = None,
 ) -> Any:
     """Network -> KernelProgram.
 
@@ -56,7 +55,7 @@ def compile(
         tolerance: error of each series over sqrt(V(q1) V(q2)), where an activation has no closed form;
             1e-6 in float32 and 1e-10 in float64 unless given.
         input_shape: shape of one sample, pixels first, features last, as (32, 32, 3); otherwise a network with pixels
-            is compiled when it first meets data of a shape.
+            is compiled when it first meets data of a shape. A tuple of shapes for several inputs.
 
     Raises:
         InvalidGraph, ShapeMismatch: the description is no network.
@@ -64,6 +63,5 @@ def compile(
     """
     graph = to_graph(net)
     if input_shape is not None:
-        *spatial, features = (whole(n, "input_shape") for n in input_shape)
-        graph = on_data(graph, tuple(spatial), features)
+        graph = on_data(graph, shapes_of(input_shape, len(inputs_of(graph))))
     return build(graph, until, tolerance)

@@ -27,17 +27,23 @@ class TileMaker:
     program: KernelProgram
     kernels: tuple[str, ...]
     """In the order of GETS."""
-    x1: Floats = field(repr=False)
-    x2: Floats | None = field(repr=False)
+    x1: Any = field(repr=False)
+    x2: Any = field(repr=False)
     values: dict[str, jax.Array]
 
     @classmethod
     def of(cls, program: KernelProgram, names: tuple[str, ...], x1: Any, x2: Any, values: dict[str, Any]) -> TileMaker:
         kernels = tuple(name for name in GETS if name in names)
-        return cls(program, kernels, np.asarray(x1), None if x2 is None else np.asarray(x2), values)
+        first, second = (jax.tree.map(np.asarray, x) for x in (x1, x2))
+        return cls(program, kernels, first, second, values)
 
     @property
-    def others(self) -> Floats:
+    def dtype(self) -> np.dtype[Any]:
+        """Of the data and the kernels."""
+        return jax.tree.leaves(self.x1)[0].dtype
+
+    @property
+    def others(self) -> Any:
         """The samples of the columns."""
         return self.x1 if self.x2 is None else self.x2
 
@@ -49,13 +55,15 @@ class TileMaker:
     def tile(self, tile: Tile) -> tuple[Floats, ...]:
         """One array for each kernel."""
         is_own = self.x2 is None and tile.rows == tile.columns
-        made = self.function(self.x1[tile.rows], None if is_own else self.others[tile.columns], **self.values)
+        rows, columns = _samples(self.x1, tile.rows), None if is_own else _samples(self.others, tile.columns)
+        made = self.function(rows, columns, **self.values)
         return tuple(np.asarray(v) for v in (made if len(self.kernels) > 1 else (made,)))
 
     def plan(self, memory: float) -> Plan:
         """The largest tiles that need `memory` bytes."""
-        itemsize = self.x1.itemsize * len(self.kernels)
-        return plan_tiles((len(self.x1), len(self.others)), self.x2 is None, memory, itemsize, self.need)
+        itemsize = self.dtype.itemsize * len(self.kernels)
+        shape = _count(self.x1), _count(self.others)
+        return plan_tiles(shape, self.x2 is None, memory, itemsize, self.need)
 
     def need(self, plan: Plan) -> float:
         """Bytes that the largest tile of a plan needs."""
@@ -67,15 +75,15 @@ class TileMaker:
 
     def _need(self, rows: int, columns: int | None) -> float:
         """Data, temporaries and results of a tile, and a copy to be written."""
-        sample, dtype = self.x1.shape[1:], self.x1.dtype
-        x1, x2 = (n and jax.ShapeDtypeStruct((n, *sample), dtype) for n in (rows, columns))
+        x1, x2 = (n and _structure(self.x1, n) for n in (rows, columns))
         # jit keeps what is compiled here: the first tile of this shape does not wait for it again.
         analysis = self.function.lower(x1, x2, **self.values).compile().memory_analysis()
-        area, data = rows * (columns or rows), (rows + (columns or 0)) * math.prod(sample)
+        sample = sum(math.prod(x.shape[1:]) for x in jax.tree.leaves(self.x1))
+        area, data, itemsize = rows * (columns or rows), (rows + (columns or 0)) * sample, self.dtype.itemsize
         if analysis is None:
-            return dtype.itemsize * UNMEASURED_COPIES * (len(self.kernels) * area + data)
+            return itemsize * UNMEASURED_COPIES * (len(self.kernels) * area + data)
         held = analysis.argument_size_in_bytes + analysis.output_size_in_bytes + analysis.temp_size_in_bytes
-        return held + dtype.itemsize * area
+        return held + itemsize * area
 
     def source(self) -> dict[str, Any]:
         """Hashes of the program and the data, and the hyper-parameters."""
@@ -87,7 +95,21 @@ class TileMaker:
         }
 
 
-def _digest(x: Floats) -> str:
+def _samples(x: Any, places: slice) -> Any:
+    return jax.tree.map(lambda v: v[places], x)
+
+
+def _count(x: Any) -> int:
+    return len(jax.tree.leaves(x)[0])
+
+
+def _structure(x: Any, count: int) -> Any:
+    return jax.tree.map(lambda v: jax.ShapeDtypeStruct((count, *v.shape[1:]), v.dtype), x)
+
+
+def _digest(x: Any) -> str:
+    if isinstance(x, tuple):
+        return ", ".join(map(_digest, x))
     digest = hashlib.sha256(np.ascontiguousarray(x).data).hexdigest()
     return f"{x.dtype.name} {' x '.join(map(str, x.shape))} sha256 {digest}"
 

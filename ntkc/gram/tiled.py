@@ -20,7 +20,7 @@ from ntkc.gram.store import Header, Store, read_header
 from ntkc.gram.stored import StoredGram
 from ntkc.predict.matrix_free import read_memory
 from ntkc.predict.progress import counting_bar
-from ntkc.program import GETS, KernelProgram, checked_data
+from ntkc.program import GETS, KernelProgram, arrays_of
 from ntkc.stax import KernelFn, tree_of
 
 
@@ -66,15 +66,15 @@ def gram(
         StoreChanged: a tile failed its checksum and is computed anew, or the store was begun by another JAX.
         SeriesNotConverged: once, as the program does for all data.
     """
-    first, second = checked_data("x1", x1), None if x2 is None else checked_data("x2", x2)
-    compiled, names = program_of(program).on(first.shape[1:]), _names(get)
+    first, second = program_of(program).checked_pair(x1, x2)
+    compiled, names = program_of(program).on(*(x.shape[1:] for x in arrays_of(first))), _names(get)
     result = jax.eval_shape(lambda a, b: compiled(a, b, names, **parameters), first, second)[0]
     if result.ndim != 2:
         raise ShapeMismatch(
             f"the kernel has shape {result.shape}, one value for each pair of samples and of pixels; "
             "end the network with stax.Flatten or stax.GlobalAvgPool"
         )
-    first, second = (None if x is None else x.astype(result.dtype) for x in (first, second))
+    first, second = jax.tree.map(lambda x: x.astype(result.dtype), (first, second))
     values = {name: jnp.asarray(value, float) for name, value in parameters.items()}
     compiled.check_series(first, second, values)
     maker = TileMaker.of(compiled, names, first, second, values)
@@ -107,7 +107,7 @@ def _folder(out: str | os.PathLike[str]) -> Path:
 def in_memory(maker: TileMaker, memory: float, progress: bool | None) -> dict[str, Floats]:
     """The matrices, by kernel."""
     plan = maker.plan(memory)
-    arrays = [np.empty(plan.shape, maker.x1.dtype) for _ in maker.kernels]
+    arrays = [np.empty(plan.shape, maker.dtype) for _ in maker.kernels]
 
     def keep(tile: Tile, values: tuple[Floats, ...]) -> None:
         for array, value in zip(arrays, values, strict=True):
@@ -127,7 +127,7 @@ def stored(maker: TileMaker, folder: Path, memory: float, resume: bool, progress
     with one_writer(folder):
         header = _agreed(maker, folder, source, resume)
         if header is None:
-            header = Header(maker.plan(memory), maker.x1.dtype.name, maker.kernels, source, versions())
+            header = Header(maker.plan(memory), maker.dtype.name, maker.kernels, source, versions())
         store = Store(folder, header)
         store.prepare()
         missing = _missing_tiles(store, progress)

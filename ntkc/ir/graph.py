@@ -1,7 +1,7 @@
 """The network as a networkx.MultiDiGraph: node attribute `op`, edge key = operand slot, graph attributes input, output.
 
-x + x is two edges, of keys 0 and 1, from one node to the FanInSum. Graphs are frozen once built; a pass returns a
-new one.
+x + x is two edges, of keys 0 and 1, from one node to the FanInSum. `inputs` has every Input in the order of the data,
+`input` the first. Graphs are frozen once built; a pass returns a new one.
 """
 
 from __future__ import annotations
@@ -54,17 +54,19 @@ class GraphBuilder:
         self._graph.nodes[node]["op"] = op
 
     @property
-    def ops(self) -> list[Op]:
-        """The layers so far."""
-        return [op_of(self._graph, n) for n in self._graph]
+    def ops(self) -> dict[str, Op]:
+        """The layers so far, by name."""
+        return {n: op_of(self._graph, n) for n in self._graph}
 
     def finish(self, output: str) -> Graph:
         """The validated, frozen graph."""
         graph = self._graph
-        sources = [n for n in graph if graph.in_degree(n) == 0]
-        if len(sources) != 1:
-            raise InvalidGraph(f"{len(sources)} nodes without operands, {sources}: a network has exactly one Input")
-        graph.graph.update(input=sources[0], output=output)
+        unknown = [n for n in graph if "op" not in graph.nodes[n]]
+        if unknown:
+            raise InvalidGraph(f"{unknown} are operands, but no layers of the graph")
+        _check_acyclic(graph)
+        sources = tuple(n for n in graph if graph.in_degree(n) == 0)
+        graph.graph.update(input=sources[0], inputs=sources, output=output)
         _check_structure(graph)
         feature_shapes(graph)
         return nx.freeze(graph)
@@ -73,6 +75,11 @@ class GraphBuilder:
 def op_of(graph: Graph, node: str) -> Op:
     """The layer at a node."""
     return graph.nodes[node]["op"]
+
+
+def inputs_of(graph: Graph) -> tuple[str, ...]:
+    """The nodes that data go to, in the order of the data."""
+    return graph.graph["inputs"]
 
 
 def operands(graph: Graph, node: str) -> tuple[str, ...]:
@@ -106,23 +113,13 @@ def feature_shapes(graph: Graph) -> Mapping[str, Shape]:
     return shapes
 
 
-def with_input_features(graph: Graph, features: int) -> Graph:
-    """The graph checked against data with this many features.
-
-    Raises:
-        ShapeMismatch: the Input states another number.
-    """
-    shape = feature_shapes(graph)[graph.graph["input"]]
-    stated = shape[-1] if shape else None
-    if stated is not None and stated != features:
-        raise ShapeMismatch(f"data with {features} features given to a network whose Input has {stated}")
-    return graph
-
-
-def _check_structure(graph: Graph) -> None:
+def _check_acyclic(graph: Graph) -> None:
     if not nx.is_directed_acyclic_graph(graph):
         cycle = " -> ".join(str(u) for u, *_ in nx.find_cycle(graph))
         raise InvalidGraph(f"the graph has a cycle through {cycle}; recurrence is not supported")
+
+
+def _check_structure(graph: Graph) -> None:
     for node in graph:
         _check_slots(graph, node)
     sinks = [n for n in graph if graph.out_degree(n) == 0]

@@ -14,6 +14,7 @@ import sympy as sp
 
 from ntkc.errors import NtkcError
 from ntkc.ir.maps import Maps
+from ntkc.ir.op import Shape
 
 SAME_PIXEL = sp.Symbol("same_pixel", real=True)
 """1 where both sides of an entry are the same pixel."""
@@ -139,8 +140,6 @@ class Pattern:
 
     sizes: tuple[int, ...]
     is_sparse: bool
-    sample: tuple[int, ...] = ()
-    """Shape of a sample, [pixels ..., channels]."""
 
 
 @dataclass(frozen=True)
@@ -154,6 +153,8 @@ class Program:
     parameters: tuple[sp.Symbol, ...] = ()
     comments: Mapping[str, str] = field(default_factory=dict[str, str])
     tables: Mapping[str, Table] = field(default_factory=dict[str, Table])
+    data: Mapping[str, Shape] = field(default_factory=dict[str, Shape])
+    """Every Input, in the order of the data, and the shape of its samples, (pixels ..., features)."""
     is_port: bool = False
     """Starts from a kernel given by the caller instead of data."""
     maps: Mapping[str, Maps] = field(default_factory=dict[str, Maps])

@@ -81,8 +81,9 @@ class Port(_Source):
         return Value(self.law, variable(node), frozenset({node}), self.trained)
 
 
-def open_input(builder: GraphBuilder, node: str) -> None:
-    """Let data have any number of spatial axes, where a layer acts on pixels and the Input states none."""
-    (source,) = [op for op in builder.ops if isinstance(op, _Source)]
-    if isinstance(source, Input) and source.spatial == () and any(op.acts_on_pixels for op in builder.ops):
-        builder.replace(node, replace(source, spatial=None))
+def open_inputs(builder: GraphBuilder) -> None:
+    """Let data have any number of spatial axes, where a layer acts on pixels and an Input states none."""
+    sources = {n: op for n, op in builder.ops.items() if isinstance(op, Input) and op.spatial == ()}
+    if any(op.acts_on_pixels for op in builder.ops.values()):
+        for node, op in sources.items():
+            builder.replace(node, replace(op, spatial=None))

@@ -15,6 +15,7 @@ from ntkc.ir.op import Shape, spatial_of
 from ntkc.ir.program import PATTERN, PATTERN1, PATTERN2, SAME_PIXEL, SAME_SAMPLE, SAMPLE, Key, Pattern
 from ntkc.ir.value import Law
 from ntkc.passes.analyse import Values
+from ntkc.passes.settle import is_masked
 
 WIDTH = sp.Symbol("features", positive=True, integer=True)
 """Number of features of the data, where the graph does not state it."""
@@ -55,6 +56,10 @@ class Streams:
     def get(self, stream: str, u: str, v: str) -> sp.Expr:
         """K[u, v], T[u, v], S[u, v] or W[u, v]."""
         if not self.values[u].fields & self.values[v].fields:
+            if stream != "T" and self.values[u].law is Law.GIVEN is self.values[v].law:
+                raise NoInfiniteLimit(
+                    f"the product of the data of {u} and {v} is needed, which is not derived: put a Dense layer on each"
+                )
             if stream != "T" and self.values[u].has_mean and self.values[v].has_mean:
                 raise NoInfiniteLimit(
                     f"{u} and {v} are independent, but the product of their means is needed, which is not derived: "
@@ -136,7 +141,7 @@ class Ask:
 
     @property
     def is_masked(self) -> bool:
-        return bool(getattr(op_of(self.streams.graph, self.streams.graph.graph["input"]), "masked", False))
+        return is_masked(self.streams.graph)
 
     def presence(self, i: int, side: int | None = None, maps: Maps = ()) -> sp.Expr:
         node = self._operands[i]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import sympy as sp
 
 from ntkc.errors import InvalidGraph, InvalidInput
-from ntkc.ir.graph import Graph, feature_shapes, op_of, operands, ordered
+from ntkc.ir.graph import Graph, feature_shapes, inputs_of, op_of, operands, ordered
 from ntkc.ir.maps import Maps
 from ntkc.ir.op import Op, Shape, spatial_of
 from ntkc.ir.program import PLACES, SAMPLE, Carry, Key, Let, Loop, Pattern, Program, Statement, lets, unsided, verify
@@ -38,13 +38,13 @@ class _Statements:
 
 
 def lower(graph: Graph, values: Values, demanded: Demand, wanted: Mapping[str, str] = OUTPUTS) -> Program:
-    """The program of a graph: K, T and the variance of its output from those of its source."""
+    """The program of a graph: K, T and the variance of its output from those of its sources."""
     statements = _Statements()
     _lower_nodes(graph, values, demanded, statements)
-    source, output = graph.graph["input"], graph.graph["output"]
-    read = Streams.of(graph, values, feature_shapes(graph), lambda key: key.symbol)
+    sources, output, shapes = inputs_of(graph), graph.graph["output"], feature_shapes(graph)
+    read = Streams.of(graph, values, shapes, lambda key: key.symbol)
     outputs = {name: read.get(stream, output, output) for name, stream in wanted.items()}
-    inputs = tuple(in_order({Key("S", source, source, SAMPLE), *demanded[source]}))
+    inputs = tuple(in_order({key for n in sources for key in (Key("S", n, n, SAMPLE), *demanded[n])}))
     return verify(
         Program(
             tuple(statements.per_sample),
@@ -53,21 +53,24 @@ def lower(graph: Graph, values: Values, demanded: Demand, wanted: Mapping[str, s
             outputs,
             _parameters(statements, outputs.values(), inputs),
             statements.comments,
-            is_port=isinstance(op_of(graph, source), Port),
+            data={n: shapes[n] for n in sources},
+            is_port=isinstance(op_of(graph, sources[0]), Port),
             maps=statements.maps,
             sizes=statements.sizes,
             spatial=statements.spatial,
             output=output,
-            pattern=_pattern(statements.patterns, feature_shapes(graph)[source]),
+            pattern=_pattern(statements.patterns, len(sources)),
         )
     )
 
 
-def _pattern(found: set[Pattern], sample: Shape) -> Pattern | None:
+def _pattern(found: set[Pattern], inputs: int) -> Pattern | None:
     """The one kind of edges that all layers read."""
+    if found and inputs > 1:
+        raise InvalidGraph(f"a network of {inputs} inputs with Aggregate layers is not supported")
     if len(found) > 1:
         raise InvalidGraph(f"Aggregate layers share one pattern, and need several kinds: {sorted(map(str, found))}")
-    return replace(found.pop(), sample=tuple(n or 1 for n in sample)) if found else None
+    return found.pop() if found else None
 
 
 def _lower_nodes(graph: Graph, values: Values, demanded: Demand, out: _Statements) -> None:

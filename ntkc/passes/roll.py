@@ -10,14 +10,17 @@ from typing import Any, ClassVar
 import networkx as nx
 import sympy as sp
 
-from ntkc.ir.graph import Graph, GraphBuilder, feature_shapes, op_of, operands, ordered
+from ntkc.ir.graph import Graph, GraphBuilder, feature_shapes, inputs_of, op_of, operands, ordered
 from ntkc.ir.op import Op, Requests, Shape, spatial_of
 from ntkc.ir.value import Law, Value, variable
 from ntkc.layers.inputs import Port
 from ntkc.passes.analyse import Values
+from ntkc.passes.settle import is_masked
 
 LONGEST_PERIOD = 8
 FEWEST_TURNS = 3
+ROOT = ""
+"""Before all inputs."""
 
 
 @dataclass(frozen=True)
@@ -85,8 +88,7 @@ def roll(
     signatures = [_signature(graph, a, nodes, shapes) for a, nodes in zip(cuts, segments, strict=False)]
     laws = [values[n].law for n in cuts]
     builder = GraphBuilder()
-    builder.add(op_of(graph, cuts[0]), (), cuts[0])
-    last, i = cuts[0], 0
+    last, i = _copy(graph, builder, _up_to(graph, cuts[0]), {}), 0
     first = laws.index(Law.POINTWISE) if keep_first and Law.POINTWISE in laws else 0
     repeats = {r.start: r for r in find_repeats(signatures, laws, first, last_law, fewest)}
     while i < len(segments):
@@ -139,12 +141,19 @@ def _runs(signatures: Sequence[object], period: int) -> list[tuple[int, int]]:
 
 
 def _cut_nodes(graph: Graph) -> list[str]:
-    """Nodes that every path from input to output passes, in order."""
-    dominator = nx.immediate_dominators(graph, graph.graph["input"])
+    """Nodes that every path from an input to the output passes, in order."""
+    rooted = nx.DiGraph(graph)
+    rooted.add_edges_from((ROOT, n) for n in inputs_of(graph))
+    dominator = nx.immediate_dominators(rooted, ROOT)
     chain = [graph.graph["output"]]
-    while chain[-1] != graph.graph["input"]:
+    while dominator[chain[-1]] != ROOT:
         chain.append(dominator[chain[-1]])
     return chain[::-1]
+
+
+def _up_to(graph: Graph, node: str) -> list[str]:
+    """A node and all that it depends on."""
+    return list(ordered(graph.subgraph({node, *nx.ancestors(graph, node)})))
 
 
 def _segment(graph: Graph, first: str, last: str) -> list[str]:
@@ -182,6 +191,6 @@ def _copy(graph: Graph, builder: GraphBuilder, nodes: Sequence[str], renamed: di
 def _body(graph: Graph, first: str, nodes: Sequence[str], law: Law, trained: bool) -> Graph:
     builder = GraphBuilder()
     shape = feature_shapes(graph)[first]
-    masked = bool(getattr(op_of(graph, graph.graph["input"]), "masked", False))
+    masked = is_masked(graph)
     port = builder.add(Port(law, trained, shape[-1], spatial_of(shape), masked), (), f"before{nodes[0]}")
     return builder.finish(_copy(graph, builder, nodes, {first: port}))

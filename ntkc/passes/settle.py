@@ -5,9 +5,10 @@ Flatten        pixels [h, w, c] -> one mean over p = p';  [features] -> nothing
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
-from ntkc.ir.graph import Graph, GraphBuilder, feature_shapes, op_of, operands, ordered
+from ntkc.ir.graph import Graph, GraphBuilder, feature_shapes, inputs_of, op_of, operands, ordered
 from ntkc.ir.op import Op, Shape
 from ntkc.layers.aggregate import Aggregate
 from ntkc.layers.branching import FanInConcat
@@ -17,36 +18,37 @@ from ntkc.layers.reshape import Flatten, Identity
 
 
 def is_open(graph: Graph) -> bool:
-    """Only the data will tell how many spatial axes there are."""
-    source = op_of(graph, graph.graph["input"])
-    return isinstance(source, Input) and source.spatial is None
+    """Only the data will tell how many spatial axes there are, or how the features of several inputs are cut."""
+    sources = [op for op in (op_of(graph, n) for n in inputs_of(graph)) if isinstance(op, Input)]
+    return any(op.spatial is None or (len(sources) > 1 and op.features is None) for op in sources)
 
 
 def has_pixels(graph: Graph) -> bool:
-    """Data have spatial axes, or a layer needs the program that knows them."""
-    shape = feature_shapes(graph)[graph.graph["input"]]
-    return len(shape) > 1 or is_masked(graph) or any(op_of(graph, n).acts_on_pixels for n in graph)
+    """Data have spatial axes or several parts, or a layer needs the program that knows them."""
+    shapes = [feature_shapes(graph)[n] for n in inputs_of(graph)]
+    is_plain = len(shapes) == 1 and len(shapes[0]) == 1
+    return not is_plain or is_masked(graph) or any(op_of(graph, n).acts_on_pixels for n in graph)
 
 
-def on_data(graph: Graph, spatial: tuple[int, ...], features: int | None) -> Graph:
-    """The network on data with these spatial axes and features; names are kept.
+def on_data(graph: Graph, shapes: Sequence[tuple[int, ...]]) -> Graph:
+    """The network on samples of these shapes, (pixels ..., features), one for each Input; names are kept.
 
     Raises:
         ShapeMismatch: a layer does not fit them.
     """
-    return _copied(graph, {graph.graph["input"]: Input(features, spatial, is_masked(graph))})
+    found = zip(inputs_of(graph), shapes, strict=True)
+    return _copied(graph, {node: Input(shape[-1], shape[:-1], is_masked(graph)) for node, shape in found})
 
 
 def is_masked(graph: Graph) -> bool:
     """Pixels of the data may be missing."""
-    return bool(getattr(op_of(graph, graph.graph["input"]), "masked", False))
+    return any(getattr(op_of(graph, n), "masked", False) for n in inputs_of(graph))
 
 
 def masked(graph: Graph) -> Graph:
     """The network on data in which NaN stands for what is missing."""
-    source = op_of(graph, graph.graph["input"])
-    assert isinstance(source, Input)
-    return _copied(graph, {graph.graph["input"]: replace(source, masked=True)})
+    sources = {n: op_of(graph, n) for n in inputs_of(graph)}
+    return _copied(graph, {n: replace(op, masked=True) for n, op in sources.items() if isinstance(op, Input)})
 
 
 def has_patterns(graph: Graph) -> bool:

@@ -8,11 +8,13 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from ntkc.errors import InvalidInput
 from ntkc.predict.factor import is_concrete
 from ntkc.predict.posterior import DEFAULT_GET, MODES, Blocks, Factors, Get, Times, predict_modes, read_get
 from ntkc.predict.targets import (
     Targets,
     merge_keywords,
+    part_of,
     read_block,
     read_targets,
     require_alike,
@@ -54,7 +56,7 @@ def gradient_descent_mse_ensemble(
 
     Shapes: y (n, ...); kernels zip(y.shape, y.shape) less `trace_axes`. Targets (n,) are one output, predictions then
     (n_test,); integers count as floats. `kernel_fn(x1, x2, get, **keywords)` gives an array for a name and an object
-    with fields for a tuple; x2 None stands for x1.
+    with fields, or a mapping, for a tuple; x2 None stands for x1.
 
     Returns f(t=None, x_test=None, get=None, compute_cov=False, **keywords). t: None for infinity, a number, or an array
     whose axes lead those of the results. x_test: None for x_train. For `get` a name: the mean, or a `Gaussian` with
@@ -147,7 +149,14 @@ def call_kernel(
     if len(names) == 1:
         return {names[0]: kernel_fn(x1, x2, names[0], **keywords)}
     kernel = kernel_fn(x1, x2, names, **keywords)
-    return {name: getattr(kernel, name) for name in names}
+    found = {name: part_of(kernel, name) for name in names}
+    missing = [name for name, block in found.items() if block is None]
+    if missing:
+        raise InvalidInput(
+            f"kernel_fn gave a {type(kernel).__name__} without {missing} for get={names!r}; it must return an object "
+            "with a field, or a mapping with a key, for each name"
+        )
+    return found
 
 
 def read_times(t: Any, learning_rate: float, size: int) -> Times:

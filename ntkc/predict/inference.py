@@ -11,7 +11,15 @@ import numpy as np
 
 from ntkc.errors import InvalidInput
 from ntkc.predict.posterior import MODES, Block, Blocks, Factors, Get, Times, predict_modes, read_get
-from ntkc.predict.targets import Shape, Targets, read_block, read_targets, require_finite, require_not_negative
+from ntkc.predict.targets import (
+    Shape,
+    Targets,
+    part_of,
+    read_block,
+    read_targets,
+    require_finite,
+    require_not_negative,
+)
 
 
 class PosteriorFn(Protocol):
@@ -34,8 +42,8 @@ def gp_inference(
     K is the NNGP kernel, T the NTK, * a test index; reg = diag_reg, times tr / m unless `diag_reg_absolute_scale`
     (Lee et al. 2019, arXiv:1902.06720, sec. 2.3; ntkgp: He et al. 2020, arXiv:2007.05864).
 
-    Shapes: y (n, ...); kernels zip(y.shape, y.shape) less `trace_axes`, as arrays or as objects with fields `nngp` and
-    `ntk`. Targets (n,) are one output, predictions then (n_test,); integers count as floats.
+    Shapes: y (n, ...); kernels zip(y.shape, y.shape) less `trace_axes`, as arrays, or as objects or mappings that have
+    `nngp` and `ntk`. Targets (n,) are one output, predictions then (n_test,); integers count as floats.
 
     Returns f(get=None, k_test_train=None, k_test_test=None). For `get` a name: the mean, or a `Gaussian` if
     `k_test_test` is given; for a tuple, or None for ("nngp", "ntk"): a namedtuple of those. Without `k_test_train` it
@@ -73,7 +81,7 @@ class Posterior:
 
 def pick_block(owner: str, kernel: Any, rows: Shape | None, columns: Shape, name: str) -> jax.Array:
     """The checked kernel `name` of an object that has it, or an array as it is."""
-    block = kernel if is_array(kernel) else getattr(kernel, name, None)
+    block = kernel if is_array(kernel) else part_of(kernel, name)
     if block is None:
         raise InvalidInput(
             f"{owner} has no {name}, which this prediction needs; compute it with get={name!r} or a tuple"
@@ -98,4 +106,4 @@ def require_initial_kernel(get: Get, **kernels: Any) -> None:
 
 
 def is_array(kernel: Any) -> bool:
-    return isinstance(kernel, np.ndarray | jax.Array)
+    return isinstance(kernel, np.ndarray | jax.Array | list)

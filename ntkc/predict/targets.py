@@ -102,6 +102,11 @@ def read_block(name: str, kernel: Any, rows: Shape | None, columns: Shape) -> Ar
     return block
 
 
+def part_of(kernel: Any, name: str) -> Any:
+    """kernel[name] of a mapping, kernel.name of any other object; None where there is none."""
+    return kernel.get(name) if isinstance(kernel, Mapping) else getattr(kernel, name, None)
+
+
 def interleave(rows: Sequence[object], columns: Sequence[object]) -> str:
     return ", ".join(f"{row}, {column}" for row, column in zip(rows, columns, strict=True))
 

@@ -42,23 +42,6 @@ class InfiniteClassifier(ClassifierMixin, InfiniteNetwork):
     temperature_: float
     predictor_: Predictor
 
-    def __init__(
-        self,
-        network: Any = None,
-        *,
-        ridge: float = 1e-4,
-        absolute_ridge: bool = False,
-        t: float | None = None,
-        learning_rate: float = 1.0,
-        dtype: str = "float64",
-    ) -> None:
-        self.network = network
-        self.ridge = ridge
-        self.absolute_ridge = absolute_ridge
-        self.t = t
-        self.learning_rate = learning_rate
-        self.dtype = dtype
-
     def fit(self, X: Any, y: Any) -> Self:
         """Train on X [n, features] and labels y [n]."""
         plan = self.plan()

@@ -16,12 +16,23 @@ class InfiniteNetwork(BaseEstimator):
     """An estimator whose parameters say what network is trained, and how."""
 
     kernel_name: ClassVar[str]
-    network: Any
-    ridge: Any
-    absolute_ridge: bool
-    t: Any
-    learning_rate: Any
-    dtype: Any
+
+    def __init__(
+        self,
+        network: Any = None,
+        *,
+        ridge: float = 1e-4,
+        absolute_ridge: bool = False,
+        t: float | None = None,
+        learning_rate: float = 1.0,
+        dtype: str = "float64",
+    ) -> None:
+        self.network = network
+        self.ridge = ridge
+        self.absolute_ridge = absolute_ridge
+        self.t = t
+        self.learning_rate = learning_rate
+        self.dtype = dtype
 
     def plan(self) -> Plan:
         """The checked parameters."""

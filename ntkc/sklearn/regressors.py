@@ -43,13 +43,10 @@ class InfiniteRegressor(MultiOutputMixin, RegressorMixin, InfiniteNetwork):
         normalize_y: bool = True,
         dtype: str = "float64",
     ) -> None:
-        self.network = network
-        self.ridge = ridge
-        self.absolute_ridge = absolute_ridge
-        self.t = t
-        self.learning_rate = learning_rate
+        super().__init__(
+            network, ridge=ridge, absolute_ridge=absolute_ridge, t=t, learning_rate=learning_rate, dtype=dtype
+        )
         self.normalize_y = normalize_y
-        self.dtype = dtype
 
     def fit(self, X: Any, y: Any) -> Self:
         """Train on X [n, features] and y [n] or [n, outputs]."""

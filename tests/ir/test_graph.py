@@ -4,7 +4,7 @@ import networkx as nx
 import pytest
 
 from ntkc.errors import InvalidGraph, ShapeMismatch
-from ntkc.ir.graph import GraphBuilder, feature_shapes, op_of, operands, ordered, with_input_features
+from ntkc.ir.graph import GraphBuilder, feature_shapes, inputs_of, op_of, operands, ordered
 from ntkc.layers.activations import Relu
 from ntkc.layers.branching import FanInSum
 from ntkc.layers.dense import Dense
@@ -65,7 +65,7 @@ def test_twice_the_same_operand_is_two_edges():
 
 def test_finished_graphs_are_frozen():
     graph = build(Dense(3))
-    assert graph.graph == {"input": "input1", "output": "dense1"}
+    assert graph.graph == {"input": "input1", "inputs": ("input1",), "output": "dense1"}
     assert op_of(graph, "dense1") == Dense(3)
     with pytest.raises(nx.NetworkXError):
         graph.add_node("more")
@@ -88,18 +88,12 @@ def test_feature_shapes():
     }
 
 
-def test_features_of_data():
+def test_inputs_keep_the_order_of_the_data():
     builder = GraphBuilder()
-    graph = builder.finish(builder.add(Dense(3), [builder.add(Input(features=4))]))
-    assert with_input_features(graph, 4) is graph
-    assert with_input_features(build(Dense(3)), 9)
-    with pytest.raises(ShapeMismatch, match="data with 5 features given to a network whose Input has 4"):
-        with_input_features(graph, 5)
-
-
-def two_inputs():
-    builder = GraphBuilder()
-    return builder, builder.add(FanInSum(), [builder.add(Input()), builder.add(Input())])
+    first, second = builder.add(Input()), builder.add(Input())
+    graph = builder.finish(builder.add(FanInSum(), [second, first]))
+    assert inputs_of(graph) == (first, second)
+    assert graph.graph["input"] == first
 
 
 def two_outputs():
@@ -129,10 +123,9 @@ def wrong_widths():
 @pytest.mark.parametrize(
     ("make", "error", "words"),
     [
-        (two_inputs, InvalidGraph, "2 nodes without operands"),
         (two_outputs, InvalidGraph, "several outputs"),
         (two_operands, InvalidGraph, r"relu1: Relu takes 1 operand\(s\), got 2"),
-        (an_operand_that_was_not_added, InvalidGraph, "2 nodes without operands.*dense1"),
+        (an_operand_that_was_not_added, InvalidGraph, "'dense1'.* no layers of the graph"),
         (wrong_widths, ShapeMismatch, "faninsum1: .*one shape"),
     ],
 )

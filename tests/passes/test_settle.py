@@ -17,7 +17,7 @@ DENSE = stax.serial(stax.Flatten(), stax.Dense(3), stax.Relu())
 
 
 def settled(net, spatial, features=3):
-    return settle(on_data(to_graph(net), spatial, features))
+    return settle(on_data(to_graph(net), [(*spatial, features)]))
 
 
 def test_flatten_of_pixels_is_a_mean_and_that_of_features_nothing():

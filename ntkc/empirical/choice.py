@@ -1,0 +1,2 @@
+def fastest(kernel, arguments, found):
+    raise NotImplementedError

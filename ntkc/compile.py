@@ -17,6 +17,7 @@ from ntkc.ir.value import Law
 from ntkc.passes.analyse import analyse
 from ntkc.passes.carry_distance import carry_distance
 from ntkc.passes.collapse import collapse
+from ntkc.passes.commute import commute
 from ntkc.passes.demand import demand
 from ntkc.passes.expand_series import describe_series, expand_series
 from ntkc.passes.forms import describe_forms, find_forms
@@ -138,7 +139,7 @@ def _stages(graph: Graph, tolerances: Mapping[str, float], diagonal: bool) -> An
 
 def _pixel_stages(graph: Graph, tolerances: Mapping[str, float], diagonal: bool) -> Any:
     """With pixels, K itself is what filters mix: no gap is carried, and forms say which pairs of pixels are kept."""
-    settled = settle(graph)
+    settled = commute(settle(graph))
     yield "settle", settled, "layers as they act on data of this shape"
     values = analyse(settled)
     yield "analyse", values, f"law of {len(graph)} layers: {_laws(values)}"

@@ -193,15 +193,15 @@ class KernelProgram:
         *pixels, width = feature_shapes(self.graph)[self.graph.graph["output"]]
         width, spatial = width or arrays_of(x1)[0].shape[-1], tuple(n for n in pixels if n is not None)
         count1, count2 = (len(arrays_of(x)[0]) for x in (x1, x1 if x2 is None else x2))
-        output = self._compilation.made["analyse"][self.graph.graph["output"]]
+        law = self._output_law
         return Kernel(
             nngp,
             ntk,
             variance(x1, **_of_side(values, 1)),
             None if x2 is None else variance(x2, **_of_side(values, 2)),
             x1_is_x2=x2 is None,
-            is_gaussian=output.law is Law.GAUSSIAN,
-            is_input=output.law is Law.GIVEN,
+            is_gaussian=law is Law.GAUSSIAN,
+            is_input=law is Law.GIVEN,
             shape1=(count1, *spatial, width),
             shape2=(count2, *spatial, width),
             channel_axis=1 + len(pixels),
@@ -221,7 +221,7 @@ class KernelProgram:
         *pixels, width = feature_shapes(self.graph)[self.graph.graph["output"]]
         shapes = (None if s is None else (s[0], *pixels, width or s[-1]) for s in (kernel.shape1, kernel.shape2))
         shape1, shape2 = shapes
-        law = self._compilation.made["analyse"][self.graph.graph["output"]].law
+        law = self._output_law
         return kernel.replace(
             nngp=nngp,
             ntk=ntk,
@@ -233,6 +233,11 @@ class KernelProgram:
             shape2=shape2,
             channel_axis=1 + len(pixels),
         )
+
+    @property
+    def _output_law(self) -> Law:
+        made = self._compilation.made
+        return made["analyse"][made.get("settle", self.graph).graph["output"]].law
 
     @staticmethod
     def named_result(names: tuple[str, ...]) -> Any:

@@ -105,6 +105,18 @@ CASES = {
         lambda w: stax.serial(joined(stax.FanInConcat(1), conv(w), conv(w, (1, 2))), RELU, conv(w), MEAN)
     ),
     "dense on pixels": Case(lambda w: relu_conv(w, stax.Dense(w, 1.2, 0.3), RELU, MEAN), IMAGE, True),
+    "pooled independent branches": Case(
+        lambda w: sum_of(relu_conv(w, stax.AvgPool((2, 2))), relu_conv(w, stax.AvgPool((2, 2))))
+    ),
+    "flattened independent branches": Case(lambda w: sum_of(relu_conv(w, FLAT), relu_conv(w, FLAT))),
+    "pooled branches of one field": Case(
+        after_conv(
+            sum_of(stax.serial(RELU, stax.AvgPool((2, 2))), stax.AvgPool((2, 2))), stax.Conv(128, (1, 1)), RELU, MEAN
+        )
+    ),
+    "means of one field": Case(
+        after_conv(sum_of(stax.serial(RELU, MEAN), stax.serial(stax.Erf(), MEAN), MEAN)), has_ntk=True
+    ),
     "groups, standard": Case(lambda w: stax.serial(conv(w), conv(w, groups=2, **WIDE)), IMAGE, True),
 }
 """Networks by what they test."""
@@ -114,6 +126,7 @@ QUICK = (
     "relu squared",
     "x + relu(x)",
     "dropout before a pool",
+    "pooled independent branches",
 )
 """Cases of the default run."""
 

@@ -37,9 +37,7 @@ class Cost:
         return f"{self.flops:.3g} flops, {self.bytes / 1e6:,.1f} MB moved, {self.peak_memory / 1e6:,.1f} MB at a time"
 
 
-def count(
-    program: Program, forms: Forms | None, n1: int, n2: int | None, features: Sequence[int]
-) -> tuple[int, int]:
+def count(program: Program, forms: Forms | None, n1: int, n2: int | None, features: Sequence[int]) -> tuple[int, int]:
     """Operations, and numbers moved, for all pairs (one triangle if n2 is None) and the per-sample values.
 
     `features`: of each input.

@@ -352,7 +352,9 @@ class KernelProgram:
             InvalidInput: it is of several inputs, or of pixels: `latex` shows such kernels.
         """
         if [len(op_of(self.graph, n).shape(())) for n in inputs_of(self.graph)] != [1]:
-            raise InvalidInput("one expression of k, q1 and q2 is of one input without pixels: latex() shows this kernel")
+            raise InvalidInput(
+                "one expression of k, q1 and q2 is of one input without pixels: latex() shows this kernel"
+            )
         return formula_of(self._stage("lower"), _checked_get(get))
 
     def latex(self, get: str = "ntk") -> str:
@@ -398,7 +400,9 @@ def flat_inputs(name: str, x: Any, count: int) -> list[Any]:
     found = _flat(x)
     if len(found) != count:
         given = f"{len(found)} arrays" if isinstance(x, (tuple, list)) else f"one {type(x).__name__}"
-        raise InvalidInput(f"{name} is {given}: this network has {count} inputs, a tuple with an array for each is needed")
+        raise InvalidInput(
+            f"{name} is {given}: this network has {count} inputs, a tuple with an array for each is needed"
+        )
     return found
 
 

@@ -483,7 +483,9 @@ class KernelFn:
             raise InvalidInput("x1 and x2 are different nested tuples of arrays")
         layouts, program = stated_layouts(self.tree, inputs), self._program_of(inputs)
         x1, x2 = self._plain(x1_or_kernel, layouts), self._plain(x2, layouts)
-        shape = jax.tree.map(lambda x: tuple(jnp.shape(x)[1:]), x1) if isinstance(x1, tuple) else tuple(jnp.shape(x1)[1:])
+        shape = (
+            jax.tree.map(lambda x: tuple(jnp.shape(x)[1:]), x1) if isinstance(x1, tuple) else tuple(jnp.shape(x1)[1:])
+        )
         if not self._is_plain:
             _place_of(self.tree, shape)
         options = {"mask_constant": mask_constant, "diagonal_spatial": diagonal_spatial, "pattern": pattern}

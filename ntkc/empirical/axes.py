@@ -50,7 +50,9 @@ class Pairing:
     def stacked(self, axis: int) -> Pairing:
         """For outputs sample by sample, their axis first."""
         places = [axis, *(a for a in range(self.ndim) if a != axis)]
-        traced, diagonal = (tuple(i for i, a in enumerate(places) if a in axes) for axes in (self.traced, self.diagonal))
+        traced, diagonal = (
+            tuple(i for i, a in enumerate(places) if a in axes) for axes in (self.traced, self.diagonal)
+        )
         return Pairing(self.ndim, traced, diagonal, True)
 
     def place(self, axis: int) -> int:

@@ -111,7 +111,8 @@ class Ntk:
 
 def _of_all_pairs(sides: Sides, pairing: Pairing, samples1: Any, samples2: Any) -> Any:
     """[n1, n2, ...]: all that x1 needs is kept, what x2 needs is made for some samples at a time; None is x1."""
-    size = chunk_size(sides.left, (_one_of(samples1),), _count(samples1))
+    kept = _bytes(jax.eval_shape(jax.vmap(sides.left), samples1))
+    size = chunk_size(sides.left, (_one_of(samples1),), _count(samples1), kept)
     left = in_chunks(jax.vmap(sides.left), samples1, size)
     given, right = (left, _itself) if samples2 is None else (samples2, sides.right)
 
@@ -121,7 +122,7 @@ def _of_all_pairs(sides: Sides, pairing: Pairing, samples1: Any, samples2: Any) 
     def of_one(kept: Any, sample: Any) -> Any:
         return sides.product(kept, jax.tree.map(_as_batch, right(sample)), pairing)
 
-    size = chunk_size(of_one, (_types(left), _one_of(given)), _count(given))
+    size = chunk_size(of_one, (_types(left), _one_of(given)), _count(given), kept)
     return jnp.moveaxis(in_chunks(columns, given, size), 0, 1)
 
 
@@ -139,7 +140,7 @@ def _of_equal_samples(sides: Sides, pairing: Pairing, samples1: Any, samples2: A
         return part(jax.tree.map(_as_batch, one))
 
     samples = samples1, samples2
-    size = chunk_size(of_one, (_one_of(samples),), _count(samples))
+    size = chunk_size(of_one, (_one_of(samples),), _count(samples), 0)
     kernels = in_chunks(part, samples, size)
     return kernels if pairing.count(0) else kernels.sum(0) / _count(samples)
 
@@ -162,6 +163,10 @@ def _types(tree: Any) -> Any:
 def _one_of(stacked: Any) -> Any:
     """The types of one sample."""
     return jax.tree.map(lambda v: jax.ShapeDtypeStruct(v.shape[1:], v.dtype), stacked)
+
+
+def _bytes(tree: Any) -> int:
+    return sum(v.size * v.dtype.itemsize for v in jax.tree.leaves(tree))
 
 
 def _count(stacked: Any) -> int:

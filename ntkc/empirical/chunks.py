@@ -24,19 +24,23 @@ def in_chunks(f: Callable[[Any], Any], stacked: Any, size: int) -> Any:
         return f(stacked)
     loops, left = divmod(samples, size)
     whole = jax.tree.map(lambda v: v[: loops * size].reshape(loops, size, *v.shape[1:]), stacked)
-    made = jax.tree.map(lambda v: v.reshape(loops * size, *v.shape[2:]), lax.map(in_one_layout(f) if jax.default_backend() == "cpu" else f, whole))
+    made = jax.tree.map(
+        lambda v: v.reshape(loops * size, *v.shape[2:]),
+        lax.map(in_one_layout(f) if jax.default_backend() == "cpu" else f, whole),
+    )
     if not left:
         return made
     last = f(jax.tree.map(lambda v: v[loops * size :], stacked))
     return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), made, last)
 
 
-def chunk_size(f: Callable[..., Any], types: Sequence[Any], samples: int) -> int:
+def chunk_size(f: Callable[..., Any], types: Sequence[Any], samples: int, kept: int) -> int:
     """How many samples at a time; `f` makes of one what is needed, from arguments of these types.
 
-    As equal in size as they can be, and without rest where a divisor is near.
+    What is alive then may take a quarter of the bytes that are kept for all samples, as each chunk reads these again.
+    Chunks are as equal in size as they can be, and without rest where a divisor is near.
     """
-    limit = WORKING_BYTES.get(jax.default_backend(), OTHERWISE)
+    limit = max(WORKING_BYTES.get(jax.default_backend(), OTHERWISE), kept // 4)
     most = max(1, min(samples, limit // max(1, peak_bytes(jax.make_jaxpr(f)(*types).jaxpr))))
     divisor = max(d for d in range(1, most + 1) if samples % d == 0)
     return divisor if 2 * divisor > most else -(-samples // -(-samples // most))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -20,8 +21,10 @@ from ntkc.empirical.structured import by_structure
 class NtkImplementation(enum.IntEnum):
     """How an empirical NTK is computed; the numbers are the peer's.
 
-    AUTO tries all of them, once for each function and each set of shapes, and takes the fastest on this device
-    (`ntkc.empirical.choice`).
+    AUTO compiles and times all of them on this device and takes the fastest, or the one of the least memory if times are
+    within 10 %; those that do not fit in free memory or cannot differentiate f are left out. The choice is remembered for f,
+    the axes, and the shapes and dtypes of the arguments, as long as f lives: the first call costs three compilations and
+    a few calls of each. Inside `jax.jit`, where values are not known, random numbers stand in for them.
     """
 
     AUTO = 0
@@ -33,14 +36,22 @@ class NtkImplementation(enum.IntEnum):
 def by_jacobians(pair: Pair) -> Sides:
     """J1 J2^T with the Jacobians of all x1 in memory."""
 
-    def jacobians(f: Function) -> Callable[[Any], Any]:
-        return lambda sample: jax.tree.leaves(jax.jacobian(f)(pair.params, sample))
+    ranks = [jnp.ndim(w) for w in jax.tree.leaves(pair.params)]
+
+    def jacobians(f: Function, sample: Any) -> list[Any]:
+        found = jax.tree.leaves(jax.jacobian(f)(pair.params, sample))
+        return [_as_made(j, ndim) for j, ndim in zip(found, ranks, strict=True)]
 
     def product(left: Any, right: Any, pairing: Pairing) -> Any:
         parts = [contract(a, b, pairing) for a, b in zip(left, right, strict=True)]
         return sum(parts[1:], parts[0])
 
-    return Sides(jacobians(pair.f1), jacobians(pair.f2), product)
+    return Sides(partial(jacobians, pair.f1), partial(jacobians, pair.f2), product)
+
+
+def _as_made(jacobian: Any, ndim: int) -> Any:
+    """That of a matrix transposed: of x W, JAX transposes dF/dy x^T, and XLA would copy it for a product."""
+    return jnp.swapaxes(jacobian, -1, -2) if ndim == 2 else jacobian
 
 
 def by_products(pair: Pair) -> Sides:

@@ -11,7 +11,7 @@ from jax import random
 
 from ntkc.empirical.axes import Axes, contract, paired
 from ntkc.empirical.batches import Apply, Batch, Input, Ntk, VmapAxes
-from ntkc.empirical.choice import fastest
+from ntkc.empirical.choice import fastest, memory_of
 from ntkc.empirical.implementations import IMPLEMENTATIONS, NtkImplementation
 from ntkc.errors import unknown
 
@@ -65,8 +65,7 @@ def empirical_ntk_fn(
         raise unknown("implementation", implementation, [f"{i.name} = {i.value}" for i in NtkImplementation])
     chosen = NtkImplementation(implementation)
     batch = Batch.of(vmap_axes)
-
-    found: dict[Any, NtkImplementation] = {}
+    found = memory_of(f, (trace_axes, diagonal_axes, vmap_axes))
 
     def kernel(way: NtkImplementation, x1: Any, x2: Any, params: Any, keywords: Mapping[str, Any]) -> Any:
         keywords1, keywords2 = split_keywords(keywords, x2 is not None)

@@ -43,9 +43,7 @@ class Factors:
 
     def terms(self, outputs: Sequence[int], samples: int, of_key: dict[Key, int], fresh: count[int]) -> list[Any]:
         """Operands of an einsum, each with its labels; the labels of samples are the first of the outputs."""
-        x, y = self.use.labels(
-            self.x.ndim - samples, self.slope.ndim - len(outputs), of_key, fresh
-        )
+        x, y = self.use.labels(self.x.ndim - samples, self.slope.ndim - len(outputs), of_key, fresh)
         return [self.x, [*outputs[:samples], *x], self.slope, [*outputs, *y]]
 
     def jacobian(self, outputs: int, samples: int = 0) -> Jacobian:
@@ -109,7 +107,8 @@ def _parts(plan: Plan, weights: set[int], leaves: Sequence[Any], sample: Any) ->
         _in_full(Factors(use, inputs[path], slopes[path]), leaves[use.view.weight]) for path, (use, _) in uses.items()
     ]
     cheap = [
-        f.jacobian(output.ndim) if _jacobians_are_cheaper(f, output.ndim) else f for f in _gathered(factors, output.ndim)
+        f.jacobian(output.ndim) if _jacobians_are_cheaper(f, output.ndim) else f
+        for f in _gathered(factors, output.ndim)
     ]
     return cheap, [empty, *rest]
 

@@ -14,7 +14,15 @@ from ntkc.predict.factor import eigh_in_double
 from ntkc.predict.inference import gp_inference
 from ntkc.predict.likelihood import NOTHING, KernelFn, gram_of
 from ntkc.predict.progress import counting_bar
-from ntkc.predict.targets import flatten_pairs, read_block, read_targets, require_alike, require_finite
+from ntkc.predict.targets import (
+    flatten_pairs,
+    read_block,
+    read_numbers,
+    read_targets,
+    require_alike,
+    require_count,
+    require_finite,
+)
 
 Floats = npt.NDArray[np.float64]
 
@@ -45,7 +53,7 @@ def eigenspectrum(k_train_train: Any, y_train: Any = None) -> Eigenspectrum:
 
     Raises `InvalidInput`, `ShapeMismatch`.
     """
-    given = jnp.asarray(k_train_train)
+    given = jnp.asarray(read_numbers("k_train_train", k_train_train))
     if given.ndim != 2 or given.shape[0] != given.shape[1]:
         raise ShapeMismatch(f"k_train_train has shape {given.shape}; give a square matrix (n, n)")
     gram = np.asarray(flatten_pairs(read_block("k_train_train", given, None, given.shape[1:])), np.float64)
@@ -101,8 +109,11 @@ def learning_curve(
     """
     require_finite("x_test", x_test)
     require_alike(x_train, x_test)
-    if repeats < 2 or not 0 < level < 1:
-        raise InvalidInput(f"repeats is {repeats} and level {level}; an interval needs 2 repeats and a level in (0, 1)")
+    require_count("repeats", repeats, 2)
+    require_count("seed", seed, 0)
+    require_finite("level", level)
+    if not 0 < level < 1:
+        raise InvalidInput(f"level is {level}, but must be between 0 and 1; say 0.95")
     gram = np.asarray(gram_of(kernel_fn, x_train, y_train, get, parameters))
     cross = np.asarray(kernel_fn(jnp.asarray(x_test), jnp.asarray(x_train), get, **parameters))
     y, y_test = np.asarray(y_train, np.float64), np.asarray(y_test, np.float64)
@@ -131,7 +142,7 @@ def student(level: float, repeats: int) -> float:
 
 
 def read_sizes(sizes: Sequence[int], largest: int) -> tuple[int, ...]:
-    found = tuple(int(size) for size in sizes)
-    if not found or any(not 1 <= size <= largest for size in found):
+    found = tuple(np.atleast_1d(read_numbers("sizes", sizes)).tolist())
+    if not found or any(size not in range(1, largest + 1) for size in found):
         raise InvalidInput(f"sizes are {found}; give whole numbers from 1 to {largest}, the rows of x_train")
     return found

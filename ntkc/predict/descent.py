@@ -22,7 +22,7 @@ from ntkc.predict.outputs import (
     read_training_set,
     restore_wanted,
 )
-from ntkc.predict.targets import Shape, Targets, flatten_pairs, require_finite, require_not_negative
+from ntkc.predict.targets import Shape, Targets, flatten_pairs, require_count, require_finite, require_not_negative
 
 
 class StateFn(Protocol):
@@ -78,8 +78,7 @@ def gradient_descent(
         tolerance = max(1e-8, 64 * float(jnp.finfo(train.dtype).eps))
     if not 0 < tolerance < 1:
         raise InvalidInput(f"tolerance is {tolerance}, but must be between 0 and 1; say 1e-8")
-    if max_steps < 1:
-        raise InvalidInput(f"max_steps is {max_steps}, but must be at least 1; say 100_000")
+    require_count("max_steps", max_steps)
     y = jnp.asarray(y_train)
     require_scalar(loss, y, train.dtype)
     field = Field(loss, train.targets.shape, train.targets.trace_axes, train.targets.is_vector)

@@ -18,8 +18,8 @@ from ntkc.predict.targets import (
     read_block,
     read_targets,
     require_alike,
-    require_finite,
     require_not_negative,
+    require_number,
 )
 
 KernelFn = Callable[..., Any]
@@ -67,10 +67,8 @@ def gradient_descent_mse_ensemble(
 
     Raises `InvalidInput`, `ShapeMismatch`, `UnknownName`; warns `NotPositiveDefinite` with the jitter it added.
     """
-    require_not_negative("diag_reg", diag_reg)
-    require_finite("diag_reg", diag_reg)
-    require_not_negative("learning_rate", learning_rate)
-    require_finite("learning_rate", learning_rate)
+    require_number("diag_reg", diag_reg)
+    require_number("learning_rate", learning_rate)
     targets = read_targets(y_train, trace_axes)
     factors = Factors(diag_reg, diag_reg_absolute_scale)
     return Ensemble(kernel_fn, x_train, targets, learning_rate, factors, kernel_fn_train_train_kwargs).predict_fn

@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from ntkc.errors import InvalidInput, NotPositiveDefinite, SolverNotConverged
 from ntkc.predict.likelihood import NOTHING, KernelFn, gram_of, log_marginal_likelihood
 from ntkc.predict.progress import counting_bar
-from ntkc.predict.targets import require_finite, require_not_negative
+from ntkc.predict.targets import read_numbers, require_count, require_finite, require_not_negative, require_number
 
 Floats = npt.NDArray[np.float64]
 Bounds = tuple[float, float]
@@ -104,8 +104,9 @@ def fit_hyperparameters(
     matrix found needs jitter. Raises `InvalidInput`, `ShapeMismatch`, `UnknownName`.
     """
     search = read_search(bounds, fixed, diag_reg)
-    if starts < 1 or max_steps < 1:
-        raise InvalidInput(f"starts is {starts} and max_steps {max_steps}; give at least 1 of each")
+    require_count("starts", starts)
+    require_count("max_steps", max_steps)
+    require_count("seed", seed, 0)
     with jax.enable_x64(True):
         require_finite("x_train", x_train)
         x, y = jnp.asarray(x_train, jnp.float64), jnp.asarray(np.asarray(y_train, np.float64))
@@ -180,13 +181,12 @@ def read_search(bounds: Mapping[str, Any], fixed: Mapping[str, float], diag_reg:
         raise InvalidInput(f"{both} have bounds and a fixed value; give one of them")
     for name, value in fixed.items():
         require_finite(f"fixed {name!r}", value)
-    if isinstance(diag_reg, Sequence):
+    if np.ndim(diag_reg) > 0:
         require_bounds(RIDGE, diag_reg)
         require_not_negative(RIDGE, diag_reg)
         bounds = {**bounds, RIDGE: diag_reg}
     else:
-        require_not_negative(RIDGE, diag_reg)
-        require_finite(RIDGE, diag_reg)
+        require_number(RIDGE, diag_reg)
         fixed = {**fixed, RIDGE: float(diag_reg)}
     if not bounds:
         raise InvalidInput("bounds are empty, so there is nothing to fit; give (least, largest) for a hyper-parameter")
@@ -196,7 +196,7 @@ def read_search(bounds: Mapping[str, Any], fixed: Mapping[str, float], diag_reg:
 
 
 def require_bounds(name: str, pair: Any) -> None:
-    given = np.asarray(pair, np.float64)
+    given = np.asarray(read_numbers(f"the bounds of {name}", pair), np.float64)
     if given.shape != (2,) or not np.isfinite(given).all() or not given[0] < given[1]:
         raise InvalidInput(f"the bounds of {name} are {pair}; give two finite numbers, (least, largest)")
 

@@ -11,15 +11,7 @@ import numpy as np
 
 from ntkc.errors import InvalidInput
 from ntkc.predict.posterior import MODES, Block, Blocks, Factors, Get, Times, predict_modes, read_get
-from ntkc.predict.targets import (
-    Shape,
-    Targets,
-    part_of,
-    read_block,
-    read_targets,
-    require_finite,
-    require_not_negative,
-)
+from ntkc.predict.targets import Shape, Targets, part_of, read_block, read_targets, require_number
 
 
 class PosteriorFn(Protocol):
@@ -52,8 +44,7 @@ def gp_inference(
 
     Raises `InvalidInput`, `ShapeMismatch`, `UnknownName`; warns `NotPositiveDefinite` with the jitter it added.
     """
-    require_not_negative("diag_reg", diag_reg)
-    require_finite("diag_reg", diag_reg)
+    require_number("diag_reg", diag_reg)
     targets = read_targets(y_train, trace_axes)
     return Posterior(k_train_train, targets, Factors(diag_reg, diag_reg_absolute_scale)).predict_fn
 

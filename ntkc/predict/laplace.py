@@ -17,7 +17,7 @@ from ntkc.errors import InvalidInput, ShapeMismatch, SolverNotConverged
 from ntkc.predict.calibration import read_labels
 from ntkc.predict.likelihood import cholesky_of
 from ntkc.predict.outputs import read_training_set
-from ntkc.predict.targets import flatten_pairs, read_block, require_finite
+from ntkc.predict.targets import flatten_pairs, read_block, read_numbers, require_count, require_finite
 
 Floats = npt.NDArray[np.float64]
 NODES = 64
@@ -74,8 +74,8 @@ class LaplaceClassifier:
         Two classes by quadrature; more by the mean over `n_samples` draws of f*, with a
         standard error of at most 1 / (2 sqrt(n_samples)).
         """
-        if n_samples < 1:
-            raise InvalidInput(f"n_samples is {n_samples}, but must be at least 1")
+        require_count("n_samples", n_samples)
+        require_count("seed", seed, 0)
         mean, covariance = self.latent_fn(k_test_train, k_test_test)
         if mean.shape[1] == 1:
             return logistic_average(mean[:, 0], np.maximum(covariance[:, 0, 0], 0))
@@ -88,7 +88,7 @@ class LaplaceClassifier:
         """K* (n_test, n) and the diagonal of K** (n_test,)."""
         block = flatten_pairs(read_block("k_test_train", k_test_train, None, self.gram.shape[:1]))
         cross = np.asarray(block, np.float64)
-        given = np.asarray(k_test_test, np.float64)
+        given = np.asarray(read_numbers("k_test_test", k_test_test), np.float64)
         require_finite("k_test_test", given)
         if given.shape not in ((len(cross),), (len(cross), len(cross))):
             raise ShapeMismatch(
@@ -117,13 +117,15 @@ def laplace_classification(
     Warns `SolverNotConverged` after `max_steps`, `NotPositiveDefinite` with the jitter it added. Raises
     `InvalidInput`, `ShapeMismatch`.
     """
-    if not 0 < tolerance < 1 or max_steps < 1:
-        raise InvalidInput(f"tolerance is {tolerance}, max_steps {max_steps}; give one in (0, 1) and one >= 1")
+    require_count("max_steps", max_steps)
+    require_finite("tolerance", tolerance)
+    if not 0 < tolerance < 1:
+        raise InvalidInput(f"tolerance is {tolerance}, but must be between 0 and 1; say 1e-12")
     classes, index = read_labels(labels)
     onehot = np.eye(len(classes))[index]
     targets = onehot[:, 1:] if len(classes) == 2 else onehot
     with jax.enable_x64(True):
-        given = np.asarray(k_train_train, np.float64)
+        given = np.asarray(read_numbers("k_train_train", k_train_train), np.float64)
         train = read_training_set(given, np.asarray(targets), diag_reg, diag_reg_absolute_scale)
         gram = np.asarray(cholesky_of(train).gram)
     mode = find_mode(gram, targets, tolerance, max_steps)

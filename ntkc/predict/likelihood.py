@@ -82,9 +82,7 @@ def gram_of(kernel_fn: KernelFn, x_train: Any, y_train: Any, get: str, parameter
 
 
 def cholesky_of(train: TrainingSet) -> Cholesky:
-    """The factorisation of a Gram matrix with one row for each target; scalars only in its ridge."""
-    if jnp.ndim(train.factors.diag_reg) != 0:
-        raise InvalidInput(f"diag_reg has shape {jnp.shape(train.factors.diag_reg)}; give one number")
+    """The factorisation of a Gram matrix with one row for each target."""
     factor = train.factorise(is_infinite=True)
     assert isinstance(factor, Cholesky)
     if is_concrete(factor.lower) and not bool(jnp.isfinite(factor.lower).all()):

@@ -15,7 +15,15 @@ import numpy.typing as npt
 
 from ntkc.errors import InvalidInput, ShapeMismatch, SolverNotConverged, unknown
 from ntkc.predict.factor import matmul
-from ntkc.predict.targets import Targets, read_targets, require_alike, require_finite
+from ntkc.predict.targets import (
+    Targets,
+    read_numbers,
+    read_targets,
+    require_alike,
+    require_count,
+    require_finite,
+    require_number,
+)
 
 Floats = npt.NDArray[np.floating[Any]]
 KernelFn = Callable[..., Any]
@@ -92,23 +100,24 @@ def iterative_inference(
     if get not in KERNELS:
         raise unknown("kernel", get, KERNELS)
     require_finite("x_train", x_train)
-    x = np.asarray(x_train)
+    x = np.asarray(read_numbers("x_train", x_train))
     x = x.astype(jax.dtypes.canonicalize_dtype(x.dtype if np.issubdtype(x.dtype, np.floating) else float))
     if x.ndim != 2 or 0 in x.shape:
         raise InvalidInput(f"x_train has shape {x.shape}; give (n, features) with at least one row")
     targets = read_targets(y_train, (-1,))
     if targets.values.shape[0] != len(x) or len(targets.shape) != 2:
         raise ShapeMismatch(f"y_train has shape {np.shape(y_train)}, x_train {x.shape}; give one target a row")
-    count = min(len(x), LANDMARKS if landmarks is None else landmarks)
-    positive = {"diag_reg": diag_reg, "tolerance": tolerance, "max_steps": max_steps, "landmarks": count}
-    for name, value in positive.items():
-        require_finite(name, value)
+    count = LANDMARKS if landmarks is None else landmarks
+    require_count("landmarks", count)
+    require_count("max_steps", max_steps)
+    for name, value in {"diag_reg": diag_reg, "tolerance": tolerance}.items():
+        require_number(name, value)
         if not value > 0:
             raise InvalidInput(f"{name} is {value}, but must be positive: an iteration needs a well-posed system")
     kernel = TiledKernel(kernel_fn, x, get, read_memory(memory))
     diagonal = kernel.diagonal()
     ridge = float(diag_reg * (1 if diag_reg_absolute_scale else diagonal.mean()))
-    precondition = nystroem(kernel, ridge, count)
+    precondition = nystroem(kernel, ridge, min(len(x), count))
     y = np.asarray(targets.values, np.float64)
     with progress_bar(progress, "conjugate gradients", tolerance) as tell:
         weights, residuals = conjugate_gradients(
@@ -258,6 +267,7 @@ def conjugate_gradients(
 def read_memory(memory: str | float) -> float:
     """Bytes:  "2GB" -> 2e9."""
     if not isinstance(memory, str):
+        require_number("memory", memory)
         value = float(memory)
     else:
         text = memory.strip().upper().removesuffix("B")

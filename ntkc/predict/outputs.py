@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
 from ntkc.errors import InvalidInput, ShapeMismatch
@@ -18,7 +17,7 @@ from ntkc.predict.targets import (
     read_block,
     read_targets,
     require_finite,
-    require_not_negative,
+    require_number,
 )
 
 # The label of the factorisations in warnings.
@@ -80,8 +79,7 @@ def read_training_set(
     diag_reg_absolute_scale: bool = False,
     trace_axes: int | Sequence[int] = (-1,),
 ) -> TrainingSet:
-    require_not_negative("diag_reg", diag_reg)
-    require_finite("diag_reg", diag_reg)
+    require_number("diag_reg", diag_reg)
     targets = read_targets(y_train, trace_axes)
     block = read_block("k_train_train", k_train_train, targets.kept, targets.kept)
     return TrainingSet(block, targets, Factors(diag_reg, diag_reg_absolute_scale))
@@ -131,6 +129,7 @@ def restore_wanted(
 
 
 def read_momentum(momentum: Any) -> float:
+    require_number("momentum", momentum)
     value = float(momentum)
     if not 0 <= value < 1:
         raise InvalidInput(f"momentum is {value}, but must be at least 0 and below 1; usual values are 0 and 0.9")
@@ -138,8 +137,5 @@ def read_momentum(momentum: Any) -> float:
 
 
 def read_rate(learning_rate: Any) -> Any:
-    require_not_negative("learning_rate", learning_rate)
-    require_finite("learning_rate", learning_rate)
-    if np.ndim(learning_rate) != 0:
-        raise InvalidInput(f"learning_rate has shape {np.shape(learning_rate)}; give one number")
+    require_number("learning_rate", learning_rate)
     return learning_rate

@@ -9,7 +9,7 @@ from jax import Array
 
 from ntkc.errors import InvalidInput, ShapeMismatch
 from ntkc.predict.outputs import read_momentum
-from ntkc.predict.targets import flatten_pairs, require_finite, require_not_negative
+from ntkc.predict.targets import flatten_pairs, read_numbers, require_count, require_finite, require_not_negative
 
 
 def max_learning_rate(
@@ -29,7 +29,8 @@ def max_learning_rate(
 
     Raises `InvalidInput`, `ShapeMismatch`.
     """
-    kernel = jnp.asarray(ntk_train_train, float) if isinstance(ntk_train_train, list) else jnp.asarray(ntk_train_train)
+    kernel = jnp.asarray(read_numbers("ntk_train_train", ntk_train_train))
+    kernel = kernel if jnp.issubdtype(kernel.dtype, jnp.floating) else kernel.astype(float)
     if kernel.ndim % 2 or kernel.ndim == 0 or kernel.shape[::2] != kernel.shape[1::2]:
         raise ShapeMismatch(
             f"ntk_train_train has shape {kernel.shape}, but must be square, (n, n) or (n, n, a, a, ...); "
@@ -41,7 +42,8 @@ def max_learning_rate(
     require_not_negative("eps", eps)
     rows = math.prod(kernel.shape[::2])
     size = rows if y_train_size is None else y_train_size
-    if size < 1 or size % rows:
+    require_count("y_train_size", size)
+    if size % rows:
         raise InvalidInput(
             f"y_train_size is {y_train_size}, but must be a multiple of the {rows} rows of the kernel; "
             "give y_train.size"

@@ -11,7 +11,7 @@ from jax import Array
 from ntkc.errors import InvalidInput
 from ntkc.predict.factor import eigh_in_double, is_concrete, matmul
 from ntkc.predict.posterior import Gaussian
-from ntkc.predict.targets import Targets, flatten_pairs, read_block, read_targets
+from ntkc.predict.targets import Targets, flatten_pairs, read_block, read_targets, require_count, require_finite
 
 ROUNDING = 64
 """Times -eps n max(|covariance|, 1): what a difference of kernels may round below 0, their own scale unknown."""
@@ -32,8 +32,7 @@ def posterior_samples(
 
     Raises `InvalidInput`, `ShapeMismatch`: for NaN, no test inputs, or a covariance with negative eigenvalues.
     """
-    if n_samples < 1:
-        raise InvalidInput(f"n_samples is {n_samples}, but must be at least 1")
+    require_count("n_samples", n_samples)
     targets, covariance = read_gaussian(gaussian, trace_axes)
     values, vectors = eigh_in_double((covariance + covariance.T) / 2)
     require_covariance("eigenvalue", values[0], covariance)
@@ -51,6 +50,7 @@ def credible_interval(gaussian: Gaussian, level: float = 0.95, trace_axes: int |
 
     Raises `InvalidInput`, `ShapeMismatch`: for NaN, no test inputs, negative variances, or a level outside (0, 1).
     """
+    require_finite("level", level)
     if not 0 < level < 1:
         raise InvalidInput(f"level is {level}, but must be between 0 and 1; say 0.95")
     targets, covariance = read_gaussian(gaussian, trace_axes)

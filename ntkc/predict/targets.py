@@ -63,7 +63,8 @@ class Targets:
 
 def read_targets(y_train: Any, trace_axes: int | Sequence[int], name: str = "y_train") -> Targets:
     """Checks y and flattens it; a vector (n,) is one output, (n, 1), whose axis the predictions drop again."""
-    y = y_train if isinstance(y_train, jax.Array) else jnp.asarray(np.asarray(y_train, dtype=np.float64))
+    given = read_numbers(name, y_train)
+    y = given if isinstance(given, jax.Array) else jnp.asarray(given.astype(np.float64))
     if y.ndim == 0 or y.size == 0:
         raise InvalidInput(f"y_train has shape {y.shape}; give at least one training target per row of x_train")
     require_finite(name, y)
@@ -88,7 +89,7 @@ def flatten_outputs(outputs: Array, trace_axes: Shape) -> Array:
 
 def read_block(name: str, kernel: Any, rows: Shape | None, columns: Shape) -> Array:
     """Checks a kernel block (r1, c1, r2, c2, ...) for `rows` (None: any) and `columns`, and that it is finite."""
-    block = jnp.asarray(kernel)
+    block = jnp.asarray(read_numbers(name, kernel))
     block = block if jnp.issubdtype(block.dtype, jnp.floating) else block.astype(float)
     if block.ndim != 2 * len(columns) or block.shape[1::2] != columns or rows not in (None, block.shape[::2]):
         wanted = interleave(rows or ("any",) * len(columns), columns)
@@ -125,17 +126,51 @@ def restore_pairs(covariance: Array, times: Shape, kept: Shape) -> Array:
     return covariance.reshape(times + kept + kept).transpose(*range(n), *order)
 
 
+def read_numbers(name: str, value: Any) -> Any:
+    """As an array of real numbers: of JAX if it is one or holds traced numbers, else of numpy."""
+    try:
+        found = np.asarray(value) if is_concrete(value) and not isinstance(value, jax.Array) else jnp.asarray(value)
+    except ValueError:
+        raise InvalidInput(f"{name} has rows of different lengths; give an array of real numbers") from None
+    if not is_real(found.dtype):
+        raise InvalidInput(f"{name} is {summary(value)} of dtype {found.dtype}; give real numbers")
+    return found
+
+
+def is_real(dtype: Any) -> bool:
+    return any(jnp.issubdtype(dtype, kind) for kind in (np.floating, np.integer, np.bool_))
+
+
+def summary(value: Any) -> str:
+    """A scalar as it is, else the name of its type."""
+    return repr(value) if np.isscalar(value) or value is None else f"a {type(value).__name__}"
+
+
 def require_finite(name: str, value: Any) -> None:
-    if not is_concrete(value) or bool(np.isfinite(np.asarray(value)).all()):
+    if not is_concrete(value) or bool(np.isfinite(np.asarray(read_numbers(name, value))).all()):
         return
     raise InvalidInput(f"{name} holds NaN or infinities; drop or repair those entries")
 
 
 def require_not_negative(name: str, value: Any) -> None:
     """Infinity passes: time may be infinite."""
-    if not is_concrete(value) or bool((np.asarray(value) >= 0).all()):
+    if not is_concrete(value) or bool((np.asarray(read_numbers(name, value)) >= 0).all()):
         return
     raise InvalidInput(f"{name} is {value}, but must be 0 or positive; give a number >= 0")
+
+
+def require_number(name: str, value: Any) -> None:
+    """One number >= 0, and finite: a ridge, a rate."""
+    require_not_negative(name, value)
+    require_finite(name, value)
+    if np.ndim(value) != 0:
+        raise InvalidInput(f"{name} has shape {np.shape(value)}; give one number")
+
+
+def require_count(name: str, value: Any, least: int = 1) -> None:
+    """A whole number, at least `least`."""
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
+        raise InvalidInput(f"{name} is {value!r}, but must be a whole number, at least {least}")
 
 
 def require_alike(x_train: Any, x_test: Any) -> None:

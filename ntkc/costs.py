@@ -66,8 +66,8 @@ def peak_memory(
 
 
 def _structures(shapes: Sequence[tuple[int | None, ...]], dtype: Any) -> Any:
-    made = tuple(jax.ShapeDtypeStruct(shape, dtype) for shape in shapes)
-    return made if len(made) > 1 else made[0]
+    made = [jax.ShapeDtypeStruct(shape, dtype) for shape in shapes]
+    return tuple(made) if len(made) > 1 else made[0]
 
 
 def _unrolled(statements: Iterable[Statement]) -> Iterable[tuple[Let, int]]:

@@ -268,11 +268,12 @@ class KernelProgram:
         second = [None] * len(names) if x2 is None else flat_inputs("x2", x2, len(names))
         pairs = [self._checked_arrays(a, b, n, i) for i, (a, b, n) in enumerate(zip(first, second, names, strict=True))]
         dtype = jnp.result_type(*(a for a, _ in pairs))
-        left, right = (tuple(v if v is None else v.astype(dtype) for v in side) for side in zip(*pairs, strict=True))
-        for name, side in (("x1", left), ("x2", () if x2 is None else right)):
+        left = tuple(a.astype(dtype) for a, _ in pairs)
+        right = () if x2 is None else tuple(b.astype(dtype) for _, b in pairs)
+        for name, side in (("x1", left), ("x2", right)):
             if len({len(v) for v in side}) > 1:
                 raise ShapeMismatch(f"inputs of {name} have {[len(v) for v in side]} samples: all need the same number")
-        return left, None if x2 is None else right
+        return left, right or None
 
     def _checked_arrays(self, x1: Any, x2: Any, node: str, place: int | None = None) -> tuple[Any, Any]:
         """One input on both sides; `place` is its number among several."""
@@ -352,9 +353,7 @@ class KernelProgram:
             InvalidInput: it is of several inputs, or of pixels: `latex` shows such kernels.
         """
         if [len(op_of(self.graph, n).shape(())) for n in inputs_of(self.graph)] != [1]:
-            raise InvalidInput(
-                "one expression of k, q1 and q2 is of one input without pixels: latex() shows this kernel"
-            )
+            raise InvalidInput("formula() is of one input without pixels: latex() shows this kernel")
         return formula_of(self._stage("lower"), _checked_get(get))
 
     def latex(self, get: str = "ntk") -> str:
@@ -401,7 +400,7 @@ def flat_inputs(name: str, x: Any, count: int) -> list[Any]:
     if len(found) != count:
         given = f"{len(found)} arrays" if isinstance(x, (tuple, list)) else f"one {type(x).__name__}"
         raise InvalidInput(
-            f"{name} is {given}: this network has {count} inputs, a tuple with an array for each is needed"
+            f"{name} is {given}: this network has {count} inputs, and takes a tuple of an array for each"
         )
     return found
 

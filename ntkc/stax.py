@@ -428,9 +428,11 @@ class KernelFn:
 
     def _plain(self, x: Any, layouts: Any) -> Any:
         """Data as [samples, pixels ..., channels]."""
-        if isinstance(layouts, tuple) and x is not None:
+        if x is None:
+            return None
+        if not isinstance(layouts, Layout):
             return tuple(self._plain(*pair) for pair in zip(x, layouts, strict=True))
-        if x is None or layouts.is_plain():
+        if layouts.is_plain():
             return x
         return _moved(jnp.asarray(x), layouts.order(jnp.ndim(x)))
 
@@ -483,9 +485,7 @@ class KernelFn:
             raise InvalidInput("x1 and x2 are different nested tuples of arrays")
         layouts, program = stated_layouts(self.tree, inputs), self._program_of(inputs)
         x1, x2 = self._plain(x1_or_kernel, layouts), self._plain(x2, layouts)
-        shape = (
-            jax.tree.map(lambda x: tuple(jnp.shape(x)[1:]), x1) if isinstance(x1, tuple) else tuple(jnp.shape(x1)[1:])
-        )
+        shape = _shape_of(x1)
         if not self._is_plain:
             _place_of(self.tree, shape)
         options = {"mask_constant": mask_constant, "diagonal_spatial": diagonal_spatial, "pattern": pattern}
@@ -575,6 +575,11 @@ def _is_data(x: Any) -> bool:
     if isinstance(x, (tuple, list)):
         return len(x) > 0 and all(_is_data(part) for part in x)
     return getattr(x, "ndim", 0) > 1
+
+
+def _shape_of(x: Any) -> Any:
+    """Shape of one sample, or nested tuples of shapes."""
+    return tuple(map(_shape_of, x)) if isinstance(x, tuple) else tuple(jnp.shape(x)[1:])
 
 
 def stated_layouts(tree: Tree, inputs: Inputs) -> Any:

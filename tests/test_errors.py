@@ -3,7 +3,6 @@
 import inspect
 import math
 
-import jax.numpy as jnp
 import networkx as nx
 import numpy as np
 import pytest

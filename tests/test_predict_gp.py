@@ -465,7 +465,7 @@ EMPTY = Gaussian(np.zeros((0, 2)), np.zeros((0, 0)))
         (lambda: predict.laplace_classification(HOLED, THREE), InvalidInput, "k_train_train holds NaN"),
         (lambda: predict.laplace_classification(GRAM, THREE, -1.0), InvalidInput, "diag_reg is -1"),
         (lambda: predict.laplace_classification(GRAM, NAN[:, 0]), InvalidInput, "labels hold NaN"),
-        (lambda: predict.laplace_classification(GRAM, THREE, max_steps=0), InvalidInput, "max_steps 0"),
+        (lambda: predict.laplace_classification(GRAM, THREE, max_steps=0), InvalidInput, "max_steps is 0"),
         (
             lambda: predict.laplace_classification(GRAM, THREE).predict_fn(CROSS[:0], PRIOR[:0, :0]),
             InvalidInput,

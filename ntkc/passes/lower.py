@@ -12,7 +12,7 @@ import sympy as sp
 from ntkc.errors import InvalidGraph, InvalidInput
 from ntkc.ir.graph import Graph, feature_shapes, inputs_of, op_of, operands, ordered
 from ntkc.ir.maps import Maps
-from ntkc.ir.op import Op, Shape, spatial_of
+from ntkc.ir.op import Op, spatial_of
 from ntkc.ir.program import PLACES, SAMPLE, Carry, Key, Let, Loop, Pattern, Program, Statement, lets, unsided, verify
 from ntkc.layers.inputs import Input, Port
 from ntkc.passes.analyse import Values, analyse

@@ -56,13 +56,14 @@ class PixelSchedule:
         """One line for reports."""
         alone = ", one by one" if self.one_by_one else ""
         return (
-            f"tiles of {self.lanes} pairs ({self.wide_lanes} on an accelerator); per-sample values of {self.block} samples at a time{alone}; "
+            f"tiles of {self.lanes} pairs ({self.wide_lanes} on an accelerator); "
+            f"per-sample values of {self.block} samples at a time{alone}; "
             "one triangle of symmetric matrices"
         )
 
 
 def schedule_pixels(program: Program, forms: Forms) -> PixelSchedule:
-    """Pairs a tile, such that the largest covariance of a tile has about the entries that a core or accelerator wants."""
+    """Pairs a tile, so many that the largest covariance of a tile has what a core or accelerator wants."""
     sizes = [forms.entries(let.dst) for let in lets(program.per_pair) if let.dst.stream in "KT"]
     sizes += [forms.entries(k) for k in program.inputs if k.stream == "K"]
     lanes, wide_lanes = (

@@ -7,8 +7,8 @@ import numpy as np
 
 jax.config.update("jax_enable_x64", True)
 
-from neural_tangents import stax  # noqa: E402
 from image_networks import Case, calls, networks  # noqa: E402
+from neural_tangents import stax  # noqa: E402
 
 TARGET = Path(__file__).with_name("pixels.npz")
 LARGEST_COV1 = 64

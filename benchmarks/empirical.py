@@ -1,8 +1,10 @@
 """Empirical NTKs of three networks, N = 16 and O = 10: time and temporary memory of each implementation.
 
     python benchmarks/empirical.py --peer .venv-peer/bin/python
+    python benchmarks/empirical.py --peer .venv-peer/bin/python --rounds 5 --only CNN
 
-The same file runs in both environments: with --one it prints a JSON line for the package it finds.
+Both packages in turn, a fresh process each, --rounds times: the least time of all calls counts. The same file runs in
+both environments: with --one it prints a JSON line for the package it finds.
 """
 
 import argparse
@@ -18,7 +20,8 @@ import numpy as np
 from jax import lax
 
 SAMPLES, OUTPUTS = 16, 10
-ROUNDS = 5
+SECONDS, CALLS = 1.5, 3
+"""Calls go on so long, and are at least so many."""
 NUMBERS = ("NHWC", "HWIO", "NHWC")
 
 
@@ -80,19 +83,21 @@ def package():
 
 
 def measured(f, params, x1, x2, implementation):
-    """Best seconds of a call, and megabytes of temporary memory."""
+    """Best seconds of a call by the clock and of the processors, and megabytes of temporary memory."""
     empirical_ntk_fn, _ = package()
     ntk_fn = empirical_ntk_fn(f, trace_axes=(), vmap_axes=0, implementation=implementation)
-    compiled = jax.jit(ntk_fn).lower(x1, x2, params).compile()
-    jax.block_until_ready(compiled(x1, x2, params))
-    times = []
-    for _ in range(ROUNDS):
-        start = time.perf_counter()
-        value = jax.block_until_ready(compiled(x1, x2, params))
-        times.append(time.perf_counter() - start)
-    memory = compiled.memory_analysis()
-    temporary = getattr(memory, "temp_size_in_bytes", 0) / 1e6
-    return {"ms": min(times) * 1e3, "MB": temporary, "checksum": float(np.sum(np.abs(value)))}
+    given = jax.device_put((x1, x2, params))
+    compiled = jax.jit(ntk_fn).lower(*given).compile()
+    value = jax.block_until_ready(compiled(*given))
+    walls, cpus = [], []
+    while len(walls) < CALLS or sum(walls) < SECONDS:
+        wall, cpu = time.perf_counter(), time.process_time()
+        jax.block_until_ready(compiled(*given))
+        walls.append(time.perf_counter() - wall)
+        cpus.append(time.process_time() - cpu)
+    temporary = getattr(compiled.memory_analysis(), "temp_size_in_bytes", 0) / 1e6
+    checksum = float(np.sum(np.abs(value)))
+    return {"ms": min(walls) * 1e3, "cpu_ms": min(cpus) * 1e3, "MB": temporary, "checksum": checksum}
 
 
 def attempted(*arguments):
@@ -103,35 +108,52 @@ def attempted(*arguments):
         return {"error": str(error)}
 
 
-def one():
-    """All networks and implementations of this environment, as JSON."""
+def one(only):
+    """All implementations of this environment on the networks whose name has `only` in it."""
     _, implementations = package()
-    names = ("JACOBIAN_CONTRACTION", "NTK_VECTOR_PRODUCTS", "STRUCTURED_DERIVATIVES")
     return {
-        net: {name: attempted(*parts, implementations[name]) for name in names} for net, parts in networks().items()
+        net: {way.name: attempted(*parts, way) for way in implementations}
+        for net, parts in networks().items()
+        if only in net
     }
 
 
-def run(python):
-    done = subprocess.run([python, "-W", "ignore", __file__, "--one"], capture_output=True, text=True, check=True)
+def run(python, only):
+    command = [python, "-W", "ignore", __file__, "--one", "--only", only]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def best(rounds):
+    """The least times of several rounds; memory and sums are the same in each."""
+    return {
+        net: {
+            way: {**found, **{key: min(r[net][way][key] for r in rounds) for key in ("ms", "cpu_ms") if key in found}}
+            for way, found in ways.items()
+        }
+        for net, ways in rounds[0].items()
+    }
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peer", type=Path, help="the Python of an environment with neural_tangents")
-    parser.add_argument("--one", action="store_true", help="this environment alone, as JSON")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", default="", help="part of the name of a network")
+    parser.add_argument("--one", action="store_true", help="this environment alone, once, as JSON")
     arguments = parser.parse_args()
     if arguments.one:
-        print(json.dumps(one()))
+        print(json.dumps(one(arguments.only)))
         return
-    found = {"ntkc": run(sys.executable), **({"peer": run(str(arguments.peer))} if arguments.peer else {})}
-    for net in networks():
+    pythons = {"ntkc": sys.executable, **({"peer": str(arguments.peer)} if arguments.peer else {})}
+    rounds = [{who: run(python, arguments.only) for who, python in pythons.items()} for _ in range(arguments.rounds)]
+    found = {who: best([r[who] for r in rounds]) for who in pythons}
+    form = "{ms:9.2f} ms, cpu {cpu_ms:9.2f} ms {MB:8.1f} MB   sum |NTK| {checksum:.6g}"
+    for net in found["ntkc"]:
         print(net)
         for who, results in found.items():
             for name, r in results[net].items():
-                figures = "{ms:9.2f} ms {MB:8.1f} MB   sum |NTK| {checksum:.6g}" if "ms" in r else "fails: {error}"
-                print(f"    {who:5} {name:24} {figures.format(**r)}")
+                print(f"    {who:5} {name:24} {(form if 'ms' in r else 'fails: {error}').format(**r)}")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,9 @@ import pytest
 import ntkc
 from ntkc.empirical import (
     NtkImplementation,
+    batches,
+    choice,
+    chunks,
     empirical_kernel_fn,
     empirical_nngp_fn,
     empirical_ntk_fn,
@@ -18,7 +21,10 @@ from ntkc.empirical import (
     linearize,
     taylor_expand,
 )
-from ntkc.empirical.structured import Plan
+from ntkc.empirical.axes import Pairing, contract
+from ntkc.empirical.choice import Trial
+from ntkc.empirical.convolutions import in_one_layout
+from ntkc.empirical.plans import Plan
 from ntkc.empirical.views import View, view_of
 from ntkc.errors import InvalidInput, ShapeMismatch, UnknownName
 
@@ -140,6 +146,13 @@ def pointwise_convolution(p, x):
     return y[:, 0] @ p[0][0]
 
 
+def strided(p, x):
+    """Strides, dilations, margins that cut, and channels first."""
+    images = jnp.stack([x, x**2, jnp.sin(x)], 1).reshape(-1, 2, 6, 1) * jnp.arange(1.0, 6)
+    y = jnp.tanh(jax.lax.conv_general_dilated(images, p[0], (2, 1), ((-1, 2), (1, 0)), (1, 2), (2, 1)))
+    return jax.lax.conv_general_dilated(y, p[1], (1, 2), "VALID").sum((2, 3))
+
+
 def rearranged(p, x):
     """Axes merged in another order than they lie in memory: no view."""
     return x @ p[0].T.reshape(4, 6)
@@ -156,6 +169,7 @@ SHAPES = {
     fused: ((4, 12), (3, 4, 4)),
     overlapping: ((4, 4), (4, 4)),
     pointwise_convolution: ((1, 4, 4),),
+    strided: ((3, 2, 2, 3), (2, 3, 1, 2)),
     rearranged: ((4, 6),),
     untouched: ((4, 4), (4, 2)),
 }
@@ -193,6 +207,7 @@ USES = {
     "columns and rows": (fused, {0, 1}),
     "overlapping": (overlapping, set()),
     "convolution and product": (pointwise_convolution, {0}),
+    "convolutions, strided and dilated": (strided, {0, 1}),
     "product for each head": (
         with_shapes(lambda p, x: jnp.einsum("nha,hab->nb", jnp.tanh(x).reshape(-1, 2, 2), p[0]), (2, 2, 3)),
         {0},
@@ -328,6 +343,132 @@ def test_auto_takes_one_of_the_implementations():
     expected = empirical_ntk_fn(f)(x1, x2, params)
     close(auto(x1, x2, params), expected, 1e-12)
     close(jax.jit(auto)(x1, x2, params), expected, 1e-12)
+
+
+def counted(monkeypatch):
+    """The trials that AUTO makes from now on."""
+    made = []
+    monkeypatch.setattr(choice, "chosen", lambda trials, old=choice.chosen: made.append(trials) or old(trials))
+    return made
+
+
+def test_auto_remembers_for_a_function_and_shapes(monkeypatch):
+    made = counted(monkeypatch)
+
+    def f(p, x, scale=1.0):
+        return jnp.tanh(x @ p) * scale
+
+    x, w = np.ones((3, 4)), np.ones((4, 2))
+    for _ in range(2):
+        jax.jit(empirical_ntk_fn(f, implementation=0))(x, None, w)
+    assert len(made) == 1
+    empirical_ntk_fn(f, implementation=0)(x[:2], None, w)
+    empirical_ntk_fn(f, (), implementation=0)(x, None, w)
+    empirical_ntk_fn(f, implementation=0)(x, None, w, scale=2.0)
+    assert len(made) == 4
+
+
+def test_auto_leaves_out_what_fails(monkeypatch):
+    """No forward derivatives of f; then no memory for any; values that are not known, closed over by f."""
+    made = counted(monkeypatch)
+    square = jax.custom_vjp(lambda x: x * x)
+    square.defvjp(lambda x: (x * x, x), lambda x, g: (2 * x * g,))
+    x, w = np.ones((3, 4)), np.ones((4, 2))
+    close(empirical_ntk_fn(lambda p, x: square(x @ p), implementation=0)(x, None, w), np.full((3, 3), 256.0), 1e-12)
+    assert set(made[0]) == {NtkImplementation.JACOBIAN_CONTRACTION, NtkImplementation.STRUCTURED_DERIVATIVES}
+    inner = jax.jit(lambda v: empirical_ntk_fn(lambda p, x: (x @ p) @ v, implementation=0)(x, None, w))
+    assert inner(np.ones((2, 1))).shape == (3, 3)
+    monkeypatch.setattr(choice, "free_bytes", lambda: -1)
+    with pytest.raises(MemoryError, match="JACOBIAN_CONTRACTION needs"):
+        empirical_ntk_fn(lambda p, x: x @ p, implementation=0)(x, None, w)
+
+
+@pytest.mark.parametrize(
+    ("trials", "chosen"),
+    [
+        ({1: (1.0, 9), 2: (3.0, 1), 3: (1.2, 1)}, 1),
+        ({1: (1.0, 9), 2: (3.0, 1), 3: (1.05, 8)}, 3),
+        ({2: (3.0, 1)}, 2),
+    ],
+)
+def test_auto_looks_at_time_then_at_memory(trials, chosen):
+    assert choice.chosen({i: Trial(*trial) for i, trial in trials.items()}) == chosen
+
+
+@pytest.mark.parametrize("size", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("way", WAYS, ids=lambda i: i.name.lower())
+@pytest.mark.parametrize("option", ["whole", "diagonal", "samples diagonal", "samples traced"])
+def test_samples_a_few_at_a_time(option, way, size, monkeypatch):
+    """Three samples by ones, and by twos with one left, are what they are together."""
+    monkeypatch.setattr(batches, "chunk_size", lambda *_: size)
+    f, params, _ = finite.NETWORKS["conv"]
+    x1, x2 = finite.inputs("conv")
+    ntk_fn = jax.jit(empirical_ntk_fn(f, **finite.ALL_OPTIONS[option], implementation=way))
+    ours = ntk_fn(x1, None if "samples" in option else x2, params)
+    close(ours, REFERENCE[f"conv {option} ntk"], 1e-12)
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda i: i.name.lower())
+def test_one_input_is_that_input_twice(way, monkeypatch):
+    monkeypatch.setattr(batches, "chunk_size", lambda *_: 2)
+    x, _ = finite.inputs("dense")
+    ntk_fn = jax.jit(empirical_ntk_fn(F, (), vmap_axes=0, implementation=way))
+    close(ntk_fn(x, None, PARAMS), ntk_fn(x, x, PARAMS), 1e-14)
+
+
+def test_bytes_alive_at_a_time():
+    """Of a chain two arrays, of a sum what is kept for it; views of all axes take none."""
+
+    def peak(f):
+        return chunks.peak_bytes(jax.make_jaxpr(f)(np.ones((10, 10))).jaxpr)
+
+    assert peak(lambda x: jnp.sin(jnp.sin(jnp.sin(x)))) == 1600
+    assert peak(lambda x: jnp.sin(x) + jnp.sin(jnp.sin(x))) == 2400
+    assert peak(lambda x: jnp.sin(x).reshape(-1)) == 800
+    assert peak(lambda x: jax.jit(lambda y: jnp.sin(jnp.sin(y)))(x)) == 2400
+
+
+@pytest.mark.parametrize(("samples", "most", "size"), [(16, 5, 4), (16, 100, 16), (17, 4, 4), (17, 9, 9), (12, 0, 1)])
+def test_chunk_sizes(samples, most, size, monkeypatch):
+    monkeypatch.setattr(chunks, "WORKING_BYTES", {jax.default_backend(): 8 * most})
+    assert chunks.chunk_size(jnp.sin, (np.ones(()),), samples, 0) == size
+
+
+def test_convolutions_in_one_layout():
+    """Derivatives of convolutions as well, in the inputs and in the filters."""
+
+    def f(given):
+        x, w = given
+        y = jax.lax.conv_general_dilated(x, w, (2, 1), "SAME", dimension_numbers=("NCHW", "OIHW", "NHWC"))
+        return jnp.sum(jnp.sin(y))
+
+    rng = np.random.default_rng(0)
+    given = rng.standard_normal((2, 3, 5, 4)), rng.standard_normal((6, 3, 3, 2))
+    slopes = jax.grad(in_one_layout(f))(given), in_one_layout(jax.grad(f))(given)
+    for ours in slopes:
+        jax.tree.map(lambda a, b: close(a, b, 1e-13), ours, jax.grad(f)(given))
+    found = jax.make_jaxpr(in_one_layout(jax.grad(f)))(given).eqns
+    layouts = {e.params["dimension_numbers"] for e in found if e.primitive.name == "conv_general_dilated"}
+    assert layouts == {jax.lax.ConvDimensionNumbers((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))}
+
+
+@pytest.mark.parametrize(
+    ("traced", "diagonal", "spec"),
+    [
+        ((), (), "abcuv,ABCuv->aAbBcC"),
+        ((1,), (), "abcuv,AbCuv->aAcC"),
+        ((0, 2), (1,), "abcuv,abcuv->b"),
+        ((), (0, 2), "abcuv,aBcuv->abBc"),
+        ((2,), (0,), "abcuv,aBcuv->abB"),
+    ],
+)
+def test_contraction(traced, diagonal, spec):
+    rng = np.random.default_rng(0)
+    left = rng.standard_normal((2, 3, 4, 2, 3))
+    sizes = [n if a in (*traced, *diagonal) else n + 1 for a, n in enumerate(left.shape[:3])]
+    right = rng.standard_normal((*sizes, 2, 3))
+    expected = np.einsum(spec, left, right) / np.prod([left.shape[a] for a in traced])
+    close(contract(left, right, Pairing(3, traced, diagonal)), expected, 1e-14)
 
 
 def scale_of(params, x, rate=1.0, rng=None):

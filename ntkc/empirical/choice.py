@@ -16,7 +16,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.errors import JaxRuntimeError
+from jax.extend import core
 
 from ntkc.empirical.implementations import IMPLEMENTATIONS, NtkImplementation
 
@@ -26,8 +28,8 @@ Found = dict[Any, NtkImplementation]
 
 NEAR = 1.1
 """Times within this ratio are equal, and memory decides."""
-CALLS, ENOUGH_SECONDS = 5, 0.5
-"""A trial ends after so many calls or seconds."""
+ROUNDS, FAR = 5, 3
+"""Implementations are called in turn, so often; those that took so many times as long as the best, once."""
 
 _MEMORY: weakref.WeakKeyDictionary[Any, dict[Any, Found]] = weakref.WeakKeyDictionary()
 
@@ -71,19 +73,29 @@ def chosen(trials: Mapping[NtkImplementation, Trial]) -> NtkImplementation:
 
 
 def _trials(kernel: Kernel, leaves: Sequence[Any], structure: Any) -> dict[NtkImplementation, Trial]:
-    trials: dict[NtkImplementation, Trial] = {}
+    calls: dict[NtkImplementation, tuple[Callable[[], Any], int]] = {}
     errors: list[Exception] = []
     for way in IMPLEMENTATIONS:
         try:
-            trials[way] = _trial(kernel, way, leaves, structure)
-        except (TypeError, ValueError, NotImplementedError, JaxRuntimeError, MemoryError) as error:
+            calls[way] = _call(kernel, way, leaves, structure)
+        except (TypeError, ValueError, NotImplementedError, MemoryError, JaxRuntimeError) as error:
             errors.append(error)
-    if not trials:
+    if not calls:
         raise errors[0]
-    return trials
+    times = dict.fromkeys(calls, 0.0)
+    for _ in range(ROUNDS):
+        near = [way for way in calls if times[way] <= FAR * min(times.values())]
+        for way in near:
+            seconds = _seconds(calls[way][0])
+            times[way] = min(times[way] or seconds, seconds)
+    return {way: Trial(times[way], size) for way, (_, size) in calls.items()}
 
 
-def _trial(kernel: Kernel, way: NtkImplementation, leaves: Sequence[Any], structure: Any) -> Trial:
+def _call(
+    kernel: Kernel, way: NtkImplementation, leaves: Sequence[Any], structure: Any
+) -> tuple[Callable[[], Any], int]:
+    """A compiled call, made once, and its temporary memory."""
+
     def whole(arrays: Sequence[Any]) -> Any:
         given = iter(arrays)
         return kernel(way, *jax.tree.unflatten(structure, [next(given) if _is_array(v) else v for v in leaves]))
@@ -91,26 +103,27 @@ def _trial(kernel: Kernel, way: NtkImplementation, leaves: Sequence[Any], struct
     arrays = [v for v in leaves if _is_array(v)]
     closed = jax.make_jaxpr(whole)([jax.typeof(v) for v in arrays])
     # Constants are arguments here: f may have closed over values that are not known yet.
-    given = [[_known(v) for v in closed.consts], [_known(v) for v in arrays]]
+    given = jax.device_put([[_known(v) for v in closed.consts], [_known(v) for v in arrays]])
 
-    def evaluated(consts: Sequence[Any], arrays: Sequence[Any]) -> Any:
-        return jax.core.eval_jaxpr(closed.jaxpr, consts, *arrays)
+    def evaluated(consts: list[Any], arrays: Sequence[Any]) -> Any:
+        return core.jaxpr_as_fun(core.ClosedJaxpr(closed.jaxpr, consts))(*arrays)
 
     compiled = jax.jit(evaluated).lower(*given).compile()
     needed = getattr(compiled.memory_analysis(), "temp_size_in_bytes", 0)
-    if needed > _free_bytes():
+    if needed > free_bytes():
         raise MemoryError(f"{way.name} needs {needed:,} bytes of temporary memory")
-    return Trial(_seconds(lambda: jax.block_until_ready(compiled(*given))), needed)
+
+    def call() -> Any:
+        return jax.block_until_ready(compiled(*given))
+
+    call()
+    return call, needed
 
 
 def _seconds(call: Callable[[], Any]) -> float:
-    times: list[float] = []
-    # The first call may load code; it counts only if it alone takes long.
-    while len(times) < CALLS and sum(times) < ENOUGH_SECONDS:
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return min(times)
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
 
 
 def _is_array(v: Any) -> bool:
@@ -119,7 +132,7 @@ def _is_array(v: Any) -> bool:
 
 def _known(v: Any) -> Any:
     """The array itself, or one of its type."""
-    if not isinstance(v, jax.core.Tracer):
+    if not isinstance(v, Tracer):
         return v
     if jnp.issubdtype(v.dtype, jax.dtypes.prng_key):
         return jax.random.split(jax.random.key(0, impl=str(jax.random.key_impl(v))), v.shape)
@@ -128,11 +141,10 @@ def _known(v: Any) -> Any:
     return np.zeros(v.shape, v.dtype)
 
 
-def _free_bytes() -> float:
+def free_bytes() -> float:
     """Of the device; of a computer whose memory is not told, without limit."""
     stats = jax.devices()[0].memory_stats()
     if stats:
         return stats.get("bytes_limit", float("inf")) - stats.get("bytes_in_use", 0)
-    names = os.sysconf_names if hasattr(os, "sysconf_names") else {}
-    known = {"SC_AVPHYS_PAGES", "SC_PAGE_SIZE"} <= set(names)
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if known else float("inf")
+    is_told = "SC_AVPHYS_PAGES" in getattr(os, "sysconf_names", {})
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if is_told else float("inf")

@@ -12,9 +12,12 @@ from jax.extend import core
 
 from ntkc.empirical.convolutions import in_one_layout
 
-WORKING_BYTES = {"cpu": 2**23}
+WORKING_BYTES = {"cpu": 2**22}
 """What the values that are alive at a time may take, by platform; the chunks of accelerators have to keep them busy."""
 OTHERWISE = 2**30
+
+RENAMES = ("reshape", "squeeze")
+"""Operations that move nothing."""
 
 
 def in_chunks(f: Callable[[Any], Any], stacked: Any, size: int) -> Any:
@@ -53,8 +56,8 @@ def peak_bytes(jaxpr: core.Jaxpr) -> int:
     alive, peak = 0, 0
     ending: dict[int, int] = {}
     for i, eqn in enumerate(jaxpr.eqns):
-        inner = [peak_bytes(body) for body in core.jaxprs_in_params(eqn.params)] if eqn.params else []
-        for v in eqn.outvars:
+        inner = [peak_bytes(body) for body in core.jaxprs_in_params(eqn.params)]
+        for v in eqn.outvars if eqn.primitive.name not in RENAMES else ():
             alive += _bytes(v)
             ending[last.get(v, i)] = ending.get(last.get(v, i), 0) + _bytes(v)
         peak = max(peak, alive + max(inner, default=0))

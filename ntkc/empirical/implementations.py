@@ -21,10 +21,10 @@ from ntkc.empirical.structured import by_structure
 class NtkImplementation(enum.IntEnum):
     """How an empirical NTK is computed; the numbers are the peer's.
 
-    AUTO compiles and times all of them on this device and takes the fastest, or the one of the least memory if times are
-    within 10 %; those that do not fit in free memory or cannot differentiate f are left out. The choice is remembered for f,
-    the axes, and the shapes and dtypes of the arguments, as long as f lives: the first call costs three compilations and
-    a few calls of each. Inside `jax.jit`, where values are not known, random numbers stand in for them.
+    AUTO compiles and times all of them on this device and takes the fastest, or the one of the least memory if times
+    are within 10 %; those that do not fit in free memory or cannot differentiate f are left out. The choice is
+    remembered for f, the axes, and the shapes and dtypes of the arguments, as long as f lives: the first call costs
+    three compilations and a few calls of each. Inside `jax.jit`, where values are not known, random numbers stand in.
     """
 
     AUTO = 0

@@ -1,4 +1,4 @@
-"""Which weights of a function are used in products and convolutions alone, and the function with probes at these uses."""
+"""Which weights are used in products and convolutions alone, and the function with probes at these uses."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ def _plan(f: Function, params: Any, sample: Any) -> Plan:
 
 
 def _parts(plan: Plan, weights: set[int], leaves: Sequence[Any], sample: Any) -> tuple[list[Part], list[Any]]:
-    """What of each use of `weights` meets other samples, and the Jacobians in all other leaves; at least an empty one."""
+    """What each use of `weights` has for other samples, and Jacobians in all other leaves; an empty one at least."""
     uses = {path: found for path, found in plan.uses().items() if found[0].view.weight in weights}
     probes = {path: jnp.zeros(shape, plan.dtype(path)) for path, (_, shape) in uses.items()}
     plain = [v for i, v in enumerate(leaves) if i not in weights]
@@ -142,7 +142,7 @@ def _jacobians_are_cheaper(factors: Factors, outputs: int) -> bool:
     w = math.prod(slope.shape[outputs:][a] for a, _ in use.of_y)
     s = math.prod(x.shape[a] for a, _ in use.of_x)
     f = x.size // s
-    return o * o * s * w < f * f * s + min(o * o * f * f * w, o * f * f * w + o * f * w * o)
+    return o * o * s * w < f * f * s + min(o * o * f * f * w, o * f * f * w + o * o * f * w)
 
 
 def _sum_of_products(one: tuple[list[Part], list[Any]], two: tuple[list[Part], list[Any]], pairing: Pairing) -> Any:
@@ -161,8 +161,8 @@ def _product(left: Part, right: Part, pairing: Pairing) -> Any:
         of_key, fresh = labels_of(left.use), count(FREE)
         terms = [*left.terms(first, samples, of_key, fresh), *right.terms(second, samples, of_key, fresh)]
         return _einsum(*terms, kernel) / pairing.size(left.slope.shape)
-    jacobians = [part.jacobian(pairing.ndim, samples).entries for part in (left, right)]
-    return contract(*jacobians, pairing)
+    one, two = (part.jacobian(pairing.ndim, samples).entries for part in (left, right))
+    return contract(one, two, pairing)
 
 
 def labels_of(use: Use) -> dict[Key, int]:

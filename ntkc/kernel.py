@@ -24,7 +24,9 @@ class Kernel:
         x1_is_x2: the two sets are one.
         is_gaussian: the output is Gaussian: a nonlinearity may follow.
         is_input: the kernel of raw data.
+        diagonal_batch: variances are those of each sample alone; otherwise cov1 is [n1, n1], cov2 [n2, n2].
         shape1, shape2: shapes of the outputs of a finite network.
+        mask1, mask2: pixels of masked data that are there, [n1, pixels ...], while the output has pixels.
     """
 
     nngp: Any

@@ -206,6 +206,8 @@ class KernelProgram:
             shape2=(count2, *spatial, width),
             channel_axis=1 + len(pixels),
             diagonal_spatial=self._compilation.diagonal and bool(pixels),
+            mask1=_presence(x1) if is_masked(self.graph) and pixels else None,
+            mask2=_presence(x2) if is_masked(self.graph) and pixels and x2 is not None else None,
         )
 
     def onward(self, kernel: Kernel, parameters: Mapping[str, Any]) -> Kernel:
@@ -505,6 +507,11 @@ def _with_nan(x: Any, constant: float) -> Any:
     array = jnp.asarray(x)
     array = array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(float)
     return array if np.isnan(constant) else jnp.where(array == constant, jnp.nan, array)
+
+
+def _presence(x: Any) -> Any:
+    """Pixels with a channel that is there."""
+    return jax.tree.map(lambda v: ~jnp.isnan(v).all(-1), x)
 
 
 def _has_finite_norms(array: Any) -> bool:

@@ -493,6 +493,12 @@ class KernelFn:
             gets = get if isinstance(get, str) else tuple(names)
             return program(x1, x2, gets, **options, **parameters)
         kernel = program(x1, x2, None, **options, **parameters)
+        if diagonal_batch is False:
+
+            def nngp(x: Any, own: Any) -> Any:
+                return program(x, None, "nngp", **{**options, "pattern": own}, **parameters)
+
+            kernel = _with_all_pairs(kernel, nngp, (x1, x2), pattern)
         return _selected(self._in_own_layout(kernel, shape), get)
 
     def _onward(self, kernel: Kernel, parameters: dict[str, Any]) -> Kernel:
@@ -500,6 +506,10 @@ class KernelFn:
         width = None if kernel.shape1 is None else kernel.shape1[kernel.channel_axis]
         if kernel.diagonal_spatial:
             raise InvalidInput("a Kernel of equal pixels only (diagonal_spatial=True) cannot be continued")
+        if kernel.mask1 is not None:
+            raise InvalidInput("a Kernel of masked pixels cannot be continued: give data to the whole network")
+        if not kernel.diagonal_batch:
+            raise InvalidInput("a Kernel with covariances of all samples (diagonal_batch=False) cannot be continued")
         spatial = tuple(kernel.nngp.shape[2::2])
         layout = Layout(kernel.batch_axis, kernel.channel_axis, len(spatial) + 2)
         program = _port_program(self.tree, law, kernel.ntk is not None, width, spatial, layout)
@@ -517,6 +527,15 @@ def _port_program(
 ) -> KernelProgram:
     graph = port_graph(tree, Port(law, has_ntk, width, spatial), layout)
     return build(without_patterns(graph) if has_patterns(graph) else graph)
+
+
+def _with_all_pairs(kernel: Kernel, nngp: Callable[[Any, Any], Any], inputs: tuple[Any, Any], pattern: Any) -> Kernel:
+    """The Kernel with covariances of all pairs of samples in the place of variances."""
+    patterns = (None, None) if pattern is None else pattern
+    full = [
+        None if x is None else nngp(x, None if p is None else (p, p)) for x, p in zip(inputs, patterns, strict=True)
+    ]
+    return kernel.replace(cov1=full[0], cov2=full[1], diagonal_batch=False)
 
 
 def _in_layout(kernel: Kernel, layout: Layout) -> Kernel:

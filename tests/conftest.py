@@ -43,21 +43,12 @@ def pair():
     return x1, x2
 
 
-SLOW = (
-    "test_examples.py::test_example[digits]",
-    "test_demo.py::test_97_percent_of_real_digits",
-    "test_finite_networks.py::test_average_kernels[standard with s]",
-    "test_finite_networks.py::test_average_kernels[pre-activation residual]",
-    "test_finite_networks.py::test_bias_shrinks_like_one_over_width",
-    "test_exact_kernels.py::test_three_hidden_layers",
-    "test_exact_kernels.py::test_zero_rows_are_finite",
-    "test_roll.py::test_rolling_changes_no_kernel",
-)
-"""Tests of ten seconds and more on one core, most of it compilation by XLA: make test-all runs them."""
+SLOW = frozenset((Path(__file__).parent / "slow_cases.txt").read_text(encoding="utf-8").splitlines())
+"""Tests of some seconds on one core, most of it compilation by XLA, beside quicker ones like them: for make test-all."""
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     for item in items:
-        if any(name in item.nodeid for name in SLOW):
+        if item.nodeid.rpartition("/")[2] in SLOW or item.nodeid.split("[")[0].rpartition("/")[2] in SLOW:
             item.add_marker(pytest.mark.slow)

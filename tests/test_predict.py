@@ -399,6 +399,23 @@ X, Y, X_TEST = draw()
 K = rbf(X)
 
 
+@pytest.mark.usefixtures("x64")
+def test_kernels_in_mappings_and_lists():
+    train, cross, prior = rbf(X), rbf(X_TEST, X), rbf(X_TEST)
+    desired = gp_inference(train, Y, 0.1)(None, cross, prior)
+    found = gp_inference(train._asdict(), Y, 0.1)(None, cross._asdict(), prior._asdict())
+    lists = gp_inference(train.ntk.tolist(), Y.tolist(), 0.1)("ntkgp", cross.ntk.tolist(), prior.ntk.tolist())
+    alone = gp_inference(train, Y, 0.1)("ntkgp", cross, prior)
+    for a, b in ((found.ntk, desired.ntk), (found.nngp, desired.nngp), (lists, alone)):
+        close(a.mean, b.mean)
+        close(a.covariance, b.covariance)
+
+
+def test_kernel_function_without_a_kernel():
+    with pytest.raises(InvalidInput, match=re.escape("kernel_fn gave a dict without ['ntk'] for get=('nngp', 'ntk')")):
+        ensemble(kernel_fn=lambda x1, x2, get: {"nngp": K.nngp})()
+
+
 def ensemble(**changes):
     arguments = {"kernel_fn": rbf, "x_train": X, "y_train": Y, **changes}
     return gradient_descent_mse_ensemble(**arguments)
@@ -414,7 +431,16 @@ def ensemble(**changes):
         (lambda: ensemble(diag_reg=-1e-3), InvalidInput, "diag_reg is -0.001"),
         (lambda: ensemble(diag_reg=np.nan), InvalidInput, "diag_reg is nan"),
         (lambda: ensemble(learning_rate=-1.0), InvalidInput, "learning_rate is -1.0"),
+        (lambda: ensemble(learning_rate=np.ones(2)), InvalidInput, "learning_rate has shape (2,); give one number"),
+        (lambda: ensemble(diag_reg="little"), InvalidInput, "diag_reg is 'little' of dtype <U6; give real numbers"),
+        (lambda: ensemble(diag_reg=np.ones(8)), InvalidInput, "diag_reg has shape (8,); give one number"),
+        (lambda: ensemble(y_train=Y + 1j), InvalidInput, "y_train is a ndarray of dtype complex128; give real"),
+        (lambda: ensemble(y_train=[[1.0], [1.0, 2.0]]), InvalidInput, "y_train has rows of different lengths"),
+        (lambda: ensemble(y_train=np.ma.masked_less(Y, 0)), InvalidInput, "y_train has masked entries"),
         (lambda: ensemble(trace_axes=(2,)), InvalidInput, "trace_axes (2,)"),
+        (lambda: ensemble(trace_axes=1.0), InvalidInput, "trace_axes is 1.0, but must be one axis"),
+        (lambda: ensemble()("late"), InvalidInput, "t is 'late' of dtype <U4"),
+        (lambda: ensemble()(-np.inf), InvalidInput, "t is -inf"),
         (lambda: ensemble()(-1.0), InvalidInput, "t is -1.0"),
         (lambda: ensemble()(np.array([1.0, np.nan])), InvalidInput, "t is [ 1. nan]"),
         (lambda: ensemble()(1.0, X_TEST[:, :2]), ShapeMismatch, "x_test has shape (5, 2), x_train (8, 3)"),
@@ -424,6 +450,7 @@ def ensemble(**changes):
         (lambda: ensemble(y_train=Y[:5])(), ShapeMismatch, "has shape (8, 8), but the kept axes (5,) of y_train ask"),
         (lambda: ensemble(trace_axes=())(), ShapeMismatch, "ask for (8, 8, 2, 2)"),
         (lambda: ensemble()(get="ntkgp"), UnknownName, "no prediction 'ntkgp'; have nngp, ntk"),
+        (lambda: ensemble()(get=3), UnknownName, "no prediction '3'; have nngp, ntk"),
         (lambda: ensemble()(get=()), InvalidInput, "get is ()"),
         (lambda: ensemble()(get=("ntk", "NTK")), InvalidInput, "several different"),
         (lambda: gp_inference(K, Y)("cov"), UnknownName, "have nngp, ntk, ntkgp"),
@@ -434,6 +461,11 @@ def ensemble(**changes):
         (lambda: gp_inference(K.ntk, Y)("ntk", K, K), InvalidInput, "k_train_train is one array"),
         (lambda: gp_inference(K._replace(nngp=None), Y)("nngp"), InvalidInput, "k_train_train has no nngp"),
         (lambda: gp_inference(K, Y, diag_reg=-1.0), InvalidInput, "diag_reg is -1.0"),
+        (lambda: gp_inference(K, Y, diag_reg=1j), InvalidInput, "diag_reg is 1j of dtype complex128"),
+        (lambda: gp_inference({"nngp": K.nngp}, Y)("ntk"), InvalidInput, "k_train_train has no ntk"),
+        (lambda: gp_inference("gram", Y)("ntk"), InvalidInput, "k_train_train has no ntk"),
+        (lambda: gp_inference(K.ntk + 0j, Y)("ntkgp"), InvalidInput, "k_train_train.ntk is a"),
+        (lambda: gp_inference(K.ntk.astype(np.float32), Y + 1e39)("ntkgp"), InvalidInput, "y_train"),
     ],
 )
 def test_errors(call, error, message):

@@ -14,7 +14,10 @@ ENDS = {"flatten": stax.Flatten(), "pool": stax.GlobalAvgPool()}
 RIDGE = 0.1
 
 
-@pytest.fixture(scope="module", params=["flatten", pytest.param("pool", marks=pytest.mark.slow)])
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module", params=["flatten", "pool"])
 def program(request):
     conv = stax.Conv(1, (3, 3), W_std=1.3, b_std=0.2, padding="SAME")
     return ntkc.compile(stax.serial(conv, stax.Relu(), ENDS[request.param], stax.Dense(1)))
@@ -38,7 +41,7 @@ def weights(gram, cross, tau):
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("t", [pytest.param(None, marks=pytest.mark.slow), 30.0])
+@pytest.mark.parametrize("t", [None, 30.0])
 def test_ensemble(program, t):
     predict_fn = predict.gradient_descent_mse_ensemble(program, X, Y, 1.0, RIDGE, True)
     found = predict_fn(t, X_TEST, compute_cov=True)
@@ -64,7 +67,6 @@ def mapping(kernel):
     return {"nngp": kernel.nngp, "ntk": kernel.ntk}
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("get", [None, ("nngp", "ntk")], ids=["Kernel", "namedtuple"])
 @pytest.mark.parametrize("form", [named, mapping])
@@ -79,7 +81,6 @@ def test_inference(program, get, form):
         close(getattr(found, name).covariance, getattr(desired, name).covariance)
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 def test_kernel_function_that_gives_a_mapping(program):
     def kernel_fn(x1, x2, get):

@@ -108,6 +108,18 @@ def test_progress_bar(data, capsys):
 
 
 X, Y = np.eye(4, 3, dtype=np.float32) + 1, np.arange(4.0)
+
+
+def scaled(factor):
+    return lambda x1, x2=None, get="nngp": factor * KERNEL_FN(x1, x2, get)
+
+
+def holed(x1, x2=None, get="nngp"):
+    """NaN off the diagonal alone, for rows that are no landmark."""
+    gram = KERNEL_FN(x1, x2, get)
+    return gram.at[-1, 0].set(np.nan) if x2 is None and len(x1) == 4 else gram
+
+
 WRONG = {
     "kernel": (lambda: predict.iterative_inference(KERNEL_FN, X, Y, "ntkgp"), NtkcError, "nngp, ntk"),
     "rows": (lambda: predict.iterative_inference(KERNEL_FN, X, Y[:3]), ShapeMismatch, "one target a row"),
@@ -119,6 +131,27 @@ WRONG = {
     "negative": (lambda: predict.iterative_inference(KERNEL_FN, X, Y, diag_reg=-1), InvalidInput, "positive"),
     "tolerance": (lambda: predict.iterative_inference(KERNEL_FN, X, Y, tolerance=0), InvalidInput, "tolerance"),
     "landmarks": (lambda: predict.iterative_inference(KERNEL_FN, X, Y, landmarks=0), InvalidInput, "landmarks"),
+    "loose": (lambda: predict.iterative_inference(KERNEL_FN, X, Y, tolerance=1.0), InvalidInput, "below 1"),
+    "half a row": (
+        lambda: predict.iterative_inference(KERNEL_FN, X, Y, landmarks=2.5),
+        InvalidInput,
+        "landmarks is 2.5",
+    ),
+    "text": (lambda: predict.iterative_inference(KERNEL_FN, X, Y, diag_reg="x"), InvalidInput, "diag_reg is 'x'"),
+    "complex": (lambda: predict.iterative_inference(KERNEL_FN, X + 0j, Y), InvalidInput, "x_train is a ndarray"),
+    "kernel of nan": (
+        lambda: predict.iterative_inference(scaled(np.nan), X, Y),
+        InvalidInput,
+        "the nngp of x_train holds",
+    ),
+    "kernel of zero": (lambda: predict.iterative_inference(scaled(0.0), X, Y), InvalidInput, "mean variance 0"),
+    "kernel below 0": (lambda: predict.iterative_inference(scaled(-1.0), X, Y), InvalidInput, "mean variance -"),
+    "hole": (lambda: predict.iterative_inference(holed, X, Y, landmarks=1), InvalidInput, "the nngp of x_train"),
+    "nan test": (
+        lambda: predict.iterative_inference(KERNEL_FN, X, Y).predict_fn(X * np.nan),
+        InvalidInput,
+        "x_test holds",
+    ),
     "memory": (lambda: predict.iterative_inference(KERNEL_FN, X, Y, memory="2 gibis"), InvalidInput, "'500MB'"),
     "no memory": (lambda: predict.iterative_inference(KERNEL_FN, X, Y, memory=10), InvalidInput, "at least 1MB"),
     "test": (lambda: predict.iterative_inference(KERNEL_FN, X, Y).predict_fn(X[:, :2]), ShapeMismatch, "x_test"),

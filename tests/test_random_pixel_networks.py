@@ -365,7 +365,7 @@ HARD = {
 """Branches whose means are not zero, channels of several laws, pixels of no variance."""
 
 
-@pytest.mark.parametrize("is_symmetric", [False, True])
+@pytest.mark.parametrize("is_symmetric", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", HARD)
 def test_hard_networks(name, is_symmetric, x64):
     tolerance = SERIES_TOLERANCE if "series" in name else TOLERANCE

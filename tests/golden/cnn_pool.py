@@ -371,6 +371,8 @@ def nngp_of_pair(K_input1, stats1, stats2, same):
 
 
 LANES, BLOCK = 32, 128  # pairs of samples a tile; samples whose per-sample values are kept
+if jax.default_backend() != "cpu":
+    LANES = 4096  # an accelerator has no core's cache to stay in, and more units to fill
 
 
 def samples_of(x):

@@ -28,8 +28,8 @@ Found = dict[Any, NtkImplementation]
 
 NEAR = 1.1
 """Times within this ratio are equal, and memory decides."""
-ROUNDS, FAR = 5, 3
-"""Implementations are called in turn, so often; those that took so many times as long as the best, once."""
+ROUNDS, SECONDS, FAR = 12, 3.0, 3
+"""Implementations are called in turn, so often or so long; those FAR times as slow as the best, once."""
 
 _MEMORY: weakref.WeakKeyDictionary[Any, dict[Any, Found]] = weakref.WeakKeyDictionary()
 
@@ -83,7 +83,10 @@ def _trials(kernel: Kernel, leaves: Sequence[Any], structure: Any) -> dict[NtkIm
     if not calls:
         raise errors[0]
     times = dict.fromkeys(calls, 0.0)
-    for _ in range(ROUNDS):
+    start = time.perf_counter()
+    for turn in range(ROUNDS):
+        if turn and time.perf_counter() - start > SECONDS:
+            break
         near = [way for way in calls if times[way] <= FAR * min(times.values())]
         for way in near:
             seconds = _seconds(calls[way][0])

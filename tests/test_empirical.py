@@ -395,7 +395,7 @@ def test_auto_looks_at_time_then_at_memory(trials, chosen):
     assert choice.chosen({i: Trial(*trial) for i, trial in trials.items()}) == chosen
 
 
-@pytest.mark.parametrize("size", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("size", [pytest.param(1, marks=pytest.mark.slow), 2])
 @pytest.mark.parametrize("way", WAYS, ids=lambda i: i.name.lower())
 @pytest.mark.parametrize("option", ["whole", "diagonal", "samples diagonal", "samples traced"])
 def test_samples_a_few_at_a_time(option, way, size, monkeypatch):

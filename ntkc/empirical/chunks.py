@@ -21,16 +21,17 @@ RENAMES = ("reshape", "squeeze")
 
 
 def in_chunks(f: Callable[[Any], Any], stacked: Any, size: int) -> Any:
-    """f(stacked), for an f whose results and arguments have samples first, from `size` samples at a time."""
+    """f(stacked), for an f whose arguments have samples first, from `size` samples at a time.
+
+    Results are put together along their first axis, which is that of samples or one of parts.
+    """
     samples = jax.tree.leaves(stacked)[0].shape[0]
     if size >= samples:
         return f(stacked)
     loops, left = divmod(samples, size)
     whole = jax.tree.map(lambda v: v[: loops * size].reshape(loops, size, *v.shape[1:]), stacked)
-    made = jax.tree.map(
-        lambda v: v.reshape(loops * size, *v.shape[2:]),
-        lax.map(in_one_layout(f) if jax.default_backend() == "cpu" else f, whole),
-    )
+    made = lax.map(in_one_layout(f) if jax.default_backend() == "cpu" else f, whole)
+    made = jax.tree.map(lambda v: v.reshape(v.shape[0] * v.shape[1], *v.shape[2:]), made)
     if not left:
         return made
     last = f(jax.tree.map(lambda v: v[loops * size :], stacked))

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from jax import export
 
+import ntkc
 from ntkc import stax
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -47,3 +48,22 @@ def test_export(name, dtype):
             found = exported(name, function, shapes, dtype)
             assert set(found.platforms) == set(PLATFORMS)
             assert {a.dtype for a in found.out_avals} == {np.dtype(dtype)}
+
+
+CONV = stax.serial(stax.Conv(4, (3, 3), None, "SAME", 1.3, 0.1), stax.Relu())
+IMAGES = {
+    "flattened": stax.serial(stax.repeat(CONV, 3), stax.Flatten(), stax.Dense(1)),
+    "pooled": stax.serial(CONV, stax.AvgPool((2, 2), (2, 2)), CONV, stax.GlobalAvgPool(), stax.Dense(1)),
+    "attention": stax.serial(
+        stax.Conv(4, (3, 3)), stax.LayerNorm(), stax.GlobalSelfAttention(4, 4, 4, 2), stax.Flatten()
+    ),
+}
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_export_with_pixels(name):
+    sample = (4, 6, 2)
+    module = ntkc.compile(IMAGES[name], input_shape=sample).module
+    for function, counts in (("ntk", (5, 3)), ("ntk", (4,)), ("kernel", (2, 3)), ("variance", (3,))):
+        arguments = [jax.ShapeDtypeStruct((n, *sample), np.float32) for n in counts]
+        assert set(export.export(module[function], platforms=PLATFORMS)(*arguments).platforms) == set(PLATFORMS)

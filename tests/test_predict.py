@@ -411,6 +411,12 @@ def test_kernels_in_mappings_and_lists():
         close(a.covariance, b.covariance)
 
 
+@pytest.mark.usefixtures("x64")
+def test_targets_that_overflow_the_kernel():
+    with pytest.raises(InvalidInput, match="y_train overflows float32, the dtype of the kernel"):
+        gp_inference(K.ntk.astype(np.float32), Y + 1e39)("ntkgp")
+
+
 def test_kernel_function_without_a_kernel():
     with pytest.raises(InvalidInput, match=re.escape("kernel_fn gave a dict without ['ntk'] for get=('nngp', 'ntk')")):
         ensemble(kernel_fn=lambda x1, x2, get: {"nngp": K.nngp})()
@@ -465,7 +471,7 @@ def ensemble(**changes):
         (lambda: gp_inference({"nngp": K.nngp}, Y)("ntk"), InvalidInput, "k_train_train has no ntk"),
         (lambda: gp_inference("gram", Y)("ntk"), InvalidInput, "k_train_train has no ntk"),
         (lambda: gp_inference(K.ntk + 0j, Y)("ntkgp"), InvalidInput, "k_train_train.ntk is a"),
-        (lambda: gp_inference(K.ntk.astype(np.float32), Y + 1e39)("ntkgp"), InvalidInput, "y_train"),
+        (lambda: gp_inference(K, Y + 1e39)("ntkgp"), InvalidInput, "y_train holds NaN or infinities"),
     ],
 )
 def test_errors(call, error, message):

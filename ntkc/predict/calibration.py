@@ -66,7 +66,10 @@ def read_labels(labels: Any) -> tuple[Any, Any]:
         raise ShapeMismatch(f"labels have shape {given.shape}; give one label a sample, (n,)")
     if given.dtype.kind == "f" and not np.isfinite(given).all():
         raise InvalidInput("labels hold NaN or infinities; drop or repair those samples")
-    classes, index = np.unique(given, return_inverse=True)
+    try:
+        classes, index = np.unique(given, return_inverse=True)
+    except TypeError:
+        raise InvalidInput("labels hold None or values of several types; give all numbers or all text") from None
     if len(classes) < 2:
         raise InvalidInput(f"labels hold {len(classes)} class; give samples of two classes or more")
     return classes, index

@@ -129,6 +129,7 @@ def learning_curve(
             posterior = gp_inference(gram[np.ix_(rows, rows)], y[rows], diag_reg, diag_reg_absolute_scale)
             # The kernel is given as it is, so that its name plays no part.
             errors[i, j] = error(np.asarray(posterior("nngp", cross[:, rows]), np.float64), y_test)
+            require_finite(f"error of n = {chosen[i]}", errors[i, j])
             tell(f"n = {chosen[i]}")
     mean, half = errors.mean(axis=1), student(level, repeats) * errors.std(axis=1, ddof=1) / math.sqrt(repeats)
     return LearningCurve(chosen, errors, mean, mean - half, mean + half)

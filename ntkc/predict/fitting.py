@@ -174,6 +174,8 @@ def guarded(loss: Callable[[Any], tuple[Any, Any]], theta: Floats) -> tuple[floa
 
 
 def read_search(bounds: Mapping[str, Any], fixed: Mapping[str, float], diag_reg: Any) -> Search:
+    if not isinstance(bounds, Mapping):
+        raise InvalidInput(f"bounds is {bounds!r}, but must be a mapping from names to (least, largest)")
     if RIDGE in bounds or RIDGE in fixed:
         raise InvalidInput("diag_reg is among the hyper-parameters; give it, or a pair of its bounds, as diag_reg")
     both = sorted(set(bounds) & set(fixed))

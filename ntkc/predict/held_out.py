@@ -44,7 +44,7 @@ def leave_one_out(
             f"y_train of shape {train.targets.shape} with trace_axes {train.targets.trace_axes} has no Gram row for "
             "each sample; let trace_axes name all axes of y_train but the first"
         )
-    y = train.targets.values.astype(train.dtype)
+    y = train.targets.cast(train.dtype)
     mean, variance = held_out_moments(cholesky_of(train), y)
     spread = variance[:, None]
     density = -((y - mean) ** 2 / spread + jnp.log(spread) + math.log(2 * math.pi)) / 2

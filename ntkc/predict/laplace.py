@@ -17,7 +17,14 @@ from ntkc.errors import InvalidInput, ShapeMismatch, SolverNotConverged
 from ntkc.predict.calibration import read_labels
 from ntkc.predict.likelihood import cholesky_of
 from ntkc.predict.outputs import read_training_set
-from ntkc.predict.targets import flatten_pairs, read_block, read_numbers, require_count, require_finite
+from ntkc.predict.targets import (
+    flatten_pairs,
+    read_block,
+    read_numbers,
+    require_count,
+    require_finite,
+    require_not_negative,
+)
 
 Floats = npt.NDArray[np.float64]
 NODES = 64
@@ -95,7 +102,9 @@ class LaplaceClassifier:
                 f"k_test_test has shape {given.shape}, k_test_train {cross.shape}; "
                 "give (n_test, n_test) or its diagonal"
             )
-        return cross, given if given.ndim == 1 else np.diagonal(given)
+        variance = given if given.ndim == 1 else np.diagonal(given)
+        require_not_negative("the least variance in k_test_test", variance.min())
+        return cross, variance
 
 
 def laplace_classification(

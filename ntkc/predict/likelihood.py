@@ -58,7 +58,7 @@ def gram_log_marginal_likelihood(
     """
     train = read_training_set(k_train_train, y_train, diag_reg, diag_reg_absolute_scale, trace_axes)
     factor = cholesky_of(train)
-    y = train.targets.values.astype(train.dtype)
+    y = train.targets.cast(train.dtype)
     m, outputs = y.shape
     fit = jnp.sum(y * factor.ramp(y, jnp.asarray(INFINITE, train.dtype)))
     determinant = log_determinant(factor.gram, factor.lower)

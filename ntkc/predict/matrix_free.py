@@ -56,6 +56,7 @@ class IterativePosterior:
         require_finite("x_test", x_test)
         x_test = np.asarray(x_test)
         mean = jnp.asarray(self.kernel.rows_times(x_test, self.weights), self.kernel.x.dtype)
+        require_finite(f"the {self.kernel.get} of (x_test, x_train)", mean)
         return self.targets.restore(mean, (), (len(x_test),))
 
     def __repr__(self) -> str:
@@ -114,8 +115,13 @@ def iterative_inference(
         require_number(name, value)
         if not value > 0:
             raise InvalidInput(f"{name} is {value}, but must be positive: an iteration needs a well-posed system")
+    if tolerance >= 1:
+        raise InvalidInput(f"tolerance is {tolerance}, which holds before the first step; give one below 1, say 1e-4")
     kernel = TiledKernel(kernel_fn, x, get, read_memory(memory))
     diagonal = kernel.diagonal()
+    require_finite(f"the {get} of x_train", diagonal)
+    if not diagonal.mean() > 0:
+        raise InvalidInput(f"the {get} of x_train has the mean variance {diagonal.mean():.3g}; give a kernel above 0")
     ridge = float(diag_reg * (1 if diag_reg_absolute_scale else diagonal.mean()))
     precondition = nystroem(kernel, ridge, min(len(x), count))
     y = np.asarray(targets.values, np.float64)
@@ -123,6 +129,7 @@ def iterative_inference(
         weights, residuals = conjugate_gradients(
             lambda v: kernel.gram_times(v) + ridge * v, y, precondition, tolerance, max_steps, tell
         )
+    require_finite(f"the {get} of x_train, times a vector,", residuals)
     posterior = IterativePosterior(kernel, targets, weights, ridge, residuals, tolerance)
     if not posterior.is_converged:
         warnings.warn(
@@ -213,6 +220,7 @@ def nystroem(kernel: TiledKernel, ridge: float, count: int) -> Callable[[Floats]
     """v -> (V^T V + ridge I)^{-1} v = (v - V^T (ridge I + V V^T)^{-1} V v) / ridge,  V = L^{-1} K_mn, L L^T = K_mm."""
     chosen = np.unique(np.linspace(0, len(kernel.x) - 1, count).round().astype(int))
     wide = kernel.rows(kernel.x[chosen])
+    require_finite(f"the {kernel.get} of x_train", wide)
     corner = np.asarray(wide[:, chosen], np.float64)
     values, vectors = np.linalg.eigh((corner + corner.T) / 2)
     # Directions that rounding alone fills are left out; a preconditioner needs no more than the large ones.

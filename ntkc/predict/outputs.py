@@ -15,6 +15,7 @@ from ntkc.predict.targets import (
     Targets,
     flatten_pairs,
     read_block,
+    read_numbers,
     read_targets,
     require_finite,
     require_number,
@@ -65,7 +66,7 @@ class TrainingSet:
 
     def outputs(self, factor: Factor, tau: Array, times: Shape, request: Request) -> Array | tuple[Array, Array]:
         """y - R (y - f(0)),  R = 1 - K ramp(G),  and on a test set f*(0) + K* ramp(G) (y - f(0))."""
-        y = self.targets.values.astype(self.dtype)
+        y = self.targets.cast(self.dtype)
         error = y - request.train
         train = y - residual(factor, error, tau) if request.is_train_wanted else None
         test = None if request.test is None else request.test + mean_at(factor, error, tau, request.cross)
@@ -103,7 +104,7 @@ def read_request(train: TrainingSet, fx_train_0: Any, fx_test_0: Any, k_test_tra
 def read_outputs(name: str, outputs: Any, train: TrainingSet, kept: Shape) -> Array:
     """A number, or an array that broadcasts to the shape of the outputs, -> (m, c); None is 0."""
     shape = train.targets.shape_of(kept)
-    found = jnp.asarray(0 if outputs is None else outputs)
+    found = jnp.asarray(read_numbers(name, 0 if outputs is None else outputs))
     if not is_broadcast(found.shape, shape):
         raise ShapeMismatch(
             f"{name} has shape {found.shape}, but the outputs have shape {shape}; give one number, or one per output"

@@ -89,7 +89,7 @@ def predict_mode(mode: str, targets: Targets, factors: Factors, times: Times, bl
     kept = block.shape[::2]
     cross = flatten_pairs(block) if blocks.cross else None
     tau = bound_time(times.tau, block.dtype)
-    mean = targets.restore(mean_at(factor, targets.values.astype(block.dtype), tau, cross), times.shape, kept)
+    mean = targets.restore(mean_at(factor, targets.cast(block.dtype), tau, cross), times.shape, kept)
     if blocks.prior is None:
         return mean
     prior = flatten_pairs(blocks.prior(initial))
@@ -137,8 +137,8 @@ def transpose(matrices: Array) -> Array:
 
 def read_get(get: Get, known: Sequence[str]) -> tuple[str, ...]:
     """None -> nngp and ntk, a name -> (name,); lower case."""
-    names = DEFAULT_GET if get is None else (get,) if isinstance(get, str) else tuple(get)
-    names = tuple(name.lower() for name in names)
+    given = DEFAULT_GET if get is None else get if isinstance(get, Sequence) and not isinstance(get, str) else (get,)
+    names = tuple(str(name).lower() for name in given)
     for name in names:
         if name not in known:
             raise unknown("prediction", name, known)

@@ -9,7 +9,7 @@ from jax import Array
 
 from ntkc.errors import InvalidInput, ShapeMismatch
 from ntkc.predict.outputs import read_momentum
-from ntkc.predict.targets import flatten_pairs, read_numbers, require_count, require_finite, require_not_negative
+from ntkc.predict.targets import flatten_pairs, read_numbers, require_count, require_finite, require_number
 
 
 def max_learning_rate(
@@ -39,7 +39,7 @@ def max_learning_rate(
     if kernel.size == 0:
         raise InvalidInput(f"ntk_train_train has shape {kernel.shape}, which is empty; give at least one input")
     require_finite("ntk_train_train", kernel)
-    require_not_negative("eps", eps)
+    require_number("eps", eps)
     rows = math.prod(kernel.shape[::2])
     size = rows if y_train_size is None else y_train_size
     require_count("y_train_size", size)

@@ -5,7 +5,7 @@ is skipped for values that jit, grad or vmap will supply.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +38,13 @@ class Targets:
     def traced(self) -> Shape:
         return tuple(self.shape[axis] for axis in self.trace_axes)
 
+    def cast(self, dtype: Any) -> Array:
+        """The values in the precision of the kernel."""
+        values = self.values.astype(dtype)
+        if is_concrete(values) and not np.isfinite(np.asarray(values)).all():
+            raise InvalidInput(f"y_train overflows {dtype}, the dtype of the kernel; scale it, or compute in float64")
+        return values
+
     @property
     def size(self) -> int:
         return math.prod(self.shape)
@@ -64,7 +71,7 @@ class Targets:
 def read_targets(y_train: Any, trace_axes: int | Sequence[int], name: str = "y_train") -> Targets:
     """Checks y and flattens it; a vector (n,) is one output, (n, 1), whose axis the predictions drop again."""
     given = read_numbers(name, y_train)
-    y = given if isinstance(given, jax.Array) else jnp.asarray(given.astype(np.float64))
+    y = given if isinstance(given, jax.Array) else as_jax(given.astype(np.float64))
     if y.ndim == 0 or y.size == 0:
         raise InvalidInput(f"y_train has shape {y.shape}; give at least one training target per row of x_train")
     require_finite(name, y)
@@ -75,7 +82,9 @@ def read_targets(y_train: Any, trace_axes: int | Sequence[int], name: str = "y_t
 
 
 def read_axes(trace_axes: int | Sequence[int], ndim: int) -> Shape:
-    axes = (trace_axes,) if isinstance(trace_axes, int) else tuple(trace_axes)
+    axes = tuple(trace_axes) if isinstance(trace_axes, Iterable) else (trace_axes,)
+    if any(not isinstance(axis, int | np.integer) for axis in axes):
+        raise InvalidInput(f"trace_axes is {trace_axes!r}, but must be one axis of y_train or a tuple of them")
     if any(not -ndim <= axis < ndim for axis in axes):
         raise InvalidInput(f"trace_axes {axes} name an axis that y_train with {ndim} axes lacks; give axes of y_train")
     return tuple(sorted({axis % ndim for axis in axes}))
@@ -89,7 +98,7 @@ def flatten_outputs(outputs: Array, trace_axes: Shape) -> Array:
 
 def read_block(name: str, kernel: Any, rows: Shape | None, columns: Shape) -> Array:
     """Checks a kernel block (r1, c1, r2, c2, ...) for `rows` (None: any) and `columns`, and that it is finite."""
-    block = jnp.asarray(read_numbers(name, kernel))
+    block = as_jax(read_numbers(name, kernel))
     block = block if jnp.issubdtype(block.dtype, jnp.floating) else block.astype(float)
     if block.ndim != 2 * len(columns) or block.shape[1::2] != columns or rows not in (None, block.shape[::2]):
         wanted = interleave(rows or ("any",) * len(columns), columns)
@@ -132,9 +141,17 @@ def read_numbers(name: str, value: Any) -> Any:
         found = np.asarray(value) if is_concrete(value) and not isinstance(value, jax.Array) else jnp.asarray(value)
     except ValueError:
         raise InvalidInput(f"{name} has rows of different lengths; give an array of real numbers") from None
+    if np.ma.is_masked(value):
+        raise InvalidInput(f"{name} has masked entries; drop or fill them")
     if not is_real(found.dtype):
         raise InvalidInput(f"{name} is {summary(value)} of dtype {found.dtype}; give real numbers")
     return found
+
+
+def as_jax(values: Any) -> Array:
+    """In the default precision of JAX; what overflows it is infinite, and is refused as such."""
+    with np.errstate(over="ignore"):
+        return jnp.asarray(values)
 
 
 def is_real(dtype: Any) -> bool:

@@ -81,7 +81,10 @@ class InfiniteRegressor(MultiOutputMixin, RegressorMixin, InfiniteNetwork):
 
 def moments(y: Any) -> tuple[Any, Any]:
     """Mean and standard deviation of each output, 1 for constants."""
-    scale = y.std(axis=0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        scale = y.std(axis=0)
+    if not np.isfinite(scale).all():
+        raise InvalidInput("y is so large that its square overflows float64; scale it, or set normalize_y=False")
     return y.mean(axis=0), np.where(scale > 0, scale, 1.0)
 
 

@@ -52,7 +52,9 @@ class Plan:
 
     def weights(self, factor: Factor, y: Any) -> Any:
         """(I - e^{-G tau}) G^{-1} y:  (n, outputs)."""
-        y = np.asarray(y, self.dtype)
+        with np.errstate(over="ignore"):
+            y = np.asarray(y, self.dtype)
+        require_finite(f"y in {self.dtype}", y)
         with precision(self.dtype):
             found = np.asarray(factor.ramp(jnp.asarray(y), self.tau(y.size)))
         return found.reshape(y.shape)

@@ -302,7 +302,8 @@ class KernelProgram:
         if "unresolved" not in self.module or any(isinstance(v, Tracer) for v in jax.tree.leaves((x1, x2, values))):
             return
         with jax.ensure_compile_time_eval():
-            rest = max(float(self._function("unresolved")(x, **values)) for x in (x1, x2) if x is not None)
+            sides = [(x, _of_side(values, side)) for side, x in ((1, x1), (2, x2)) if x is not None]
+            rest = max(float(self._function("unresolved")(x, **own)) for x, own in sides)
         if rest > self._compilation.tolerances[arrays_of(x1)[0].dtype.name]:
             warnings.warn(
                 f"a series keeps a relative error of up to {rest:.1e}: the variances of these data are too large for "

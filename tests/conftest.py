@@ -44,7 +44,7 @@ def pair():
 
 
 SLOW = frozenset((Path(__file__).parent / "slow_cases.txt").read_text(encoding="utf-8").splitlines())
-"""Tests of some seconds on one core, most of it compilation by XLA, beside quicker ones like them: for make test-all."""
+"""Tests of some seconds on one core, most of it compilation, beside quicker ones like them: for make test-all."""
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from math import prod
@@ -117,6 +118,24 @@ def variance(x{pattern}{keywords}):
 '''
 
 
+UNRESOLVED = '''
+@jax.jit
+def unresolved(x{pattern}{keywords}):
+    """The largest share that the last terms have in the squares of a series: 0 where all have converged."""
+
+    def of_sample(v):
+        stats = samples_of(v[None]{parameters})[1]
+        shares = []
+        for h in {smooth}:
+            shares.append(ratio(jnp.sum(h[-CHUNK:] ** 2, 0), jnp.sum(h * h, 0)))
+        for h in {kinked}:
+            shares.append(jnp.sqrt(jnp.prod(kink_tails(h)[:, -1], 0)))
+        return jnp.max(jnp.stack([jnp.max(s) for s in shares]))
+
+    return jnp.max(lax.map(of_sample, {own}))
+'''
+
+
 ONE_BY_ONE = """made = lax.map(lambda v: samples_of(v[None]{parameters})[1], x)
     return jax.tree.map(lambda v: jnp.moveaxis(v[..., 0], 0, -1), made)
 """
@@ -137,6 +156,19 @@ def onward(nngp, ntk, variance1, variance2, same{keywords}):
     return *(jnp.moveaxis(v, (-2, -1), (0, 1)) for v in (k, t)), *(jnp.moveaxis(v, -1, 0) for v in (out1, out2))
 '''
 PORT_NAMES = {"K": "nngp", "T": "ntk"}
+
+
+def unresolved_text(program: Program, series: Sequence[tuple[str, bool]]) -> str:
+    """The function that says how far the series of a program have converged; `series`: places, and if kinked."""
+    parts = _PARTS[program.pattern is not None, len(program.data) > 1]
+    smooth, kinked = ([text for text, is_kinked in series if is_kinked == wanted] for wanted in (False, True))
+    lines = UNRESOLVED.format(
+        smooth=f"({', '.join(smooth)},)",
+        kinked=f"({', '.join(kinked)},)",
+        **parts.texts() | argument_texts([p.name for p in program.parameters]),
+    ).splitlines(keepends=True)
+    empty = [i for i, line in enumerate(lines) if line.strip() == "for h in (,):"]
+    return "".join(line for i, line in enumerate(lines) if not {i, i - 1} & set(empty)).lstrip("\n")
 
 
 def port_driver_text(program: Program, forms: Forms) -> str:

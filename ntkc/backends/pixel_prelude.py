@@ -248,16 +248,22 @@ def right(v, form):
     "left_terms": Helper(
         '''
 def left_terms(h, form):
-    """The same for a first axis of terms of a series."""
-    return jax.vmap(lambda v: left(v, form))(h)
+    """The same for terms of a series, on the first axes."""
+    of_term = lambda v: left(v, form)
+    for _ in range(h.ndim - len(form) - 1):
+        of_term = jax.vmap(of_term)
+    return of_term(h)
 ''',
         ("left",),
     ),
     "right_terms": Helper(
         '''
 def right_terms(h, form):
-    """The same for a first axis of terms of a series."""
-    return jax.vmap(lambda v: right(v, form))(h)
+    """The same for terms of a series, on the first axes."""
+    of_term = lambda v: right(v, form)
+    for _ in range(h.ndim - len(form) - 1):
+        of_term = jax.vmap(of_term)
+    return of_term(h)
 ''',
         ("right",),
     ),

@@ -21,10 +21,9 @@ from ntkc.backends.jax import (
     own_tables,
     pair_let,
 )
-from ntkc.backends.pixel_driver import pixel_driver_text, port_driver_text
+from ntkc.backends.pixel_driver import pixel_driver_text, port_driver_text, unresolved_text
 from ntkc.backends.prelude import DEFAULT_TOLERANCE, HELPERS, helper_text
-from ntkc.errors import NoClosedForm
-from ntkc.gaussian.kinks import KinkCoefficients, KinkMoment, KinkSum, KinkTails, SplitMoment
+from ntkc.gaussian.kinks import KinkCoefficients, KinkSum, SplitMoment
 from ntkc.gaussian.series import Chunks, Coefficients, Moment
 from ntkc.ir.maps import (
     AxisMap,
@@ -95,6 +94,8 @@ def emit_pixels(
         _pair_text(alone, forms, sampled, "nngp_of_pair", ("nngp",)),
         port_driver_text(program, forms) if program.is_port else pixel_driver_text(program, forms, schedule),
     ]
+    series = _series_places(program, sampled)
+    functions += [unresolved_text(program, series)] if series and not program.is_port else []
     body = _map_tables(program) + "\n\n" + "\n\n".join(functions)
     helpers = helper_text(name for name in HELPERS if re.search(rf"\b{name}\(|of_pixels\({name},", body))
     helpers = helpers.replace(DEFAULT_TOLERANCE, f"TOLERANCE = {braced(tolerances)}\n")
@@ -118,6 +119,16 @@ class _Sampled:
 
     vectors: tuple[str, ...]
     stacks: Mapping[str, tuple[str, ...]]
+
+
+def _series_places(program: Program, sampled: _Sampled) -> list[tuple[str, bool]]:
+    """Coefficients of every series in what `stats_of` gives, [terms, ...], and whether a kink is taken out of it."""
+    kinked = {let.dst.name for let in lets(program.per_sample) if isinstance(let.expr, KinkCoefficients)}
+    found = [(f"stats[0][{i}]", name) for i, name in enumerate(sampled.vectors) if name.startswith("h_")]
+    for loop, kept in enumerate(sampled.stacks.values(), 1):
+        places = [(i, name) for i, name in enumerate(kept) if name.startswith("h_")]
+        found += [(f"jnp.moveaxis(stats[{loop}][{i}], 0, {2 if name in kinked else 1})", name) for i, name in places]
+    return [(text, name in kinked) for text, name in found]
 
 
 def _sampled_of(program: Program) -> _Sampled:
@@ -163,10 +174,15 @@ class _Writer:
             return _as_symbol(self.of_all_pairs(expr, form))
         if type(expr) in OF_VARIANCES:
             return _as_symbol(self.of_variances(expr, form))
-        if isinstance(expr, (KinkCoefficients, KinkTails, KinkSum, KinkMoment)):
-            raise NoClosedForm(f"{self.node}: a series of a function with a kink is not supported on pixels")
+        if isinstance(expr, KinkSum):
+            *values, tails1, tails2 = expr.args
+            return KinkSum(*(self.prepared(v, form) for v in values), *(self.whole(t) for t in (tails1, tails2)))
         parts = [self.prepared(a, form) if isinstance(a, sp.Expr) else a for a in expr.args]
         return expr.func(*parts)
+
+    def whole(self, symbol: sp.Symbol) -> sp.Symbol:
+        """A per-sample value of all pixels, whatever the entry."""
+        return symbol if self.is_pair else sp.Symbol(unsided(symbol.name), real=True)
 
     def symbol(self, symbol: sp.Symbol, form: Form) -> sp.Expr:
         name = symbol.name
@@ -185,7 +201,7 @@ class _Writer:
         if plain == name or symbol in self.program.parameters:
             return symbol
         if plain.startswith("z_") or plain == PATTERN.name:
-            return symbol if self.is_pair else sp.Symbol(plain, real=True)
+            return self.whole(symbol)
         side = "left" if name.split("_")[0].endswith("1") else "right"
         lanes = "" if not self.is_pair else "[..., None]" if side == "left" else "[..., None, :]"
         if name.startswith("h"):
@@ -290,6 +306,7 @@ OF_VARIANCES = {
     Chunks: "chunks_needed",
     Moment: "gaussian_mean",
     SplitMoment: "split_mean",
+    KinkCoefficients: "kink_coefficients",
 }
 """Functions of a list of variances, or of their coefficients."""
 

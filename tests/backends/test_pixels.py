@@ -15,6 +15,7 @@ from ntkc import stax
 from ntkc.backends import module as modules
 from ntkc.backends.pixels import emit_pixels
 from ntkc.compile import compile_graph
+from ntkc.errors import SeriesNotConverged
 from ntkc.frontends import to_graph
 from ntkc.passes.settle import on_data
 
@@ -52,7 +53,7 @@ def names_of(source):
 @cache
 def in_tiles(name, lanes, block):
     """The module of a network, walking over tiles of this size."""
-    made = compile_graph(on_data(to_graph(NETS[name]), SHAPE[:-1], SHAPE[-1])).made
+    made = compile_graph(on_data(to_graph(NETS[name]), [SHAPE])).made
     plan = replace(made["schedule"], lanes=lanes, block=block)
     return names_of(emit_pixels(made["prune"], made["forms"], plan, "tiles"))
 
@@ -210,3 +211,37 @@ def test_text_is_tidy(name):
     assert "\n\n\n\n" not in text
     assert "ntkc." not in text
     assert modules.module_text(text, ()).startswith(text)
+
+
+def of_series(text, make, *between):
+    phi = stax.Activation(text)
+    return stax.serial(make(), phi, make(), phi, *between, stax.Dense(1))
+
+
+@pytest.mark.parametrize("text", ["tanh(x)", "elu(x)"])
+def test_series_are_written_for_pixels(text):
+    net = of_series(text, lambda: stax.Conv(4, (2, 2), None, "SAME"), stax.Flatten())
+    source = ntkc.compile(net, input_shape=SHAPE).source
+    assert "def unresolved(" in source
+    assert ("kink_sum(left_terms(" in source) == (text == "elu(x)")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("text", ["tanh(x)", "elu(x)", "relu(x)*sin(x)"])
+def test_series_on_one_pixel_are_those_of_rows(text, x64):
+    x = np.random.default_rng(0).standard_normal((4, 6))
+    rows = of_series(text, lambda: stax.Dense(4, 1.4, 0.1))[2](x, None, ("nngp", "ntk"))
+    pixel = of_series(text, lambda: stax.Conv(4, (1, 1), W_std=1.4, b_std=0.1), stax.Flatten())[2]
+    for a, b in zip(rows, pixel(x[:, None, None], None, ("nngp", "ntk")), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-7 if text == "tanh(x)" else 1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("depth", [1, 4])
+def test_a_series_that_has_not_converged_is_said(depth):
+    conv = stax.Conv(4, (2, 2), None, "SAME", 1.4, 0.1)
+    net = stax.serial(conv, *[stax.Activation("tanh(x)"), conv] * depth, stax.Flatten(), stax.Dense(1))
+    x = np.random.default_rng(0).standard_normal((2, 3, 3, 1))
+    net[2](x, None, "ntk")
+    with pytest.warns(SeriesNotConverged, match="variances of these data are too large"):
+        net[2](1000 * x, None, "ntk")

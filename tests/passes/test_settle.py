@@ -30,7 +30,7 @@ def test_flatten_of_pixels_is_a_mean_and_that_of_features_nothing():
 
 
 def test_shapes_and_names_stay():
-    before, after = on_data(to_graph(CNN), (5, 4), 3), settled(CNN, (5, 4))
+    before, after = on_data(to_graph(CNN), [(5, 4, 3)]), settled(CNN, (5, 4))
     assert feature_shapes(before) == feature_shapes(after)
     assert feature_shapes(after)["flatten1"] == (3 * 2 * 4,)
     assert list(before) == list(after)
@@ -46,7 +46,7 @@ def test_settled_twice_is_settled_once():
 def test_the_input_of_layers_that_act_on_pixels_is_open():
     assert is_open(to_graph(CNN))
     assert not is_open(to_graph(DENSE))
-    assert not is_open(on_data(to_graph(CNN), (5, 4), 3))
+    assert not is_open(on_data(to_graph(CNN), [(5, 4, 3)]))
     assert op_of(to_graph(CNN), "input1") == Input(None, None)
 
 
@@ -61,15 +61,15 @@ def test_the_input_of_layers_that_act_on_pixels_is_open():
     ids=["dense", "dense on pixels", "conv", "a layer that pairs of one sample see"],
 )
 def test_has_pixels(net, spatial, expected):
-    assert has_pixels(on_data(to_graph(net), spatial, 3)) is expected
+    assert has_pixels(on_data(to_graph(net), [(*spatial, 3)])) is expected
 
 
 def test_masks():
-    graph = on_data(to_graph(DENSE), (), 3)
+    graph = on_data(to_graph(DENSE), [(3,)])
     assert not is_masked(graph)
     assert is_masked(masked(graph))
     assert has_pixels(masked(graph))
-    assert is_masked(on_data(masked(graph), (5, 4), 3))
+    assert is_masked(on_data(masked(graph), [(5, 4, 3)]))
     assert op_of(masked(graph), "input1") == Input(3, (), True)
 
 

@@ -8,10 +8,11 @@ from numpy.polynomial import polynomial
 
 from ntkc import stax
 from ntkc.compile import compile_graph
+from ntkc.ir.layout import PLAIN
 from ntkc.ir.program import lets
 from ntkc.layers.inputs import Port
 from ntkc.passes.collapse import FEWEST_KINKS, WORST, collapse
-from ntkc.stax import graph_of
+from ntkc.stax import port_graph
 
 ROOT2 = 2**0.5
 
@@ -88,7 +89,7 @@ def test_kept(name):
 
 def test_continuations_of_a_kernel_are_kept():
     tree = stax.serial(*[stax.serial(stax.Relu(), dense())] * 8).tree
-    program = compile_graph(graph_of(tree, Port()), "normalise").made["normalise"]
+    program = compile_graph(port_graph(tree, Port(), PLAIN), "normalise").made["normalise"]
     assert collapse(program) is program
 
 

@@ -178,7 +178,9 @@ def patched(k, form, axes):
             size = (k.shape[group[0]] - (taps - 1) * spread - 1) // stride + 1
             parts = [cut(k, group, t * spread, stride, size) for t in range(taps)]
             k = sum(parts[1:], parts[0])
-    return k * (1 / count)
+    # XLA would multiply two complex numbers.
+    scale = 1 / count
+    return lax.complex(k.real * scale, k.imag * scale) if jnp.iscomplexobj(k) else k * scale
 
 
 def patched_mod(k, group, axis):

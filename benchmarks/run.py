@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 from cases import CASES, Case, quick
+from exact_values import entry_errors
 from inputs import make_inputs
 from peer import ensure_peer
-from reference import entry_errors
 from report import CaseReport, environment, summarise, to_json
 from tables import print_report
 

@@ -125,6 +125,16 @@ def of_examples(test):
     return pytest.mark.parametrize("op", EXAMPLES, ids=lambda op: op.label())(test)
 
 
+def of_first_examples(test):
+    """Further examples of a layer that acts on pixels are slow."""
+    marked = [op if first_of_its_kind(op) else pytest.param(op, marks=pytest.mark.slow) for op in EXAMPLES]
+    return pytest.mark.parametrize("op", marked, ids=[op.label() for op in EXAMPLES])(test)
+
+
+def first_of_its_kind(op):
+    return not op.acts_on_pixels or op == type(op).examples()[0]
+
+
 def test_every_layer_has_examples():
     assert without_examples() == []
 
@@ -179,7 +189,7 @@ def test_finite_network(op):
     assert np.isfinite(output).all()
 
 
-@of_examples
+@of_first_examples
 def test_stax_layer_runs(op):
     init_fn, apply_fn, _ = network(op)
     output_shape, params = init_fn(KEY, (-1, *samples_shape(op)))
@@ -189,6 +199,23 @@ def test_stax_layer_runs(op):
     assert output_shape == (-1, 2)
     assert y.shape == (3, 2)
     assert np.isfinite(y).all()
+
+
+FIRST = [public_ops()[name].examples()[0] for name in sorted(public_ops()) if name not in KERNELS_ONLY]
+QUICK_TO_SAMPLE = ("Conv", "Relu")
+
+
+@pytest.mark.parametrize(
+    "op",
+    [op if type(op).__name__ in QUICK_TO_SAMPLE else pytest.param(op, marks=pytest.mark.slow) for op in FIRST],
+    ids=[op.label() for op in FIRST],
+)
+def test_networks_of_growing_width_approach_the_kernel(op):
+    """M_w = K + c / w + d / w^2 + noise, at a confidence of 0.999; the seed is fixed."""
+    x = np.random.default_rng(0).standard_normal((2, *samples_shape(op))).astype(np.float32)
+    x[1] = 0.6 * x[0] + 0.8 * x[1]
+    agreement = ntkc.check(network(op), x, widths=(64, 128, 256), n_samples=200)
+    assert agreement, str(agreement)
 
 
 @of_examples
@@ -210,15 +237,7 @@ def data_of(op, pair):
     return x
 
 
-def first_of_its_kind(op):
-    return not op.acts_on_pixels or op == type(op).examples()[0]
-
-
-@pytest.mark.parametrize(
-    "op",
-    [op if first_of_its_kind(op) else pytest.param(op, marks=pytest.mark.slow) for op in EXAMPLES],
-    ids=[op.label() for op in EXAMPLES],
-)
+@of_first_examples
 @pytest.mark.usefixtures("x64")
 def test_kernel(op, pair):
     x = data_of(op, pair)

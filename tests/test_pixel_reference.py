@@ -33,7 +33,6 @@ PEER_IS_WRONG = {
     "mask_local_mean": WRONG_LOCAL,
     "mask_norm_rows_mean": WRONG_NORM,
     "mask_norm_all_flatten": WRONG_NORM,
-    "mask_norm_all_two_convs_mean": WRONG_NORM,
 }
 PEER_IS_ROUGH = ("act_numerical_tanh_flatten", "act_numerical_tanh_mean")
 ROUGH = {"": 1e-3, "_self": 5e-3}

@@ -12,11 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ntkc.data import checked_patterns
 from ntkc.errors import InvalidInput
 from ntkc.ir.exact import whole
 from ntkc.kernel import Kernel
 from ntkc.predict.progress import counting_bar
-from ntkc.program import KernelProgram, checked_patterns
+from ntkc.program import KernelProgram
 from ntkc.stax import KernelFn, stated_layout
 
 MANY_TILES = 8

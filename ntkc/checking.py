@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax, random
 
+from ntkc.data import checked_data
 from ntkc.empirical import NtkImplementation, empirical_nngp_fn, empirical_ntk_fn
 from ntkc.empirical.kernels import KERNELS
 from ntkc.errors import InvalidInput, ShapeMismatch, unknown
@@ -19,7 +20,7 @@ from ntkc.ir.exact import whole
 from ntkc.ir.op import Op
 from ntkc.layers.branching import FanInConcat
 from ntkc.predict.progress import counting_bar
-from ntkc.program import KernelProgram, checked_data
+from ntkc.program import KernelProgram
 from ntkc.stax import ONE, KernelFn, Layer, Leaf, Parallel, Repeat, Serial, Tree, inputs_of_data, tree_of
 
 WIDTH_FIELDS = ("out_dim", "out_chan")

@@ -21,9 +21,9 @@ from ntkc.backends.latex import latex_of
 from ntkc.backends.module import module_text
 from ntkc.compile import Compilation, compile_graph
 from ntkc.costs import Cost, count, peak_memory
+from ntkc.data import arrays_of, checked_data, checked_patterns, flat_inputs, presence, shapes_of, with_nan
 from ntkc.errors import InvalidInput, SeriesNotConverged, ShapeMismatch, unknown
 from ntkc.gaussian.certificates import TOLERANCES
-from ntkc.ir.exact import whole
 from ntkc.ir.graph import Graph, feature_shapes, inputs_of, op_of
 from ntkc.ir.value import Law
 from ntkc.kernel import Kernel
@@ -135,8 +135,8 @@ class KernelProgram:
         if diagonal_spatial and not self._compilation.diagonal:
             return self.diagonal(x1, x2, get, mask_constant=mask_constant, pattern=pattern, **parameters)
         if mask_constant is not None and not is_masked(self.graph):
-            second = None if x2 is None else _with_nan(x2, mask_constant)
-            return self.masked(_with_nan(x1, mask_constant), second, get, pattern=pattern, **parameters)
+            first, second = (self._with_nan(name, x, mask_constant) for name, x in (("x1", x1), ("x2", x2)))
+            return self.masked(first, second, get, pattern=pattern, **parameters)
         x1, x2 = self.checked_pair(x1, x2)
         program = self.on(*(x.shape[1:] for x in arrays_of(x1)))
         if program is not self:
@@ -155,6 +155,13 @@ class KernelProgram:
             return _result(names)(*(self._run(n, x1, x2, values) for n in names))
         both: dict[str, Any] = dict(zip(GETS, self._run("kernel", x1, x2, values), strict=True))
         return _result(names)(*(both[n] for n in names))
+
+    def _with_nan(self, name: str, x: Any, constant: float) -> Any:
+        """Data with NaN in the place of a constant, in every input."""
+        count = len(inputs_of(self.graph))
+        if x is None or count == 1:
+            return None if x is None else with_nan(x, constant)
+        return tuple(with_nan(v, constant) for v in flat_inputs(name, x, count))
 
     @staticmethod
     def _check_shape(shape: tuple[int, ...], spatial: tuple[int | None, ...], stated: int | None) -> None:
@@ -206,8 +213,8 @@ class KernelProgram:
             shape2=(count2, *spatial, width),
             channel_axis=1 + len(pixels),
             diagonal_spatial=self._compilation.diagonal and bool(pixels),
-            mask1=_presence(x1) if is_masked(self.graph) and pixels else None,
-            mask2=_presence(x2) if is_masked(self.graph) and pixels and x2 is not None else None,
+            mask1=presence(x1) if is_masked(self.graph) and pixels else None,
+            mask2=presence(x2) if is_masked(self.graph) and pixels and x2 is not None else None,
         )
 
     def onward(self, kernel: Kernel, parameters: Mapping[str, Any]) -> Kernel:
@@ -388,73 +395,6 @@ class KernelProgram:
         return f"<KernelProgram of {len(self.graph)} layers{open_names}; .latex(), .source, .explain()>"
 
 
-def arrays_of(x: Any) -> tuple[Any, ...]:
-    """Data of every input."""
-    return x if isinstance(x, tuple) else (x,)
-
-
-def flat_inputs(name: str, x: Any, count: int) -> list[Any]:
-    """The arrays of nested tuples, one for each input of the network.
-
-    Raises:
-        InvalidInput: another number of them.
-    """
-    found = _flat(x)
-    if len(found) != count:
-        given = f"{len(found)} arrays" if isinstance(x, (tuple, list)) else f"one {type(x).__name__}"
-        raise InvalidInput(
-            f"{name} is {given}: this network has {count} inputs, and takes a tuple of an array for each"
-        )
-    return found
-
-
-def _flat(x: Any) -> list[Any]:
-    return [v for part in x for v in _flat(part)] if isinstance(x, (tuple, list)) else [x]
-
-
-def shapes_of(shape: Any, count: int) -> list[tuple[int, ...]]:
-    """Shapes of one sample of each of `count` inputs, from nested tuples of them.
-
-    Raises:
-        InvalidInput: another number of them, or sizes that are no whole numbers from 1.
-    """
-    found = _flat_shapes(shape)
-    if len(found) != count:
-        raise InvalidInput(f"{len(found)} shape(s), {shape}, for a network of {count} input(s): one for each is needed")
-    return [tuple(whole(n, "shape of a sample") for n in s) for s in found]
-
-
-def _flat_shapes(shape: Any) -> list[Any]:
-    if not isinstance(shape, (tuple, list)):
-        raise InvalidInput(f"shape of a sample {shape!r}: pixels, then features are needed, as (32, 32, 3) or (784,)")
-    are_parts = any(isinstance(part, (tuple, list)) for part in shape)
-    return [s for part in shape for s in _flat_shapes(part)] if are_parts else [shape]
-
-
-def checked_patterns(pattern: Any, x2: Any, is_read: bool) -> tuple[Any, Any] | None:
-    """The graphs of both sides, the second None if it is that of x1; None if there are none.
-
-    Raises:
-        InvalidInput: one side lacks its graphs, or no layer reads them.
-    """
-    if pattern is None or all(p is None for p in pattern):
-        return None
-    if not is_read:
-        raise InvalidInput("pattern is given to a network without an Aggregate layer")
-    first, second = pattern
-    if first is None or (second is None and x2 is not None):
-        raise InvalidInput("pattern has the graphs of one side only: give both, pattern=(pattern1, pattern2)")
-    return first, None if x2 is None and _are_same(first, second) else second
-
-
-def _are_same(first: Any, second: Any) -> bool:
-    """The same graphs on both sides, as far as their values are known."""
-    if second is None or second is first:
-        return True
-    is_traced = isinstance(first, Tracer) or isinstance(second, Tracer)
-    return not is_traced and np.array_equal(np.asarray(first), np.asarray(second))
-
-
 def _of_side(values: Mapping[str, Any], side: int) -> dict[str, Any]:
     """Arguments of a function of one set of samples."""
     names = {"pattern": values[f"pattern{side}"]} if f"pattern{side}" in values else {}
@@ -471,61 +411,6 @@ def _checked_get(get: object) -> str:
     if name not in GETS:
         raise unknown("kernel", get, GETS)
     return str(name)
-
-
-def checked_data(name: str, x: Any, axes: int | None = 2, may_miss: bool = False) -> Any:
-    """Data as a float array [samples, ..., features], or an error that says what is wrong with it.
-
-    `axes`: how many are needed; 2 allows more, which are pixels, None allows any. `may_miss` allows NaN.
-    """
-    try:
-        array = x if isinstance(x, jax.Array) else np.asarray(x)
-        is_real = jnp.issubdtype(array.dtype, jnp.floating) or jnp.dtype(array.dtype).kind in "iub"
-    except (TypeError, ValueError) as error:
-        raise InvalidInput(f"{name} is a {type(x).__name__}, not an array [samples, features]: {error}") from error
-    if not is_real:
-        raise InvalidInput(f"{name} has dtype {array.dtype}: real numbers are needed")
-    if array.ndim < 2 or (axes is not None and axes > 2 and array.ndim != axes):
-        advice = "x[:, None] or x[None, :] makes it two-dimensional" if array.ndim == 1 else "a network fits one shape"
-        needed = "[samples, features]" if axes in (2, None) else f"an array of {axes} axes"
-        raise ShapeMismatch(f"{name} has shape {tuple(array.shape)}, {needed} is needed; {advice}")
-    if 0 in array.shape:
-        raise InvalidInput(f"{name} has shape {tuple(array.shape)}: it holds no samples or no features")
-    array = jnp.asarray(array, _float_type(array.dtype))
-    if not isinstance(array, Tracer) and not _has_finite_norms(jnp.nan_to_num(array, nan=0.0) if may_miss else array):
-        bad = np.argwhere(~np.isfinite(np.asarray(array)))
-        if not len(bad):
-            raise InvalidInput(f"{name} holds values whose squares overflow {array.dtype}: rescale the data")
-        place = tuple(int(i) for i in bad[0])
-        raise InvalidInput(f"{name} holds NaN or infinity, first at {place}: remove or impute it")
-    return array
-
-
-def _with_nan(x: Any, constant: float) -> Any:
-    """Data with NaN in the place of a constant."""
-    if isinstance(x, (tuple, list)) and any(np.ndim(v) > 1 for v in _flat(x)):
-        return tuple(_with_nan(v, constant) for v in x)
-    array = jnp.asarray(x)
-    array = array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(float)
-    return array if np.isnan(constant) else jnp.where(array == constant, jnp.nan, array)
-
-
-def _presence(x: Any) -> Any:
-    """Pixels with a channel that is there."""
-    return jax.tree.map(lambda v: ~jnp.isnan(v).all(-1), x)
-
-
-def _has_finite_norms(array: Any) -> bool:
-    # Data that are known while others are traced are checked at once, not traced too.
-    with jax.ensure_compile_time_eval():
-        return bool(jnp.isfinite(jnp.sum(array * array, -1)).all())
-
-
-def _float_type(dtype: Any) -> Any:
-    """float32 stays, float64 too where jax_enable_x64 is on; halves become float32, whole numbers JAX's float."""
-    if jnp.issubdtype(dtype, jnp.floating):
-        return jnp.float32 if jnp.dtype(dtype).itemsize < 8 else jax.dtypes.canonicalize_dtype(dtype)
-    return jax.dtypes.canonicalize_dtype(float)
 
 
 def build(graph: Graph, until: str | None = None, tolerance: float | None = None, diagonal: bool = False) -> Any:

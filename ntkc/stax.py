@@ -652,9 +652,7 @@ def _is_plain(leaf: Leaf) -> bool:
 @lru_cache(maxsize=256)
 def _place_of(tree: Tree, shape: Any) -> Spot:
     """Where the output has its axes, for data of this shape, [pixels ..., channels], or nested tuples of shapes."""
-    are_many = any(isinstance(part, tuple) for part in shape)
-    inputs = _structure(shape) if are_many else ONE
-    return tree.place(_spots(shape, stated_layouts(tree, inputs)))
+    return tree.place(_spots(shape, stated_layouts(tree, _structure(shape))))
 
 
 def _structure(shape: Any) -> Inputs:

@@ -22,6 +22,7 @@ GROUPS = (
     ("costs",),
     ("stage_table",),
     ("kernel",),
+    ("data",),
     ("program",),
     ("tracing",),
     ("stax",),
@@ -44,6 +45,7 @@ GROUPS = (
 RANK = {name: rank for rank, group in enumerate(GROUPS) for name in group}
 RUNS_JAX = {
     "costs",
+    "data",
     "kernel",
     "program",
     "tracing",

@@ -8,12 +8,13 @@ from typing import Any
 
 import networkx as nx
 
+from ntkc.data import shapes_of
 from ntkc.errors import InvalidGraph
 from ntkc.frontends.documents import document_of, from_json
 from ntkc.frontends.graphs import from_networkx
 from ntkc.ir.graph import Graph, inputs_of
 from ntkc.passes.settle import on_data
-from ntkc.program import build, shapes_of
+from ntkc.program import build
 from ntkc.stax import KernelFn, Layer, data_graph, tree_of
 
 

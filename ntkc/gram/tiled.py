@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ntkc.batching import MANY_TILES, Tile
+from ntkc.data import arrays_of
 from ntkc.errors import InvalidInput, InvalidStore, ShapeMismatch, StoreChanged, unknown
 from ntkc.gram.files import Floats, checksum, one_writer
 from ntkc.gram.maker import TileMaker, versions
@@ -20,7 +21,7 @@ from ntkc.gram.store import Header, Store, read_header
 from ntkc.gram.stored import StoredGram
 from ntkc.predict.matrix_free import read_memory
 from ntkc.predict.progress import counting_bar
-from ntkc.program import GETS, KernelProgram, arrays_of
+from ntkc.program import GETS, KernelProgram
 from ntkc.stax import KernelFn, tree_of
 
 

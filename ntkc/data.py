@@ -1,0 +1,133 @@
+"""What users give as data: arrays of samples, tuples of them, graphs; checked, with errors that say what is wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+
+from ntkc.errors import InvalidInput, ShapeMismatch
+from ntkc.ir.exact import whole
+
+
+def arrays_of(x: Any) -> tuple[Any, ...]:
+    """Data of every input."""
+    return x if isinstance(x, tuple) else (x,)
+
+
+def flat_inputs(name: str, x: Any, count: int) -> list[Any]:
+    """The arrays of nested tuples, one for each input of the network.
+
+    Raises:
+        InvalidInput: another number of them.
+    """
+    found = _flat(x)
+    if len(found) != count:
+        given = f"{len(found)} arrays" if isinstance(x, (tuple, list)) else f"one {type(x).__name__}"
+        raise InvalidInput(
+            f"{name} is {given}: this network has {count} inputs, and takes a tuple of an array for each"
+        )
+    return found
+
+
+def _flat(x: Any) -> list[Any]:
+    return [v for part in x for v in _flat(part)] if isinstance(x, (tuple, list)) else [x]
+
+
+def shapes_of(shape: Any, count: int) -> list[tuple[int, ...]]:
+    """Shapes of one sample of each of `count` inputs, from nested tuples of them.
+
+    Raises:
+        InvalidInput: another number of them, or sizes that are no whole numbers from 1.
+    """
+    found = _flat_shapes(shape)
+    if len(found) != count:
+        raise InvalidInput(f"{len(found)} shape(s), {shape}, for a network of {count} input(s): one for each is needed")
+    return [tuple(whole(n, "shape of a sample") for n in s) for s in found]
+
+
+def _flat_shapes(shape: Any) -> list[Any]:
+    if not isinstance(shape, (tuple, list)):
+        raise InvalidInput(f"shape of a sample {shape!r}: pixels, then features are needed, as (32, 32, 3) or (784,)")
+    are_parts = any(isinstance(part, (tuple, list)) for part in shape)
+    return [s for part in shape for s in _flat_shapes(part)] if are_parts else [shape]
+
+
+def checked_patterns(pattern: Any, x2: Any, is_read: bool) -> tuple[Any, Any] | None:
+    """The graphs of both sides, the second None if it is that of x1; None if there are none.
+
+    Raises:
+        InvalidInput: one side lacks its graphs, or no layer reads them.
+    """
+    if pattern is None or all(p is None for p in pattern):
+        return None
+    if not is_read:
+        raise InvalidInput("pattern is given to a network without an Aggregate layer")
+    first, second = pattern
+    if first is None or (second is None and x2 is not None):
+        raise InvalidInput("pattern has the graphs of one side only: give both, pattern=(pattern1, pattern2)")
+    return first, None if x2 is None and _are_same(first, second) else second
+
+
+def _are_same(first: Any, second: Any) -> bool:
+    """The same graphs on both sides, as far as their values are known."""
+    if second is None or second is first:
+        return True
+    is_traced = isinstance(first, Tracer) or isinstance(second, Tracer)
+    return not is_traced and np.array_equal(np.asarray(first), np.asarray(second))
+
+
+def checked_data(name: str, x: Any, axes: int | None = 2, may_miss: bool = False) -> Any:
+    """Data as a float array [samples, ..., features], or an error that says what is wrong with it.
+
+    `axes`: how many are needed; 2 allows more, which are pixels, None allows any. `may_miss` allows NaN.
+    """
+    try:
+        array = x if isinstance(x, jax.Array) else np.asarray(x)
+        is_real = jnp.issubdtype(array.dtype, jnp.floating) or jnp.dtype(array.dtype).kind in "iub"
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(f"{name} is a {type(x).__name__}, not an array [samples, features]: {error}") from error
+    if not is_real:
+        raise InvalidInput(f"{name} has dtype {array.dtype}: real numbers are needed")
+    if array.ndim < 2 or (axes is not None and axes > 2 and array.ndim != axes):
+        advice = "x[:, None] or x[None, :] makes it two-dimensional" if array.ndim == 1 else "a network fits one shape"
+        needed = "[samples, features]" if axes in (2, None) else f"an array of {axes} axes"
+        raise ShapeMismatch(f"{name} has shape {tuple(array.shape)}, {needed} is needed; {advice}")
+    if 0 in array.shape:
+        raise InvalidInput(f"{name} has shape {tuple(array.shape)}: it holds no samples or no features")
+    array = jnp.asarray(array, _float_type(array.dtype))
+    if not isinstance(array, Tracer) and not _has_finite_norms(jnp.nan_to_num(array, nan=0.0) if may_miss else array):
+        bad = np.argwhere(~np.isfinite(np.asarray(array)))
+        if not len(bad):
+            raise InvalidInput(f"{name} holds values whose squares overflow {array.dtype}: rescale the data")
+        place = tuple(int(i) for i in bad[0])
+        raise InvalidInput(f"{name} holds NaN or infinity, first at {place}: remove or impute it")
+    return array
+
+
+def with_nan(x: Any, constant: float) -> Any:
+    """Data with NaN in the place of a constant."""
+    array = jnp.asarray(x)
+    array = array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(float)
+    return array if np.isnan(constant) else jnp.where(array == constant, jnp.nan, array)
+
+
+def presence(x: Any) -> Any:
+    """Pixels with a channel that is there."""
+    return jax.tree.map(lambda v: ~jnp.isnan(v).all(-1), x)
+
+
+def _has_finite_norms(array: Any) -> bool:
+    # Data that are known while others are traced are checked at once, not traced too.
+    with jax.ensure_compile_time_eval():
+        return bool(jnp.isfinite(jnp.sum(array * array, -1)).all())
+
+
+def _float_type(dtype: Any) -> Any:
+    """float32 stays, float64 too where jax_enable_x64 is on; halves become float32, whole numbers JAX's float."""
+    if jnp.issubdtype(dtype, jnp.floating):
+        return jnp.float32 if jnp.dtype(dtype).itemsize < 8 else jax.dtypes.canonicalize_dtype(dtype)
+    return jax.dtypes.canonicalize_dtype(float)

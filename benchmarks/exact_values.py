@@ -15,7 +15,6 @@ from cases import Case
 from mpmath import mp, mpf
 
 DIGITS = 40
-mp.dps = DIGITS
 Dual = Callable[[mpf, mpf, mpf], tuple[mpf, mpf]]
 """(K, q1, q2) of the input  ->  (K of the output, what T is multiplied with)."""
 
@@ -85,6 +84,7 @@ def dot(x: np.ndarray, y: np.ndarray) -> mpf:
     return mp.fsum(mpf(float(a)) * mpf(float(b)) for a, b in zip(x, y, strict=True)) / len(x)
 
 
+@mp.workdps(DIGITS)
 def entry_errors(case: Case, arrays: dict[str, np.ndarray], values: dict[str, np.ndarray]) -> dict[str, list[float]]:
     """{quantity: |value - K_ij| / sqrt(K_ii K_jj) for every checked entry}, or the errors of the rows of a pullback."""
     if case.is_vjp:

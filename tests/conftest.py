@@ -5,6 +5,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from mpmath import mp
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -25,6 +26,14 @@ def golden(request):
         assert text == file.read_text(encoding="utf-8"), f"{name} changed; on purpose? pytest --rewrite-golden"
 
     return check
+
+
+@pytest.fixture(autouse=True)
+def digits():
+    """What one test imports or runs leaves mpmath's precision as it was for the others."""
+    before = mp.dps
+    yield
+    assert mp.dps == before, f"mpmath was left at {mp.dps} digits"
 
 
 @pytest.fixture

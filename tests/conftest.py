@@ -59,5 +59,6 @@ SLOW = frozenset((Path(__file__).parent / "slow_cases.txt").read_text(encoding="
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     for item in items:
-        if item.nodeid.rpartition("/")[2] in SLOW or item.nodeid.split("[")[0].rpartition("/")[2] in SLOW:
+        case = item.path.name + "::" + item.nodeid.partition("::")[2]
+        if not SLOW.isdisjoint((case, case.partition("[")[0])):
             item.add_marker(pytest.mark.slow)

@@ -303,56 +303,55 @@ import numpy as np
 import jax
 jax.config.update("jax_enable_x64", True)
 sys.path.insert(0, ".")
-import {modules}
+import {name} as module
 data = np.load("data.npz")
 x, z, y, Y = (data[n] for n in ("x", "z", "y", "Y"))
-results = {{}}
-for module, values in {cases}:
-    name = module.__name__
-    results[name + "/nngp"] = module.nngp(x, z, **values)
-    results[name + "/ntk"] = module.ntk(x, **values)
-    results[name + "/kernel/0"], results[name + "/kernel/1"] = module.kernel(x, z, **values)
-    results[name + "/variance"] = module.variance(x, **values)
-    for t in (None, 3.0):
-        results[name + "/fit/" + str(t)] = module.fit(x, y, ridge=0.1, t=t, **values)(z)
-    results[name + "/columns"] = module.fit(x, Y, ridge=0.1, get="nngp", **values)(z)
+results, values = {{}}, {values!r}
+results["nngp"] = module.nngp(x, z, **values)
+results["ntk"] = module.ntk(x, **values)
+results["kernel/0"], results["kernel/1"] = module.kernel(x, z, **values)
+results["variance"] = module.variance(x, **values)
+for t in (None, 3.0):
+    results["fit/" + str(t)] = module.fit(x, y, ridge=0.1, t=t, **values)(z)
+results["columns"] = module.fit(x, Y, ridge=0.1, get="nngp", **values)(z)
+try:
+    module.fit(np.ones((2, 3)), np.ones(2), **values)
+    raise SystemExit("a singular Gram matrix passed")
+except ValueError as error:
+    assert "ridge" in str(error), error
+try:
+    module.fit(x, y[:-1], **values)
+    raise SystemExit("unequal lengths passed")
+except ValueError as error:
+    assert "targets" in str(error), error
+for word, wrong in (("NaN", dict(y=y * np.nan)), ("ridge", dict(ridge=-1.0)), ("t =", dict(t=-1.0))):
     try:
-        module.fit(np.ones((2, 3)), np.ones(2), **values)
-        raise SystemExit("a singular Gram matrix passed")
+        module.fit(**dict(x=x, y=y, ridge=0.1) | wrong | values)
+        raise SystemExit("wrong " + word + " passed")
     except ValueError as error:
-        assert "ridge" in str(error), error
-    try:
-        module.fit(x, y[:-1], **values)
-        raise SystemExit("unequal lengths passed")
-    except ValueError as error:
-        assert "targets" in str(error), error
-    for word, wrong in (("NaN", dict(y=y * np.nan)), ("ridge", dict(ridge=-1.0)), ("t =", dict(t=-1.0))):
-        try:
-            module.fit(**dict(x=x, y=y, ridge=0.1) | wrong | values)
-            raise SystemExit("wrong " + word + " passed")
-        except ValueError as error:
-            assert word in str(error), error
+        assert word in str(error), error
 np.savez("results.npz", **results)
 assert not any(m.split(".")[0] in ("ntkc", "sympy", "networkx", "rich") for m in sys.modules), "more than jax"
 print("done")
 """
 
 
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory):
-    """What saved modules computed in a process of their own, by module and function; the data; the programs."""
+SAVED = {"closed": (DEEP, {}), "opened": (OPEN, {"W_std": 1.4, "b": 0.2})}
+
+
+@pytest.fixture(scope="module", params=["closed", pytest.param("opened", marks=pytest.mark.slow)])
+def saved(request, tmp_path_factory):
+    """What a saved module computed in a process of its own, by function; the data; the program; its parameters."""
     folder = tmp_path_factory.mktemp("saved")
     rng = np.random.default_rng(3)
     data = {"x": rng.standard_normal((7, 4)), "z": rng.standard_normal((3, 4))}
     data |= {"y": rng.standard_normal(7), "Y": rng.standard_normal((7, 2))}
     np.savez(folder / "data.npz", **data)
-    programs = {"closed": (ntkc.compile(DEEP), {}), "opened": (ntkc.compile(OPEN), {"W_std": 1.4, "b": 0.2})}
-    for name, (program, _) in programs.items():
-        assert program.save(folder / f"{name}.py") == folder / f"{name}.py"
-    cases = "".join(f"({name}, {values!r}), " for name, (_, values) in programs.items())
-    script = RUN_SAVED.format(modules=", ".join(programs), cases=f"[{cases}]")
+    net, values = SAVED[request.param]
+    program = ntkc.compile(net)
+    assert program.save(folder / f"{request.param}.py") == folder / f"{request.param}.py"
     done = subprocess.run(
-        [sys.executable, "-I", "-W", "error", "-c", script],
+        [sys.executable, "-I", "-W", "error", "-c", RUN_SAVED.format(name=request.param, values=values)],
         cwd=folder,
         capture_output=True,
         text=True,
@@ -361,29 +360,25 @@ def saved(tmp_path_factory):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == "done\n"
-    return dict(np.load(folder / "results.npz")), data, programs
+    return dict(np.load(folder / "results.npz")), data, program, values
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("name", ["closed", pytest.param("opened", marks=pytest.mark.slow)])
-def test_saved_module_equals_the_program(saved, name):
-    results, data, programs = saved
-    program, values = programs[name]
+def test_saved_module_equals_the_program(saved):
+    results, data, program, values = saved
     x, z = data["x"], data["z"]
     kernel = program(x, z, **values)
-    np.testing.assert_allclose(results[f"{name}/nngp"], kernel.nngp, rtol=1e-12)
-    np.testing.assert_allclose(results[f"{name}/ntk"], program(x, None, "ntk", **values), rtol=1e-12)
-    np.testing.assert_allclose(results[f"{name}/kernel/0"], kernel.nngp, rtol=1e-12)
-    np.testing.assert_allclose(results[f"{name}/kernel/1"], kernel.ntk, rtol=1e-12)
-    np.testing.assert_allclose(results[f"{name}/variance"], kernel.cov1, rtol=1e-12)
+    np.testing.assert_allclose(results["nngp"], kernel.nngp, rtol=1e-12)
+    np.testing.assert_allclose(results["ntk"], program(x, None, "ntk", **values), rtol=1e-12)
+    np.testing.assert_allclose(results["kernel/0"], kernel.nngp, rtol=1e-12)
+    np.testing.assert_allclose(results["kernel/1"], kernel.ntk, rtol=1e-12)
+    np.testing.assert_allclose(results["variance"], kernel.cov1, rtol=1e-12)
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("name", ["closed", pytest.param("opened", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("t", [None, 3.0])
-def test_saved_fit_equals_predict(saved, name, t):
-    results, data, programs = saved
-    program, values = programs[name]
+def test_saved_fit_equals_predict(saved, t):
+    results, data, program, values = saved
 
     def kernel_fn(x1, x2=None, get=None):
         return program(x1, x2, get, **values)
@@ -392,17 +387,15 @@ def test_saved_fit_equals_predict(saved, name, t):
         kernel_fn, data["x"], data["y"], diag_reg=0.1, diag_reg_absolute_scale=True
     )
     expected = predict_fn(t=t, x_test=data["z"], get="ntk")
-    np.testing.assert_allclose(results[f"{name}/fit/{t}"], np.ravel(expected), rtol=1e-9)
+    np.testing.assert_allclose(results[f"fit/{t}"], np.ravel(expected), rtol=1e-9)
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("name", ["closed", pytest.param("opened", marks=pytest.mark.slow)])
-def test_saved_fit_of_several_outputs(saved, name):
-    results, data, programs = saved
-    program, values = programs[name]
+def test_saved_fit_of_several_outputs(saved):
+    results, data, program, values = saved
     gram = program(data["x"], None, "nngp", **values) + 0.1 * np.eye(7)
     expected = program(data["z"], data["x"], "nngp", **values) @ np.linalg.solve(gram, data["Y"])
-    np.testing.assert_allclose(results[f"{name}/columns"], expected, rtol=1e-9)
+    np.testing.assert_allclose(results["columns"], expected, rtol=1e-9)
 
 
 @pytest.mark.parametrize(

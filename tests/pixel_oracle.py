@@ -510,6 +510,22 @@ def pool(walk: Walk, name: str, op: object, nodes: list[Node]) -> Node:
     return x.mapped(matrix, tuple(len(a) for a in axes))
 
 
+def dot_general(walk: Walk, name: str, op: object, nodes: list[Node]) -> Node:
+    (x,) = nodes
+    array = np.array(op.array, EXACT).reshape(op.array_shape)
+    own, other = "abcdefgh"[: len(x.spatial)], list("ABCDEFGH"[: array.ndim])
+    for mine, theirs in ((op.contracted, op.array_contracted), (op.shared, op.array_shared)):
+        for i, j in zip(mine, theirs, strict=True):
+            other[j] = own[i]
+    shared = "".join(own[i] for i in op.shared)
+    free = "".join(c for i, c in enumerate(own) if i not in {*op.shared, *op.contracted})
+    added = "".join(c for c in other if c.isupper())
+    ends = added + free if op.is_left else free + added
+    basis = np.eye(x.pixels, dtype=EXACT).reshape(-1, *x.spatial)
+    made = np.einsum(f"z{own},{''.join(other)}->z{shared}{ends}", basis, array)
+    return x.mapped(made.reshape(x.pixels, -1).T, made.shape[1:])
+
+
 def global_pool(walk: Walk, name: str, op: object, nodes: list[Node]) -> Node:
     (x,) = nodes
     if x.is_flat:
@@ -662,6 +678,7 @@ LAYERS: dict[str, Callable[[Walk, str, object, list[Node]], Node]] = {
     "ConvLocal": conv,
     "AvgPool": pool,
     "SumPool": pool,
+    "DotGeneral": dot_general,
     "GlobalAvgPool": global_pool,
     "GlobalSumPool": global_pool,
     "Flatten": flatten,

@@ -67,6 +67,7 @@ QUICK = {
     "pixels_sequence",
 }
 """One of each family, two seconds each; the others are slow tests."""
+DOTS = [n for n in NETWORKS if n.startswith("dot_") and n != "dot_columns_vector_flatten"]
 SUPPORTED = [n for n in NETWORKS if n not in EXPECTED_DIFFERENCES and n not in NOT_SUPPORTED]
 
 
@@ -101,6 +102,19 @@ def test_the_peer_is_wrong(name):
         net = case.build()
         for found, exact in zip(net[2](x1, x2, GETS), kernels(to_graph(net), x1, x2), strict=True):
             np.testing.assert_allclose(found, exact, rtol=1e-9)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize(
+    "name", ["dot_columns_vector_flatten", *(pytest.param(n, marks=pytest.mark.slow) for n in DOTS)]
+)
+def test_products_have_the_digits_of_the_oracle(name):
+    """Arrays with negative entries, after which correlations of rectified pixels may be negative."""
+    case = NETWORKS[name]
+    for x1, x2, _ in calls(name, case).values():
+        net = case.build()
+        for found, exact in zip(net[2](x1, x2, GETS), kernels(to_graph(net), x1, x2), strict=True):
+            np.testing.assert_allclose(found, exact, rtol=0, atol=1e-14 * np.abs(exact).max())
 
 
 @pytest.mark.slow

@@ -36,6 +36,11 @@ class AxisMap(ABC):
         """Nothing changes."""
         return False
 
+    @property
+    def is_nonnegative(self) -> bool:
+        """No coefficient is negative."""
+        return True
+
 
 @dataclass(frozen=True)
 class Patch(AxisMap):
@@ -108,6 +113,10 @@ class Matrix(AxisMap):
 
     def size(self, count: int) -> int:
         return len(self.rows)
+
+    @property
+    def is_nonnegative(self) -> bool:
+        return _is_nonnegative(self.rows)
 
 
 @dataclass(frozen=True)
@@ -252,6 +261,10 @@ class Product(JointMap):
     array: Nested
     array_shape: tuple[int, ...]
 
+    @property
+    def is_nonnegative(self) -> bool:
+        return _is_nonnegative(self.array)
+
     def sizes(self, spatial: tuple[int, ...]) -> tuple[int, ...]:
         known = {**dict(zip(self.reads, spatial, strict=True)), **dict(zip(self.own, self.array_shape, strict=True))}
         return tuple(known[a] for a in self.made)
@@ -276,6 +289,10 @@ class ProductOfValues(Product):
 
     def outer_form(self, form: str) -> str:
         return form
+
+
+def _is_nonnegative(array: Nested) -> bool:
+    return all(map(_is_nonnegative, array)) if isinstance(array, tuple) else array >= 0
 
 
 Maps = tuple[AxisMap, ...]

@@ -7,14 +7,14 @@ K itself is what filters mix, so it stays; `normalise` is for networks without p
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import sympy as sp
 
 from ntkc.gaussian.arc_cosine import Mixture, recognise, recognise_slope
 from ntkc.gaussian.functions import Angle, CosineGap, Ratio
-from ntkc.ir.maps import Mixed
+from ntkc.ir.maps import Maps, Mixed
 from ntkc.ir.program import Let, Program, Statement, verify
 
 Operand = tuple[sp.Symbol, sp.Symbol, sp.Symbol]
@@ -23,8 +23,9 @@ Operand = tuple[sp.Symbol, sp.Symbol, sp.Symbol]
 
 @dataclass
 class _Known:
-    """Covariances that cannot be negative, by name."""
+    """Covariances that cannot be negative, by name; the maps of pixels."""
 
+    maps: Mapping[str, Maps]
     nonnegative: set[str] = field(default_factory=set[str])
 
     def delta(self, operand: Operand) -> sp.Expr:
@@ -34,7 +35,8 @@ class _Known:
     def is_nonnegative(self, expr: sp.Expr) -> bool:
         """A sum, with coefficients that are not negative, of covariances that are not."""
         if isinstance(expr, Mixed):
-            return self.is_nonnegative(expr.args[0])
+            k, name = expr.args
+            return all(m.is_nonnegative for m in self.maps[str(name)]) and self.is_nonnegative(k)
         if isinstance(expr, sp.Symbol):
             return expr.name in self.nonnegative or bool(expr.is_nonnegative)
         if isinstance(expr, (sp.Add, sp.Mul)):
@@ -44,7 +46,7 @@ class _Known:
 
 def take_angles(program: Program) -> Program:
     """The program with arc-cosines of gaps wherever one activation of degree one reads one Gaussian."""
-    known = _Known()
+    known = _Known(program.maps)
     per_pair = tuple(_rewritten(s, known) for s in program.per_pair)
     per_sample = tuple(_rewritten(s, known) for s in program.per_sample)
     if (per_pair, per_sample) == (program.per_pair, program.per_sample):
@@ -57,7 +59,7 @@ def _rewritten(statement: Statement, known: _Known) -> Statement:
         return _rewritten_let(statement, known)
     starts = {c.start.name for c in statement.carry if c.before.name in known.nonnegative}
     while True:
-        inside = _Known(known.nonnegative | starts)
+        inside = _Known(known.maps, known.nonnegative | starts)
         body = tuple(_rewritten_let(let, inside) for let in statement.body)
         still = {c.start.name for c in statement.carry if c.start.name in starts and c.end.name in inside.nonnegative}
         if still == starts:

@@ -12,6 +12,7 @@ from ntkc.ir.program import Loop, lets
 
 SHAPE = (4, 2)
 MEAN = stax.GlobalAvgPool()
+DOT = (((1,), (0,)), ((), ()))
 
 
 def conv(b_std=None):
@@ -151,3 +152,20 @@ def numbers(expr, values):
         plain = plain.replace(lambda e: hasattr(e, "explicit"), lambda e: e.explicit())
     with mp.workdps(50):
         return mp.mpf(sp.re(plain.xreplace(exact).evalf(45)))
+
+
+@pytest.mark.parametrize(
+    ("layer", "is_near"),
+    [
+        (stax.DotGeneral(rhs=[[1.0, 0.5], [2.0, 0.0], [0.0, 1.0], [3.0, 0.0]], dimension_numbers=DOT), True),
+        (stax.DotGeneral(rhs=[[1.0, 0.5], [-2.0, 0.0], [0.0, 1.0], [3.0, 0.0]], dimension_numbers=DOT), False),
+        (stax.ImageResize((-1, 7, -1), "linear"), True),
+        (stax.ImageResize((-1, 7, -1), "cubic"), False),
+    ],
+    ids=["product", "product with a difference", "linear", "cubic"],
+)
+def test_correlations_after_a_map(layer, is_near):
+    """Sums of nonnegative covariances are nonnegative; differences need not be."""
+    _, after = stages(conv(), stax.Relu(), layer, stax.Dense(4), stax.Relu(), MEAN)
+    second = next(expr for name, expr in exprs(after).items() if name == "K_relu2")
+    assert second.has(NearGap) is is_near

@@ -422,6 +422,10 @@ def test_kernel_function_without_a_kernel():
         ensemble(kernel_fn=lambda x1, x2, get: {"nngp": K.nngp})()
 
 
+def lopsided(*args):
+    return jax.tree.map(lambda k: k * jnp.arange(1, len(k) + 1), rbf(*args))
+
+
 def ensemble(**changes):
     arguments = {"kernel_fn": rbf, "x_train": X, "y_train": Y, **changes}
     return gradient_descent_mse_ensemble(**arguments)
@@ -469,6 +473,8 @@ def ensemble(**changes):
         (lambda: gp_inference(K, Y, diag_reg=-1.0), InvalidInput, "diag_reg is -1.0"),
         (lambda: gp_inference(K, Y, diag_reg=1j), InvalidInput, "diag_reg is 1j of dtype complex128"),
         (lambda: gp_inference({"nngp": K.nngp}, Y)("ntk"), InvalidInput, "k_train_train has no ntk"),
+        (lambda: gp_inference(jnp.triu(K.ntk), Y)("ntk"), InvalidInput, "k_train_train.ntk is not symmetric"),
+        (lambda: ensemble(kernel_fn=lopsided)(), InvalidInput, "x_train is not symmetric"),
         (lambda: gp_inference("gram", Y)("ntk"), InvalidInput, "k_train_train has no ntk"),
         (lambda: gp_inference(K.ntk + 0j, Y)("ntkgp"), InvalidInput, "k_train_train.ntk is a"),
         (lambda: gp_inference(K, Y + 1e39)("ntkgp"), InvalidInput, "y_train holds NaN or infinities"),

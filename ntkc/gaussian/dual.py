@@ -146,6 +146,8 @@ def _real_groups(groups: Groups) -> Groups:
     total = _total(groups)
     # Denominators stay whole: expanded with the rest they make thousands of terms.
     below = {p.base for p in total.atoms(sp.Pow) if p.exp.is_negative and p.base.is_Add}
+    if any(base.has(sp.I) for base in below):
+        raise NoClosedForm("waves of x^2 have no closed form without complex numbers")
     names = {base: sp.Dummy(real=True) for base in sorted(below, key=sp.default_sort_key)}
     bases = {name: base for base, name in names.items()}
     real_groups = _real_groups_of(sp.expand(total.xreplace(names), power_exp=False, power_base=False))

@@ -97,7 +97,10 @@ def flatten_outputs(outputs: Array, trace_axes: Shape) -> Array:
 
 
 def read_block(name: str, kernel: Any, rows: Shape | None, columns: Shape) -> Array:
-    """Checks a kernel block (r1, c1, r2, c2, ...) for `rows` (None: any) and `columns`, and that it is finite."""
+    """Checks a kernel block (r1, c1, r2, c2, ...) for `rows` and `columns`, and that it is finite.
+
+    `rows` None: any; a block with as many columns is a covariance of a set with itself, and has to be symmetric.
+    """
     block = as_jax(read_numbers(name, kernel))
     block = block if jnp.issubdtype(block.dtype, jnp.floating) else block.astype(float)
     if block.ndim != 2 * len(columns) or block.shape[1::2] != columns or rows not in (None, block.shape[::2]):
@@ -109,6 +112,8 @@ def read_block(name: str, kernel: Any, rows: Shape | None, columns: Shape) -> Ar
     if block.size == 0:
         raise InvalidInput(f"{name} has shape {block.shape}, which is empty; give at least one input")
     require_finite(name, block)
+    if rows is not None:
+        require_symmetric(name, block)
     return block
 
 
@@ -167,6 +172,28 @@ def require_finite(name: str, value: Any) -> None:
     if not is_concrete(value) or bool(np.isfinite(np.asarray(read_numbers(name, value))).all()):
         return
     raise InvalidInput(f"{name} holds NaN or infinities; drop or repair those entries")
+
+
+ASYMMETRY = 1e-3
+"""What is larger than this, relative to the largest entry, is no rounding; but 8 eps of a shorter dtype is."""
+STRIP = 512
+
+
+def require_symmetric(name: str, block: Array) -> None:
+    """K[i, j] = K[j, i] up to rounding; strip by strip, so that nothing of the size of K is made."""
+    if not is_concrete(block):
+        return
+    bound = max(ASYMMETRY, 8 * float(jnp.finfo(block.dtype).eps))
+    gram = np.asarray(flatten_pairs(block))
+    strips = range(0, len(gram), STRIP)
+    largest = max(float(np.abs(gram[i : i + STRIP]).max()) for i in strips)
+    differences = (gram[i : i + STRIP] - gram[:, i : i + STRIP].T for i in strips)
+    found = max(float(np.abs(d).max()) for d in differences)
+    if found > bound * largest:
+        raise InvalidInput(
+            f"{name} is not symmetric: entries (i, j) and (j, i) differ by up to {found:.3g}; "
+            "give the kernel of a set with itself, all of it"
+        )
 
 
 def require_not_negative(name: str, value: Any) -> None:

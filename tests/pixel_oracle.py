@@ -526,6 +526,28 @@ def dot_general(walk: Walk, name: str, op: object, nodes: list[Node]) -> Node:
     return x.mapped(made.reshape(x.pixels, -1).T, made.shape[1:])
 
 
+def resized(walk: Walk, name: str, op: object, nodes: list[Node]) -> Node:
+    (x,) = nodes
+    shape = tuple(n if s == -1 else s for s, n in zip(op.output_shape[1:-1], x.spatial, strict=True))
+    basis = np.eye(x.pixels).reshape(-1, *x.spatial)
+    with jax.enable_x64(True):
+        made = jax.image.resize(basis, (x.pixels, *shape), op.method, op.antialias)
+    return x.mapped(np.asarray(made, EXACT).reshape(x.pixels, -1).T, shape)
+
+
+def indexed(walk: Walk, name: str, op: object, nodes: list[Node]) -> Node:
+    (x,) = nodes
+    index = tuple(... if p == "..." else slice(*p) if isinstance(p, tuple) else p for p in op.idx)
+    made = np.eye(x.pixels, dtype=EXACT).reshape(-1, *x.spatial)[(slice(None), *index)]
+    return x.mapped(made.reshape(x.pixels, -1).T, made.shape[1:])
+
+
+def permuted(walk: Walk, name: str, op: object, nodes: list[Node]) -> Node:
+    (x,) = nodes
+    made = np.eye(x.pixels, dtype=EXACT).reshape(-1, *x.spatial).transpose(0, *(1 + i for i in op.order))
+    return x.mapped(made.reshape(x.pixels, -1).T, made.shape[1:])
+
+
 def global_pool(walk: Walk, name: str, op: object, nodes: list[Node]) -> Node:
     (x,) = nodes
     if x.is_flat:
@@ -679,6 +701,9 @@ LAYERS: dict[str, Callable[[Walk, str, object, list[Node]], Node]] = {
     "AvgPool": pool,
     "SumPool": pool,
     "DotGeneral": dot_general,
+    "ImageResize": resized,
+    "Index": indexed,
+    "Permute": permuted,
     "GlobalAvgPool": global_pool,
     "GlobalSumPool": global_pool,
     "Flatten": flatten,

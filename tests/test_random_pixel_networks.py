@@ -200,14 +200,50 @@ def branch(rng: Random, state: State) -> Step:
     return stax.serial(*parts), after
 
 
+def resize(rng: Random, state: State) -> Step:
+    spatial = tuple(rng.choice([n, rng.randint(1, 4)]) for n in state.spatial)
+    method = rng.choice(["nearest", "linear", "cubic", "cubic", "lanczos3"])
+    law = "other" if state.law == "pointwise" else state.law
+    return stax.ImageResize((-1, *spatial, -1), method, rng.random() < 0.5), state.after(law, spatial)
+
+
+def product(rng: Random, state: State) -> Step:
+    """An array with entries of both signs along one axis, which it may keep, shorten or sum over."""
+    axis = rng.randrange(len(state.spatial))
+    kept = () if rng.random() < 0.3 and len(state.spatial) > 1 else (rng.randint(1, 3),)
+    array = np.array([rng.gauss(0, 1) for _ in range(state.spatial[axis] * (*kept, 1)[0])])
+    others = state.spatial[:axis] + state.spatial[axis + 1 :]
+    is_left = rng.random() < 0.3
+    shaped = array.reshape(state.spatial[axis], *kept)
+    contracted = ((0,), (1 + axis,)) if is_left else ((1 + axis,), (0,))
+    layer = stax.DotGeneral(**{"lhs" if is_left else "rhs": shaped}, dimension_numbers=(contracted, ((), ())))
+    law = "other" if state.law == "pointwise" else state.law
+    return layer, state.after(law, (*kept, *others) if is_left else (*others, *kept))
+
+
+def part(rng: Random, state: State) -> Step:
+    """Every other pixel, all in reverse, or all but the first."""
+    kinds = [
+        slice(None, None, -1),
+        slice(None, None, 2),
+        slice(None),
+        *([slice(1, None)] if min(state.spatial) > 1 else []),
+    ]
+    index = [rng.choice(kinds) for _ in state.spatial]
+    spatial = tuple(len(range(n)[i]) for n, i in zip(state.spatial, index, strict=True))
+    return stax.Index((slice(None), *index, slice(None))), replace(state, spatial=spatial)
+
+
 Maker = Callable[[Random, State], Step]
 
 
-def makers(state: State) -> list[Maker]:
+def makers(state: State, with_maps: bool = False) -> list[Maker]:
     """What may follow; after a Gaussian half of it is a nonlinearity."""
     found: list[Maker] = [conv, conv, conv, conv_transpose, dilated, dense, pool, residual, joined]
     if np.prod(state.spatial) > 30:
         found = [conv, dense, pool]
+    if with_maps:
+        found += [resize, product, part] * 2
     if state.law != "given":
         found.append(dropout)
     if state.law == "gaussian":
@@ -217,14 +253,17 @@ def makers(state: State) -> list[Maker]:
     return found
 
 
-def random_network(number: int) -> tuple[Any, tuple[int, ...], float]:
-    """A network, the pixels of its input, and what its kernels may be off by."""
+def random_network(number: int, with_maps: bool = False) -> tuple[Any, tuple[int, ...], float]:
+    """A network, the pixels of its input, and what its kernels may be off by.
+
+    `with_maps`: images of other sizes, products with arrays and parts of images are among its layers.
+    """
     rng = Random(number)
     axes = rng.choice([1, 2, 2])
     pixels = tuple(rng.randint(3, 6 if axes == 1 else 4) for _ in range(axes))
     state, parts = State(pixels), []
     for _ in range(rng.randint(2, DEEPEST - 3)):
-        layer, state = rng.choice(makers(state))(rng, state)
+        layer, state = rng.choice(makers(state, with_maps))(rng, state)
         parts.append(layer)
     parts.append(rng.choice([stax.Flatten(), stax.GlobalAvgPool(), stax.GlobalSumPool(), stax.Identity()]))
     if rng.random() < 0.5:
@@ -232,9 +271,9 @@ def random_network(number: int) -> tuple[Any, tuple[int, ...], float]:
     return stax.serial(*parts), pixels, SERIES_TOLERANCE if state.has_series else TOLERANCE
 
 
-def compare(number: int, tally: Counter[str], with_both: bool) -> None:
+def compare(number: int, tally: Counter[str], with_both: bool, with_maps: bool = False) -> None:
     """Equal kernels, of x1 with x2 and of x1 with itself, or an error that is counted."""
-    net, pixels, tolerance = random_network(number)
+    net, pixels, tolerance = random_network(number, with_maps)
     for is_symmetric in [False, True] if with_both else [number % 2 == 1]:
         outcome, why = compared(net, pixels, is_symmetric, tolerance)
         assert outcome != "differs", f"network {number} on {pixels}, {is_symmetric=}: {why}\n{net}"
@@ -274,11 +313,11 @@ def samples(pixels: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     return x1, x1[1:] if pixels[0] % 2 else rng.standard_normal((1, *pixels, 2))
 
 
-def compare_all(numbers: range, with_both: bool) -> None:
+def compare_all(numbers: range, with_both: bool, with_maps: bool = False) -> None:
     """At most a tenth are refused; the oracle knows nearly all."""
     tally: Counter[str] = Counter()
     for number in numbers:
-        compare(number, tally, with_both)
+        compare(number, tally, with_both, with_maps)
     count = len(numbers) * (2 if with_both else 1)
     assert tally["refused"] <= max(1, count / 10), tally
     assert tally["equal"] >= 0.8 * count, tally
@@ -293,6 +332,12 @@ def test_few_random_networks(start, x64):
 @pytest.mark.parametrize("start", range(0, 200, 40))
 def test_random_networks(start, x64):
     compare_all(range(start, start + 40), with_both=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start", range(1000, 1060, 20))
+def test_random_networks_with_maps(start, x64):
+    compare_all(range(start, start + 20), with_both=False, with_maps=True)
 
 
 def of_two(join: Any, *layers: Any) -> Any:

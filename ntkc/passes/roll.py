@@ -83,12 +83,13 @@ def roll(
     non-negative, and the block's code need not tell the signs apart.
     """
     cuts = _cut_nodes(graph)
-    segments = [_segment(graph, a, b) for a, b in pairwise(cuts)]
+    place = {n: i for i, n in enumerate(ordered(graph))}
+    segments = [sorted(_segment(graph, a, b), key=place.__getitem__) for a, b in pairwise(cuts)]
     shapes = feature_shapes(graph)
     signatures = [_signature(graph, a, nodes, shapes) for a, nodes in zip(cuts, segments, strict=False)]
     laws = [values[n].law for n in cuts]
     builder = GraphBuilder()
-    last, i = _copy(graph, builder, _up_to(graph, cuts[0]), {}), 0
+    last, i = _copy(graph, builder, sorted(_up_to(graph, cuts[0]), key=place.__getitem__), {}), 0
     first = laws.index(Law.POINTWISE) if keep_first and Law.POINTWISE in laws else 0
     repeats = {r.start: r for r in find_repeats(signatures, laws, first, last_law, fewest)}
     while i < len(segments):
@@ -151,12 +152,12 @@ def _cut_nodes(graph: Graph) -> list[str]:
     return chain[::-1]
 
 
-def _up_to(graph: Graph, node: str) -> list[str]:
+def _up_to(graph: Graph, node: str) -> set[str]:
     """A node and all that it depends on."""
-    return list(ordered(graph.subgraph({node, *nx.ancestors(graph, node)})))
+    return {node, *nx.ancestors(graph, node)}
 
 
-def _segment(graph: Graph, first: str, last: str) -> list[str]:
+def _segment(graph: Graph, first: str, last: str) -> set[str]:
     """Nodes after one cut node, up to and including the next."""
     inside: set[str] = set()
     pending = [last]
@@ -165,7 +166,7 @@ def _segment(graph: Graph, first: str, last: str) -> list[str]:
         if node != first and node not in inside:
             inside.add(node)
             pending.extend(operands(graph, node))
-    return list(ordered(graph.subgraph(inside)))
+    return inside
 
 
 def _signature(graph: Graph, first: str, nodes: Sequence[str], shapes: Mapping[str, Shape]) -> object:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import linecache
 import warnings
+import weakref
 from collections import namedtuple
 from collections.abc import Callable, Mapping
 from functools import cached_property, lru_cache
@@ -266,6 +267,8 @@ class KernelProgram:
         linecache.cache[filename] = (len(self.source), None, self.source.splitlines(keepends=True), filename)
         names: dict[str, Any] = {"__name__": "ntkc_kernel"}
         exec(compile(self.source, filename, "exec"), names)
+        jitted = [f for f in names.values() if hasattr(f, "clear_cache")]
+        weakref.finalize(self, _forget, filename, jitted).atexit = False
         return names
 
     def checked_pair(self, x1: Any, x2: Any) -> tuple[Any, Any]:
@@ -422,3 +425,10 @@ def build(graph: Graph, until: str | None = None, tolerance: float | None = None
             "those of a network with pixels need input_shape=(32, 32, 3)"
         )
     return KernelProgram(done) if until is None else done.made[until]
+
+
+def _forget(filename: str, jitted: list[Any]) -> None:
+    """Frees compiled code: rules of derivatives refer to the whole module, and so JAX would keep it for ever."""
+    linecache.cache.pop(filename, None)
+    for function in jitted:
+        function.clear_cache()

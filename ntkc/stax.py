@@ -60,6 +60,9 @@ class Wire:
 Wires = Any
 """A Wire, or a list with one for each branch."""
 
+KEPT_PROGRAMS = 64
+"""Compiled programs that kernel functions keep: each takes some 200 memory maps, of the 65,530 that Linux allows."""
+
 ONE = "one"
 Inputs = Any
 """ONE for a network of one input, or nested tuples of it."""
@@ -521,7 +524,7 @@ class KernelFn:
         return _in_layout(program.onward(kernel.replace(shape1=shape1, shape2=shape2), parameters), spot.layout)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=KEPT_PROGRAMS)
 def _port_program(
     tree: Tree, law: Law, has_ntk: bool, width: int | None, spatial: tuple[int, ...], layout: Layout
 ) -> KernelProgram:
@@ -578,7 +581,7 @@ def _finished(tree: Tree, builder: GraphBuilder, wires: Wires) -> Graph:
     return builder.finish(output.node)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=KEPT_PROGRAMS)
 def _input_program(tree: Tree, inputs: Inputs) -> KernelProgram:
     return build(graph_of(tree, inputs))
 

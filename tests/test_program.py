@@ -1,6 +1,7 @@
 """KernelProgram: how it is called, what it returns, its formula, and the module that it saves."""
 
 import dataclasses
+import gc
 import subprocess
 import sys
 
@@ -413,6 +414,27 @@ def test_source_names_the_layers_and_is_what_runs(relu):
     exec(compile(relu.source, "again", "exec"), names)
     x = np.ones((2, 3), np.float32)
     np.testing.assert_array_equal(names["ntk"](x), relu(x, None, "ntk"))
+
+
+def test_compiled_code_goes_with_the_program(pair):
+    """A sweep over many networks needs no more memory than a few of them."""
+
+    def count():
+        gc.collect()
+        return len(jax.devices()[0].client.live_executables())
+
+    def call(W_std):
+        program = ntkc.compile(stax.serial(stax.Dense(8, W_std), stax.Relu(), stax.Dense(1)))
+        program(*pair, "ntk")
+        return program
+
+    kept = call(1.1)
+    before = count()
+    for n in range(3):
+        call(1.2 + n)
+    assert count() == before
+    kept(*pair, "ntk")
+    assert count() == before
 
 
 def test_kernel_is_a_pytree_and_scales(relu, pair):

@@ -18,7 +18,8 @@ from ntkc.ir.exact import whole
 from ntkc.kernel import Kernel
 from ntkc.predict.progress import counting_bar
 from ntkc.program import KernelProgram
-from ntkc.stax import KernelFn, stated_layout
+from ntkc.trees.graph import stated_layout
+from ntkc.trees.kernel_fn import KernelFn
 
 MANY_TILES = 8
 """Fewer tiles need no progress bar."""

@@ -21,7 +21,8 @@ from ntkc.ir.op import Op
 from ntkc.layers.branching import FanInConcat
 from ntkc.predict.progress import counting_bar
 from ntkc.program import KernelProgram
-from ntkc.stax import ONE, KernelFn, Layer, Leaf, Parallel, Repeat, Serial, Tree, inputs_of_data, tree_of
+from ntkc.trees.kernel_fn import KernelFn, Layer, inputs_of_data, tree_of
+from ntkc.trees.tree import ONE, Leaf, Parallel, Repeat, Serial, Tree
 
 WIDTH_FIELDS = ("out_dim", "out_chan")
 """Fields of layers that hold a width."""

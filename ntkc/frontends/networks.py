@@ -15,7 +15,8 @@ from ntkc.frontends.graphs import from_networkx
 from ntkc.ir.graph import Graph, inputs_of
 from ntkc.passes.settle import on_data
 from ntkc.program import build
-from ntkc.stax import KernelFn, Layer, data_graph, tree_of
+from ntkc.trees.graph import data_graph
+from ntkc.trees.kernel_fn import KernelFn, Layer, tree_of
 
 
 def to_graph(net: Any) -> Graph:

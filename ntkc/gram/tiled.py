@@ -22,7 +22,7 @@ from ntkc.gram.stored import StoredGram
 from ntkc.predict.matrix_free import read_memory
 from ntkc.predict.progress import counting_bar
 from ntkc.program import GETS, KernelProgram
-from ntkc.stax import KernelFn, tree_of
+from ntkc.trees.kernel_fn import KernelFn, tree_of
 
 
 def gram(

@@ -12,7 +12,7 @@ from ntkc.ir.layout import PLAIN
 from ntkc.ir.program import lets
 from ntkc.layers.inputs import Port
 from ntkc.passes.collapse import FEWEST_KINKS, WORST, collapse
-from ntkc.stax import port_graph
+from ntkc.trees.graph import port_graph
 
 ROOT2 = 2**0.5
 

@@ -1,0 +1,47 @@
+"""What finite layers compute with: expressions on arrays, JAX itself, random numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import sympy as sp
+from jax import lax, random
+
+from ntkc.backends.expression import function_text
+from ntkc.errors import InvalidInput
+from ntkc.gaussian.series import stable
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """What finite layers compute with: expressions on arrays, JAX, and a key for random layers."""
+
+    rng: Any = None
+    pattern: Any = None
+    jnp: Any = jnp
+    lax: Any = lax
+
+    def __call__(self, expr: sp.Expr, arrays: dict[sp.Symbol, Any]) -> Any:
+        function = _array_function(expr, tuple(arrays))
+        values = [jnp.asarray(v) for v in arrays.values()]
+        first = values[0]
+        return jnp.broadcast_to(jnp.asarray(function(*values), first.dtype), first.shape)
+
+    def kept(self, x: Any, rate: float) -> Any:
+        """Entries kept with probability `rate` and divided by it; the others are 0."""
+        if self.rng is None:
+            raise InvalidInput("Dropout draws random numbers: give apply_fn a key, rng=jax.random.PRNGKey(0)")
+        return jnp.where(random.bernoulli(self.rng, rate, x.shape), x / rate, 0)
+
+
+@lru_cache(maxsize=1024)
+def _array_function(expr: sp.Expr, symbols: tuple[sp.Symbol, ...]) -> Callable[..., Any]:
+    names: dict[str, Any] = {"jax": jax, "jnp": jnp, "lax": lax, "pi": math.pi}
+    exec(compile(function_text("elementwise", stable(expr), symbols), "<ntkc elementwise>", "exec"), names)
+    return names["elementwise"]

@@ -1,0 +1,253 @@
+"""Tree  ->  (init_fn, apply_fn, kernel_fn), whose kernel_fn compiles the network when it is first called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import cached_property, lru_cache
+from typing import Any
+
+import jax.numpy as jnp
+
+from ntkc.errors import InvalidGraph, InvalidInput, unknown
+from ntkc.ir.layout import Layout
+from ntkc.ir.op import Shape
+from ntkc.ir.value import Law
+from ntkc.kernel import Kernel
+from ntkc.layers.aggregate import Aggregate
+from ntkc.layers.inputs import Port
+from ntkc.passes.settle import has_patterns, without_patterns
+from ntkc.program import KernelProgram, build
+from ntkc.trees.graph import check_plain_data, graph_of, place_of, port_graph, stated_layouts
+from ntkc.trees.tree import ONE, Inputs, Leaf, Spot, Tree, moved, picked
+
+KEPT_PROGRAMS = 64
+"""Compiled programs that kernel functions keep: each takes some 200 memory maps, of the 65,530 that Linux allows."""
+
+
+class Layer(tuple[Any, Any, "KernelFn"]):
+    """(init_fn, apply_fn, kernel_fn), made from a Tree."""
+
+    tree: Tree
+
+    def __new__(cls, tree: Tree) -> Layer:
+        init_fn, apply_fn = _named(tree.init, tree.name), _named(tree.apply, tree.name)
+        layer = super().__new__(cls, (init_fn, apply_fn, KernelFn(tree)))
+        layer.tree = tree
+        return layer
+
+    def __repr__(self) -> str:
+        return f"stax.{self.tree.text()}"
+
+    def __getnewargs__(self) -> tuple[Tree]:
+        return (self.tree,)
+
+
+def _named(function: Callable[..., Any], name: str) -> Callable[..., Any]:
+    def named(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    named.__name__ = named.__qualname__ = name
+    named.__doc__ = function.__doc__
+    return named
+
+
+class KernelFn:
+    """kernel_fn(x1, x2=None, get=None): the kernel of a layer, on data or on the Kernel of the layers before it."""
+
+    def __init__(self, tree: Tree) -> None:
+        self.tree = tree
+        self.__name__ = self.__qualname__ = tree.name
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return KernelFn, (self.tree,)
+
+    def __deepcopy__(self, memo: Any) -> KernelFn:
+        return self
+
+    @cached_property
+    def program(self) -> KernelProgram:
+        """The compiled network, of data [samples, pixels ..., channels].
+
+        Raises:
+            InvalidInput: the network reads data with other axes.
+        """
+        check_plain_data(self.tree)
+        return self._program
+
+    @cached_property
+    def _program(self) -> KernelProgram:
+        return build(graph_of(self.tree))
+
+    def _program_of(self, inputs: Inputs) -> KernelProgram:
+        """The program for data of this structure."""
+        return self._program if inputs == self.tree.inputs else _input_program(self.tree, inputs)
+
+    @cached_property
+    def _is_plain(self) -> bool:
+        return all(_is_plain(leaf) for leaf in self.tree.leaves())
+
+    def _plain(self, x: Any, layouts: Any) -> Any:
+        """Data as [samples, pixels ..., channels]."""
+        if x is None:
+            return None
+        if not isinstance(layouts, Layout):
+            return tuple(self._plain(*pair) for pair in zip(x, layouts, strict=True))
+        if layouts.is_plain():
+            return x
+        return moved(jnp.asarray(x), layouts.order(jnp.ndim(x)))
+
+    def _dense(self, pattern: Any) -> Any:
+        """A pair of patterns as the layers read them."""
+        if pattern is None:
+            return None
+        first, second = pattern
+        made = {leaf.to_dense for leaf in self.tree.leaves() if isinstance(leaf.op, Aggregate)}
+        if len(made) > 1:
+            raise InvalidInput("Aggregate layers of one network with several to_dense are not supported")
+        to_dense = next(iter(made), None)
+        if to_dense is None:
+            return first, second
+        dense = None if first is None else to_dense(first)
+        return dense, dense if second is first else None if second is None else to_dense(second)
+
+    def _in_own_layout(self, kernel: Kernel, shape: Shape) -> Kernel:
+        """The Kernel with the shapes and axes of a network that has samples and channels anywhere."""
+        if self._is_plain:
+            return kernel
+        return _in_layout(kernel, place_of(self.tree, shape).layout)
+
+    def __call__(
+        self,
+        x1_or_kernel: Any,
+        x2: Any = None,
+        get: str | Iterable[str] | None = None,
+        *,
+        pattern: Any = None,
+        mask_constant: float | None = None,
+        diagonal_batch: bool | None = None,
+        diagonal_spatial: bool | None = None,
+        **parameters: Any,
+    ) -> Any:
+        """K and T of data [n1, features] and [n2, features], or of a Kernel.
+
+        `get` is None for a Kernel, the name of one of its fields, or a tuple of names for a named tuple.
+        """
+        pattern = self._dense(pattern)
+        if isinstance(x1_or_kernel, Kernel):
+            if pattern is not None and any(p is not None for p in pattern):
+                raise InvalidInput("pattern with a Kernel is not supported: give data to the whole network")
+            return _selected(self._onward(x1_or_kernel, parameters), get)
+        if isinstance(x1_or_kernel, (list, tuple)) and any(isinstance(x, Kernel) for x in x1_or_kernel):
+            raise InvalidGraph(f"{self.__name__} got {len(x1_or_kernel)} Kernels; one can be continued")
+        names = (get,) if isinstance(get, str) else get
+        inputs = inputs_of_data(x1_or_kernel)
+        if x2 is not None and inputs_of_data(x2) != inputs:
+            raise InvalidInput("x1 and x2 are different nested tuples of arrays")
+        layouts, program = stated_layouts(self.tree, inputs), self._program_of(inputs)
+        x1, x2 = self._plain(x1_or_kernel, layouts), self._plain(x2, layouts)
+        shape = _shape_of(x1)
+        if not self._is_plain:
+            place_of(self.tree, shape)
+        options = {"mask_constant": mask_constant, "diagonal_spatial": diagonal_spatial, "pattern": pattern}
+        if names is not None and {str(n).lower() for n in names} <= {"nngp", "ntk"}:
+            gets = get if isinstance(get, str) else tuple(names)
+            return program(x1, x2, gets, **options, **parameters)
+        kernel = program(x1, x2, None, **options, **parameters)
+        if diagonal_batch is False:
+
+            def nngp(x: Any, own: Any) -> Any:
+                return program(x, None, "nngp", **{**options, "pattern": own}, **parameters)
+
+            kernel = _with_all_pairs(kernel, nngp, (x1, x2), pattern)
+        return _selected(self._in_own_layout(kernel, shape), get)
+
+    def _onward(self, kernel: Kernel, parameters: dict[str, Any]) -> Kernel:
+        law = Law.GAUSSIAN if kernel.is_gaussian else Law.GIVEN if kernel.is_input else Law.POINTWISE
+        width = None if kernel.shape1 is None else kernel.shape1[kernel.channel_axis]
+        if kernel.diagonal_spatial:
+            raise InvalidInput("a Kernel of equal pixels only (diagonal_spatial=True) cannot be continued")
+        if kernel.mask1 is not None:
+            raise InvalidInput("a Kernel of masked pixels cannot be continued: give data to the whole network")
+        if not kernel.diagonal_batch:
+            raise InvalidInput("a Kernel with covariances of all samples (diagonal_batch=False) cannot be continued")
+        spatial = tuple(kernel.nngp.shape[2::2])
+        layout = Layout(kernel.batch_axis, kernel.channel_axis, len(spatial) + 2)
+        program = _port_program(self.tree, law, kernel.ntk is not None, width, spatial, layout)
+        if kernel.shape1 is None or (layout.is_plain() and self._is_plain):
+            return program.onward(kernel, parameters)
+        order = layout.order(len(spatial) + 2)
+        shape1, shape2 = picked(kernel.shape1, order), kernel.shape2 and picked(kernel.shape2, order)
+        spot = self.tree.place(Spot(shape1[1:], layout))
+        return _in_layout(program.onward(kernel.replace(shape1=shape1, shape2=shape2), parameters), spot.layout)
+
+
+def tree_of(layer: Any) -> Tree:
+    """The tree of a Layer, of its kernel_fn, or of the triple taken apart and put together again."""
+    if isinstance(layer, (Layer, KernelFn)):
+        return layer.tree
+    if isinstance(layer, (tuple, list)) and len(layer) == 3 and isinstance(layer[2], KernelFn):
+        return layer[2].tree
+    raise InvalidGraph(f"{layer!r} is no layer: layers are made by ntkc.stax, as stax.Dense(512)")
+
+
+@lru_cache(maxsize=KEPT_PROGRAMS)
+def _input_program(tree: Tree, inputs: Inputs) -> KernelProgram:
+    return build(graph_of(tree, inputs))
+
+
+@lru_cache(maxsize=KEPT_PROGRAMS)
+def _port_program(
+    tree: Tree, law: Law, has_ntk: bool, width: int | None, spatial: tuple[int, ...], layout: Layout
+) -> KernelProgram:
+    graph = port_graph(tree, Port(law, has_ntk, width, spatial), layout)
+    return build(without_patterns(graph) if has_patterns(graph) else graph)
+
+
+def inputs_of_data(x: Any) -> Inputs:
+    """ONE for one array, nested tuples for nested tuples or lists of arrays; lists of numbers are arrays."""
+    is_many = isinstance(x, (tuple, list)) and len(x) > 0 and all(_is_data(part) for part in x)
+    return tuple(inputs_of_data(part) for part in x) if is_many else ONE
+
+
+def _is_data(x: Any) -> bool:
+    """An array of samples, or a tuple of them."""
+    if isinstance(x, (tuple, list)):
+        return len(x) > 0 and all(_is_data(part) for part in x)
+    return getattr(x, "ndim", 0) > 1
+
+
+def _shape_of(x: Any) -> Any:
+    """Shape of one sample, or nested tuples of shapes."""
+    return tuple(map(_shape_of, x)) if isinstance(x, tuple) else tuple(jnp.shape(x)[1:])
+
+
+def _is_plain(leaf: Leaf) -> bool:
+    return all(layout is None or layout.is_plain() for layout in (leaf.layout, leaf.layout_out))
+
+
+def _with_all_pairs(kernel: Kernel, nngp: Callable[[Any, Any], Any], inputs: tuple[Any, Any], pattern: Any) -> Kernel:
+    """The Kernel with covariances of all pairs of samples in the place of variances."""
+    patterns = (None, None) if pattern is None else pattern
+    full = [
+        None if x is None else nngp(x, None if p is None else (p, p)) for x, p in zip(inputs, patterns, strict=True)
+    ]
+    return kernel.replace(cov1=full[0], cov2=full[1], diagonal_batch=False)
+
+
+def _in_layout(kernel: Kernel, layout: Layout) -> Kernel:
+    """A Kernel of arrays [samples, pixels ..., channels], with the shapes and axes that the user sees."""
+    shapes = (s and picked(s, layout.places(len(s))) for s in (kernel.shape1, kernel.shape2))
+    names = ("shape1", "shape2", "batch_axis", "channel_axis")
+    return kernel.replace(**dict(zip(names, (*shapes, layout.samples, layout.channels), strict=True)))
+
+
+def _selected(kernel: Kernel, get: str | Iterable[str] | None) -> Any:
+    if get is None:
+        return kernel
+    names = tuple(n.lower() for n in ((get,) if isinstance(get, str) else get))
+    for name in names:
+        if name not in kernel.asdict():
+            raise unknown("kernel field", name, kernel.asdict())
+    if isinstance(get, str):
+        return getattr(kernel, names[0])
+    return KernelProgram.named_result(names)(*(getattr(kernel, n) for n in names))

@@ -329,9 +329,9 @@ def test_few_random_networks(start, x64):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("start", range(0, 200, 40))
+@pytest.mark.parametrize("start", range(0, 200, 20))
 def test_random_networks(start, x64):
-    compare_all(range(start, start + 40), with_both=True)
+    compare_all(range(start, start + 20), with_both=True)
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from ntkc.predict.factor import matmul
 from ntkc.predict.held_out import held_out_moments
 from ntkc.predict.likelihood import INFINITE, cholesky_of
 from ntkc.predict.outputs import read_training_set
-from ntkc.predict.targets import flatten_pairs, read_block
+from ntkc.predict.targets import flatten_pairs, read_cross
 
 LOG_TEMPERATURES = (-9.0, 5.0)
 """Bounds of log temperature, for scores between -1 and 1."""
@@ -31,7 +31,7 @@ class CalibratedClassifier:
 
     def scores_fn(self, k_test_train: Any) -> jax.Array:
         """K* G^{-1} Y."""
-        block = read_block("k_test_train", k_test_train, None, self.weights.shape[:1])
+        block = read_cross("k_test_train", k_test_train, self.weights.shape[:1])
         return matmul(flatten_pairs(block), self.weights.astype(block.dtype))
 
     def predict_fn(self, k_test_train: Any) -> jax.Array:

@@ -16,7 +16,7 @@ from ntkc.predict.likelihood import NOTHING, KernelFn, gram_of
 from ntkc.predict.progress import counting_bar
 from ntkc.predict.targets import (
     flatten_pairs,
-    read_block,
+    read_gram,
     read_numbers,
     read_targets,
     require_alike,
@@ -56,7 +56,7 @@ def eigenspectrum(k_train_train: Any, y_train: Any = None) -> Eigenspectrum:
     given = jnp.asarray(read_numbers("k_train_train", k_train_train))
     if given.ndim != 2 or given.shape[0] != given.shape[1]:
         raise ShapeMismatch(f"k_train_train has shape {given.shape}; give a square matrix (n, n)")
-    gram = np.asarray(flatten_pairs(read_block("k_train_train", given, None, given.shape[1:])), np.float64)
+    gram = np.asarray(flatten_pairs(read_gram("k_train_train", given, given.shape[1:])), np.float64)
     with jax.enable_x64(True):
         found, basis = (np.asarray(a)[..., ::-1] for a in eigh_in_double(jnp.asarray((gram + gram.T) / 2)))
     total = float(np.sum(found**2))

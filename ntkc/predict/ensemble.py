@@ -15,7 +15,8 @@ from ntkc.predict.targets import (
     Targets,
     merge_keywords,
     part_of,
-    read_block,
+    read_cross,
+    read_gram,
     read_targets,
     require_alike,
     require_not_negative,
@@ -113,7 +114,7 @@ class Ensemble:
         kept = self.targets.kept
         with jax.ensure_compile_time_eval():
             found = call_kernel(self.kernel_fn, self.x_train, None, missing, self.keywords)
-            found = {k: read_block(f"the {k} of x_train", v, kept, kept) for k, v in found.items()}
+            found = {k: read_gram(f"the {k} of x_train", v, kept) for k, v in found.items()}
         if is_concrete(found):
             self.grams.update(found)
         return {**self.grams, **found}
@@ -125,12 +126,12 @@ class Ensemble:
         kept = self.targets.kept
         crossed, tested = merge_keywords(self.keywords, keywords)
         found = call_kernel(self.kernel_fn, x_test, self.x_train, names, crossed)
-        found = {k: read_block(f"the {k} of (x_test, x_train)", v, None, kept) for k, v in found.items()}
+        found = {k: read_cross(f"the {k} of (x_test, x_train)", v, kept) for k, v in found.items()}
         if not compute_cov:
             return Blocks(train.train, found.__getitem__, None)
         test = found[names[0]].shape[::2]
         prior = call_kernel(self.kernel_fn, x_test, None, ("nngp",), tested)["nngp"]
-        prior = read_block("the nngp of x_test", prior, test, test)
+        prior = read_gram("the nngp of x_test", prior, test)
         return Blocks(train.train, found.__getitem__, lambda _: prior)
 
 

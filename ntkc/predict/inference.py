@@ -1,6 +1,6 @@
 """`gp_inference`: posteriors at infinite time from kernels that the caller has computed."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -11,7 +11,7 @@ import numpy as np
 
 from ntkc.errors import InvalidInput
 from ntkc.predict.posterior import MODES, Block, Blocks, Factors, Get, Times, predict_modes, read_get
-from ntkc.predict.targets import Shape, Targets, part_of, read_block, read_targets, require_number
+from ntkc.predict.targets import Shape, Targets, part_of, read_cross, read_gram, read_targets, require_number
 
 
 class PosteriorFn(Protocol):
@@ -61,8 +61,8 @@ class Posterior:
         if k_test_test is not None:
             require_initial_kernel(get, k_train_train=self.k_train_train, k_test_train=k_test_train)
         kept = self.targets.kept
-        train = partial(pick_block, "k_train_train", self.k_train_train, kept, kept)
-        cross = None if k_test_train is None else partial(pick_block, "k_test_train", k_test_train, None, kept)
+        train = partial(pick_block, read_gram, "k_train_train", self.k_train_train, kept)
+        cross = None if k_test_train is None else partial(pick_block, read_cross, "k_test_train", k_test_train, kept)
         prior = None if k_test_test is None else train
         if prior and cross:
             prior = partial(pick_prior, k_test_test, cross)
@@ -70,19 +70,21 @@ class Posterior:
         return predict_modes(get, tuple(MODES), self.targets, self.factors, never, Blocks(train, cross, prior))
 
 
-def pick_block(owner: str, kernel: Any, rows: Shape | None, columns: Shape, name: str) -> jax.Array:
+def pick_block(
+    read: Callable[[str, Any, Shape], jax.Array], owner: str, kernel: Any, columns: Shape, name: str
+) -> jax.Array:
     """The checked kernel `name` of an object that has it, or an array as it is."""
     block = kernel if is_array(kernel) else part_of(kernel, name)
     if block is None:
         raise InvalidInput(
             f"{owner} has no {name}, which this prediction needs; compute it with get={name!r} or a tuple"
         )
-    return read_block(f"{owner}.{name}", block, rows, columns)
+    return read(f"{owner}.{name}", block, columns)
 
 
 def pick_prior(k_test_test: Any, cross: Block, name: str) -> jax.Array:
     test = cross(name).shape[::2]
-    return pick_block("k_test_test", k_test_test, test, test, name)
+    return pick_block(read_gram, "k_test_test", k_test_test, test, name)
 
 
 def require_initial_kernel(get: Get, **kernels: Any) -> None:

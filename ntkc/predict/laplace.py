@@ -19,7 +19,7 @@ from ntkc.predict.likelihood import cholesky_of
 from ntkc.predict.outputs import read_training_set
 from ntkc.predict.targets import (
     flatten_pairs,
-    read_block,
+    read_cross,
     read_numbers,
     require_count,
     require_finite,
@@ -93,7 +93,7 @@ class LaplaceClassifier:
 
     def read_test(self, k_test_train: Any, k_test_test: Any) -> tuple[Floats, Floats]:
         """K* (n_test, n) and the diagonal of K** (n_test,)."""
-        block = flatten_pairs(read_block("k_test_train", k_test_train, None, self.gram.shape[:1]))
+        block = flatten_pairs(read_cross("k_test_train", k_test_train, self.gram.shape[:1]))
         cross = np.asarray(block, np.float64)
         given = np.asarray(read_numbers("k_test_test", k_test_test), np.float64)
         require_finite("k_test_test", given)

@@ -14,7 +14,8 @@ from ntkc.predict.targets import (
     Shape,
     Targets,
     flatten_pairs,
-    read_block,
+    read_cross,
+    read_gram,
     read_numbers,
     read_targets,
     require_finite,
@@ -82,7 +83,7 @@ def read_training_set(
 ) -> TrainingSet:
     require_number("diag_reg", diag_reg)
     targets = read_targets(y_train, trace_axes)
-    block = read_block("k_train_train", k_train_train, targets.kept, targets.kept)
+    block = read_gram("k_train_train", k_train_train, targets.kept)
     return TrainingSet(block, targets, Factors(diag_reg, diag_reg_absolute_scale))
 
 
@@ -95,7 +96,7 @@ def read_request(train: TrainingSet, fx_train_0: Any, fx_test_0: Any, k_test_tra
     start = read_outputs("fx_train_0", fx_train_0, train, train.targets.kept)
     if fx_test_0 is None:
         return Request(start, None, None, (), is_train_wanted=True)
-    block = read_block("k_test_train", k_test_train, None, train.targets.kept).astype(train.dtype)
+    block = read_cross("k_test_train", k_test_train, train.targets.kept).astype(train.dtype)
     kept = block.shape[::2]
     test = read_outputs("fx_test_0", fx_test_0, train, kept)
     return Request(start, test, flatten_pairs(block), kept, is_train_wanted=fx_train_0 is not None)

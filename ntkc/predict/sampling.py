@@ -11,7 +11,7 @@ from jax import Array
 from ntkc.errors import InvalidInput
 from ntkc.predict.factor import eigh_in_double, is_concrete, matmul
 from ntkc.predict.posterior import Gaussian
-from ntkc.predict.targets import Targets, flatten_pairs, read_block, read_targets, require_count, require_finite
+from ntkc.predict.targets import Targets, flatten_pairs, read_gram, read_targets, require_count, require_finite
 
 ROUNDING = 64
 """Times -eps n max(|covariance|, 1): what a difference of kernels may round below 0, their own scale unknown."""
@@ -71,7 +71,7 @@ def read_gaussian(gaussian: Any, trace_axes: int | Sequence[int]) -> tuple[Targe
     if 0 in jnp.shape(gaussian.mean):
         raise InvalidInput(f"the mean has shape {jnp.shape(gaussian.mean)}, which is empty; give at least one input")
     targets = read_targets(gaussian.mean, trace_axes, "the mean")
-    block = read_block("the covariance", gaussian.covariance, targets.kept, targets.kept)
+    block = read_gram("the covariance", gaussian.covariance, targets.kept)
     return targets, flatten_pairs(block)
 
 

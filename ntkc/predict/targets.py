@@ -96,11 +96,19 @@ def flatten_outputs(outputs: Array, trace_axes: Shape) -> Array:
     return jnp.moveaxis(outputs, trace_axes, range(-len(trace_axes), 0)).reshape(-1, size)
 
 
-def read_block(name: str, kernel: Any, rows: Shape | None, columns: Shape) -> Array:
-    """Checks a kernel block (r1, c1, r2, c2, ...) for `rows` and `columns`, and that it is finite.
+def read_cross(name: str, kernel: Any, columns: Shape) -> Array:
+    """A kernel (r1, c1, r2, c2, ...) of any set with one of these `columns`, checked to be finite."""
+    return _read_block(name, kernel, None, columns)
 
-    `rows` None: any; a block with as many columns is a covariance of a set with itself, and has to be symmetric.
-    """
+
+def read_gram(name: str, kernel: Any, kept: Shape) -> Array:
+    """A kernel (k1, k1, k2, k2, ...) of a set with itself, checked to be finite and symmetric."""
+    block = _read_block(name, kernel, kept, kept)
+    require_symmetric(name, block)
+    return block
+
+
+def _read_block(name: str, kernel: Any, rows: Shape | None, columns: Shape) -> Array:
     block = as_jax(read_numbers(name, kernel))
     block = block if jnp.issubdtype(block.dtype, jnp.floating) else block.astype(float)
     if block.ndim != 2 * len(columns) or block.shape[1::2] != columns or rows not in (None, block.shape[::2]):
@@ -112,8 +120,6 @@ def read_block(name: str, kernel: Any, rows: Shape | None, columns: Shape) -> Ar
     if block.size == 0:
         raise InvalidInput(f"{name} has shape {block.shape}, which is empty; give at least one input")
     require_finite(name, block)
-    if rows is not None:
-        require_symmetric(name, block)
     return block
 
 

@@ -117,7 +117,7 @@ SETTINGS = settings(deadline=None, derandomize=True, database=None, suppress_hea
 
 
 @pytest.mark.usefixtures("x64")
-@settings(SETTINGS, max_examples=2)
+@settings(SETTINGS, max_examples=5)
 @given(EXPRESSIONS)
 def test_right_or_refused(example):
     check(*example)

@@ -184,7 +184,7 @@ def test_finite_network(op):
     operands = [np.float32(rng.standard_normal(shape)) for _ in range(arity)]
     specs = op.weights([shape[1:]] * arity)
     weights = [None if s is None else np.float32(s[1] * rng.standard_normal(s[0])) for s in specs]
-    output = op.forward(weights, operands, stax._Arrays(KEY))
+    output = op.forward(weights, operands, Arrays(KEY))
     expected = op.shape([shape[1:]] * arity) if not isinstance(op, Input) else (4,)
     assert output.shape == (3, *expected)
     assert np.isfinite(output).all()

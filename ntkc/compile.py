@@ -3,39 +3,88 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ntkc.backends.jax import emit
-from ntkc.backends.pixels import emit_pixels
 from ntkc.errors import InvalidInput, unknown
 from ntkc.gaussian.certificates import TOLERANCES
-from ntkc.ir.graph import Graph, feature_shapes, op_of, ordered
+from ntkc.ir.graph import Graph
 from ntkc.ir.program import Program
-from ntkc.ir.value import Law
-from ntkc.passes.analyse import analyse
-from ntkc.passes.carry_distance import carry_distance
+from ntkc.passes.analyse import Values, analyse
+from ntkc.passes.carry_gap import carry_gap
 from ntkc.passes.collapse import collapse
 from ntkc.passes.commute import commute
-from ntkc.passes.demand import demand
+from ntkc.passes.demand import Demand, demand
 from ntkc.passes.expand_series import describe_series, expand_series
 from ntkc.passes.forms import describe_forms, find_forms
 from ntkc.passes.fuse import fuse
 from ntkc.passes.hoist import hoist
-from ntkc.passes.lower import ALL_PAIRS, OUTPUTS, lower
-from ntkc.passes.normalise import normalise
+from ntkc.passes.lower import lower
 from ntkc.passes.prune import prune
 from ntkc.passes.roll import roll
-from ntkc.passes.schedule import schedule, schedule_pixels
-from ntkc.passes.settle import has_pixels, is_open, settle
-from ntkc.passes.take_angles import take_angles
+from ntkc.passes.schedule import schedule
+from ntkc.passes.settle import is_open, settle
 
-STAGES = (
-    *("settle", "analyse", "fuse", "roll", "demand", "lower", "peel", "normalise", "collapse", "distance", "angles"),
-    *("series", "hoist", "prune", "forms", "schedule", "emit"),
+Made = Mapping[str, Any]
+"""What the stages before made, by name; and the graph, the tolerances, whether pixels are wanted diagonal."""
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One stage: a function of what earlier ones made.
+
+    Attributes:
+        name: in `until=` and explain().
+        run: the function.
+        reads: names of its arguments.
+        what: one line for explain(), from all that is there.
+    """
+
+    name: str
+    run: Callable[..., Any]
+    reads: tuple[str, ...]
+    what: Callable[[Made], str]
+
+
+def _changed(name: str, before: str, words: str) -> Callable[[Made], str]:
+    return lambda made: "unchanged" if made[name] is made[before] else words
+
+
+PASSES = (
+    Pass("settle", settle, ("graph",), lambda made: "layers as they act on data of this shape"),
+    Pass("commute", commute, ("settle",), _changed("commute", "settle", "sums of equal maps are maps of sums")),
+    Pass("analyse", analyse, ("commute",), lambda made: f"law of {len(made['graph'])} layers: {_laws(made['analyse'])}"),
+    Pass("fuse", fuse, ("commute", "analyse"), lambda made: f"{len(made['graph'])} layers -> {len(made['fuse'])} nodes"),
+    Pass("roll", roll, ("fuse",), lambda made: f"{len(made['fuse'])} nodes -> {len(made['roll'])}"),
+    Pass("demand", demand, ("roll", "diagonal"), lambda made: f"{_count(made['demand'])} streams asked for"),
+    Pass("lower", lower, ("roll", "demand", "diagonal"), lambda made: "each layer's rule"),
+    Pass("carry_gap", carry_gap, ("lower",), _changed("carry_gap", "lower", "gaps instead of K, which loses digits")),
+    Pass(
+        "collapse",
+        collapse,
+        ("carry_gap",),
+        _changed("collapse", "carry_gap", "all layers in one function of the angle"),
+    ),
+    Pass(
+        "series",
+        expand_series,
+        ("collapse",),
+        lambda made: (
+            describe_series(made["collapse"], made["tolerances"]) or "unchanged: every expectation has a closed form"
+        ),
+    ),
+    Pass("hoist", hoist, ("series",), _changed("hoist", "series", "what pairs need of one sample, once per sample")),
+    Pass("prune", prune, ("hoist",), lambda made: "statements that no output reads are gone"),
+    Pass("forms", find_forms, ("prune", "diagonal"), lambda made: describe_forms(made["prune"], made["forms"])),
+    Pass("schedule", schedule, ("prune", "forms"), lambda made: made["schedule"].text()),
+    Pass("emit", emit, ("prune", "forms", "schedule", "graph", "tolerances"), lambda made: "JAX source"),
 )
-"""In order; `until=` takes any of them."""
+"""In order; `until=` takes the name of any."""
+STAGES = tuple(p.name for p in PASSES)
+OPEN = ("settle", "commute", "analyse")
+"""Stages of a network whose data are not known yet."""
 
 
 @dataclass(frozen=True)
@@ -85,9 +134,12 @@ def compile_graph(
     if until not in STAGES:
         raise unknown("stage", until, STAGES)
     done = Compilation(graph, tolerances=_tolerances(tolerance), diagonal=diagonal)
-    for stage, result, what in _stages(graph, done.tolerances, diagonal):
-        done.add(stage, result, what)
-        if stage == until:
+    given = {"graph": graph, "tolerances": done.tolerances, "diagonal": diagonal}
+    for stage in PASSES if not is_open(graph) else (p for p in PASSES if p.name in OPEN):
+        made = {**given, **done.made}
+        result = stage.run(*(made[name] for name in stage.reads))
+        done.add(stage.name, result, stage.what({**made, stage.name: result}))
+        if stage.name == until:
             break
     return done
 
@@ -100,87 +152,10 @@ def _tolerances(tolerance: float | None) -> Mapping[str, float]:
     return dict.fromkeys(TOLERANCES, float(tolerance))
 
 
-def _stages(graph: Graph, tolerances: Mapping[str, float], diagonal: bool) -> Any:
-    if is_open(graph):
-        yield "analyse", analyse(graph), "law of each layer; the rest needs the shape of the data"
-        return
-    if has_pixels(graph):
-        yield from _pixel_stages(graph, tolerances, diagonal)
-        return
-    values = analyse(graph)
-    yield "analyse", values, f"law of {len(graph)} layers: {_laws(values)}"
-    fused = fuse(graph, values)
-    yield "fuse", fused, f"{len(graph)} layers -> {len(fused)} nodes"
-    rolled = roll(fused, analyse(fused))
-    yield "roll", rolled, f"{len(fused)} nodes -> {len(rolled)}"
-    rolled_values = analyse(rolled)
-    demanded = demand(rolled, rolled_values)
-    yield "demand", demanded, f"{sum(map(len, demanded.values()))} streams asked for"
-    derivation = lower(rolled, rolled_values, demanded)
-    yield "lower", derivation, "each layer's rule"
-    peeled = _lowered(roll(fused, analyse(fused), keep_first=True))
-    yield "peel", peeled, "the first nonlinearity apart from the blocks"
-    normal = normalise(peeled)
-    yield "normalise", normal, "unchanged" if normal is peeled else "gap and tau instead of K and T"
-    collapsed = collapse(normal)
-    yield "collapse", collapsed, "unchanged" if collapsed is normal else "all layers in one function of the angle"
-    distant = carry_distance(collapsed)
-    yield "distance", distant, "unchanged" if distant is collapsed else "half the squared distance instead of K"
-    expanded = expand_series(distant)
-    yield "series", expanded, describe_series(distant, tolerances) or "unchanged: every expectation has a closed form"
-    hoisted = hoist(expanded)
-    yield "hoist", hoisted, "unchanged" if hoisted is expanded else "what pairs need of one sample, once per sample"
-    pruned = prune(hoisted)
-    yield "prune", pruned, "statements that no output reads are gone"
-    plan = schedule(pruned)
-    yield "schedule", plan, plan.text()
-    yield "emit", emit(pruned, plan, describe(graph), tolerances), "JAX source"
-
-
-def _pixel_stages(graph: Graph, tolerances: Mapping[str, float], diagonal: bool) -> Any:
-    """With pixels, K itself is what filters mix: no gap is carried, and forms say which pairs of pixels are kept."""
-    settled = commute(settle(graph))
-    yield "settle", settled, "layers as they act on data of this shape"
-    values = analyse(settled)
-    yield "analyse", values, f"law of {len(graph)} layers: {_laws(values)}"
-    fused = fuse(settled, values)
-    yield "fuse", fused, f"{len(graph)} layers -> {len(fused)} nodes"
-    rolled = roll(fused, analyse(fused), last_law=Law.POINTWISE, fewest=2)
-    yield "roll", rolled, f"{len(fused)} nodes -> {len(rolled)}"
-    rolled_values = analyse(rolled)
-    has_pixels_left = len(feature_shapes(rolled)[rolled.graph["output"]]) > 1 and not diagonal
-    wanted = ALL_PAIRS if has_pixels_left else OUTPUTS
-    demanded = demand(rolled, rolled_values, wanted.values())
-    yield "demand", demanded, f"{sum(map(len, demanded.values()))} streams asked for"
-    program = lower(rolled, rolled_values, demanded, wanted)
-    yield "lower", program, "each layer's rule"
-    angles = take_angles(program)
-    yield "angles", angles, "unchanged" if angles is program else "the gap of cosines under homogeneous activations"
-    expanded = expand_series(angles)
-    yield "series", expanded, describe_series(angles, tolerances) or "unchanged: every expectation has a closed form"
-    hoisted = hoist(expanded)
-    yield "hoist", hoisted, "unchanged" if hoisted is expanded else "what pairs need of one sample, once per sample"
-    pruned = prune(hoisted)
-    yield "prune", pruned, "statements that no output reads are gone"
-    forms = find_forms(pruned, not diagonal)
-    yield "forms", forms, describe_forms(pruned, forms)
-    plan = schedule_pixels(pruned, forms)
-    yield "schedule", plan, plan.text()
-    yield "emit", emit_pixels(pruned, forms, plan, describe(graph), tolerances), "JAX source"
-
-
-def _lowered(graph: Graph) -> Program:
-    values = analyse(graph)
-    return lower(graph, values, demand(graph, values))
-
-
-def _laws(values: Any) -> str:
+def _laws(values: Values) -> str:
     names = [v.law.value for v in values.values()]
     return ", ".join(f"{names.count(n)} {n}" for n in dict.fromkeys(names))
 
 
-def describe(graph: Graph) -> str:
-    """The layers in words, those of a long chain shortened."""
-    labels = [op_of(graph, n).label() for n in ordered(graph)]
-    shown = labels if len(labels) <= 12 else [*labels[:5], f"... {len(labels) - 8} more ...", *labels[-3:]]
-    return " -> ".join(shown)
+def _count(demanded: Demand) -> int:
+    return sum(map(len, demanded.values()))

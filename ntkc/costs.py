@@ -51,7 +51,7 @@ def count(program: Program, forms: Forms | None, n1: int, n2: int | None, featur
             flops += times * turns * entries * _operations(let.expr, program)
             moved += times * turns * entries * (1 + len(let.expr.free_symbols))
     widths = dict(zip(program.data, features, strict=True))
-    first = sum((forms.entries(k) if forms else 1) * widths[k.u] for k in program.inputs if k.side is None)
+    first = sum((forms.entries(k) if forms else 1) * widths[k.node] for k in program.inputs if k.side is None)
     return flops + 2 * pairs * first, moved + (samples + pairs) * sum(features)
 
 

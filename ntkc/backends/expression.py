@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import sympy as sp
@@ -10,8 +10,8 @@ from sympy.core.symbol import Str
 from sympy.printing.precedence import PRECEDENCE, precedence
 from sympy.printing.str import StrPrinter
 
-from ntkc.backends.prelude import HELPERS, helper_text
 from ntkc.errors import UnsupportedExpr
+from ntkc.ir.streams import Reserved
 
 HEADS: dict[str, str] = {
     "exp": "jnp.exp",
@@ -55,21 +55,44 @@ HEADS: dict[str, str] = {
     "KinkTails": "kink_tails",
     "KinkSum": "kink_sum",
     "SplitMoment": "split_mean",
-    "NNGP": "polynomial",
-    "NTK": "polynomial",
+    "Collapsed": "polynomial",
 }
-"""Functions with one JAX or emitted counterpart; an expression with any other function is refused."""
+"""Functions with one JAX or run-time counterpart; an expression with any other function is refused."""
 
 
 CUSTOM = ("Root", "Angle", "Minor")
-"""Functions whose emitted counterpart has a derivative of its own."""
+"""Functions whose counterpart has a derivative of its own."""
 
 WRITABLE = (sp.Symbol, sp.Number, sp.NumberSymbol, sp.Add, sp.Mul, sp.Pow, sp.Max, sp.Min, sp.Function, Str)
 """Kinds of expression that have a text; functions are looked up in HEADS."""
 
+Names = Callable[[sp.Symbol], str]
+"""The text of a symbol."""
 
-class _JaxPrinter(StrPrinter):
+
+class Written(Reserved):
+    """What stands for a part of an expression that has a text, or a variable, already."""
+
+    __slots__ = ()
+
+
+def written(text: str, is_positive: bool = False) -> Written:
+    """The symbol that is printed as this text."""
+    return Written(text, positive=True) if is_positive else Written(text, real=True)
+
+
+class JaxPrinter(StrPrinter):
     """Python text; a number is printed so that it reads back as the nearest float."""
+
+    def __init__(self, names: Names, constants: Mapping[sp.Expr, str] | None = None) -> None:
+        super().__init__({"order": "lex"})
+        self.names = names
+        self.constants = constants or {}
+
+    def _print_Symbol(self, expr: sp.Symbol) -> str:
+        return expr.name if isinstance(expr, Written) else self.names(expr)
+
+    _print_Stream = _print_Reserved = _print_Written = _print_Symbol
 
     def _print_Float(self, expr: sp.Expr) -> str:
         return repr(float(expr))
@@ -105,6 +128,8 @@ class _JaxPrinter(StrPrinter):
         constant, rest = (
             expr.as_independent(*expr.free_symbols, as_Add=False) if expr.free_symbols else (expr, sp.S.One)
         )
+        if constant in self.constants and rest != 1:
+            return f"{self.constants[constant]}*{self.parenthesize(rest, PRECEDENCE['Mul'], strict=False)}"
         if _is_readable(constant):
             return super()._print_Mul(expr)
         value = repr(float(constant))
@@ -118,11 +143,17 @@ class _JaxPrinter(StrPrinter):
     def _print_Add(self, expr: sp.Expr, order: Any = None) -> str:
         """Positive terms first: 1 - delta, not -delta + 1."""
         terms = sorted(self._as_ordered_terms(expr, order=order), key=lambda t: t.could_extract_minus_sign())
-        text = self._print(terms[0])
+        text = self._term(terms[0])
         for t in terms[1:]:
             sign, positive = (" - ", -t) if t.could_extract_minus_sign() else (" + ", t)
+            if positive in self.constants:
+                text += sign + self.constants[positive]
+                continue
             text += sign + self.parenthesize(positive, precedence(sp.Add(t, 1, evaluate=False)), strict=bool(t == -t))
         return text
+
+    def _term(self, expr: sp.Expr) -> str:
+        return self.constants[expr] if expr in self.constants else self._print(expr)
 
     def _print_Max(self, expr: sp.Expr) -> str:
         return self._nested("jnp.maximum", expr)
@@ -142,13 +173,14 @@ class _JaxPrinter(StrPrinter):
             return repr(float(expr))
         if name not in HEADS:
             raise UnsupportedExpr(f"{expr}: the JAX backend does not know {name}; it knows {', '.join(HEADS)}")
-        table = [name] if HEADS[name] == "polynomial" else []
         # jax.custom_jvp gives whole numbers tangents of no type that arithmetic knows.
         floats = [repr(float(a)) if name in CUSTOM and a.is_Integer else self._print(a) for a in expr.args]
-        return f"{HEADS[name]}({', '.join([*table, *floats])})"
+        return f"{HEADS[name]}({', '.join(floats)})"
 
     def _print_Lambda(self, expr: sp.Lambda) -> str:
-        return f"lambda {self._print(expr.variables[0])}: {self._print(expr.expr)}"
+        (variable,) = expr.variables
+        inside = expr.expr.xreplace({variable: Written("v", real=True)})
+        return f"lambda v: {self._print(inside)}"
 
     _print_Abs = _print_Function
     _print_sign = _print_Function
@@ -178,32 +210,46 @@ def number(value: sp.Expr) -> str:
     return short
 
 
-def jax_text(expr: sp.Expr, renamed: Mapping[sp.Expr, str] | None = None) -> str:
-    """The expression as Python text over jnp, lax, pi and the emitted helper functions.
+def own_name(symbol: sp.Symbol) -> str:
+    """The text of a symbol where no other is given."""
+    return symbol.name
 
-    `renamed` gives sub-expressions a variable name instead.
+
+def jax_text(expr: sp.Expr, names: Names = own_name, constants: Mapping[sp.Expr, str] | None = None) -> str:
+    """The expression as Python text over jnp, lax, pi and functions of ntkc.runtime.
+
+    Args:
+        names: the text of each symbol.
+        constants: numbers that are written by a name.
 
     Raises:
         UnsupportedExpr: for a function without a JAX counterpart.
     """
-    _check_writable(expr)
-    if renamed:
-        expr = expr.xreplace({e: sp.Symbol(name, real=True) for e, name in renamed.items()})
-    return _JaxPrinter({"order": "lex"}).doprint(expr)
+    check_writable(expr)
+    return JaxPrinter(names, constants).doprint(expr)
 
 
-def _check_writable(expr: sp.Basic) -> None:
+def check_writable(expr: sp.Basic) -> None:
+    """Refuse what has no text, before any is made."""
     if isinstance(expr, sp.Lambda):
-        return _check_writable(expr.expr)
+        return check_writable(expr.expr)
     if not isinstance(expr, WRITABLE) or expr in (sp.oo, -sp.oo, sp.zoo, sp.nan):
         raise UnsupportedExpr(f"{expr}: the JAX backend cannot write it")
     for part in expr.args:
-        _check_writable(part)
+        check_writable(part)
     return None
 
 
-def function_text(name: str, expr: sp.Expr, arguments: Sequence[sp.Symbol]) -> str:
-    """A Python function of arrays, with the helpers it calls."""
+def function_of(expr: sp.Expr, arguments: Sequence[sp.Symbol]) -> Callable[..., Any]:
+    """A Python function of arrays: the expression, over jax.numpy and ntkc.runtime."""
+    # JAX takes half a second to import, which graphs need not wait for.
+    import jax
+    import jax.numpy as jnp
+    from jax import lax
+
+    from ntkc import runtime
+
     places = {s: f"v{i}" for i, s in enumerate(arguments)}
-    body = f"def {name}({', '.join(places.values())}):\n    return {jax_text(expr, dict(places))}\n"
-    return helper_text(h for h in HELPERS if f"{h}(" in body) + "\n\n" + body
+    text = jax_text(expr, places.__getitem__)
+    names = {**vars(runtime), "jax": jax, "jnp": jnp, "lax": lax, "pi": float(sp.pi)}
+    return eval(f"lambda {', '.join(places.values())}: {text}", names)

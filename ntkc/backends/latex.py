@@ -15,7 +15,7 @@ from ntkc.backends.latex_pixels import PLACES, PixelPrinter, has_pixels, map_def
 from ntkc.gaussian.arc_cosine import ArcGap, ArcSlope, EvenGap, EvenSlope, NearGap, NearSlope
 from ntkc.gaussian.functions import Angle, Ratio, Root
 from ntkc.ir.graph import Graph, inputs_of, op_of, operands, ordered
-from ntkc.ir.program import SAMPLE, Key, Let, Loop, Program, Statement, lets, unsided
+from ntkc.ir.program import SAMPLE, Stream, Let, Loop, Program, Statement, lets, unsided
 from ntkc.ir.value import Law
 from ntkc.passes.analyse import analyse
 from ntkc.passes.normalise import mixture_of, normalise, operand_of
@@ -114,7 +114,7 @@ def _inlined(page: _Page, program: Program, get: str) -> list[_Line]:
     """A line of an activation that one other line reads is put into that line."""
     kept = set(program.outputs[get].free_symbols)
     for loop in (s for s in [*program.per_sample, *program.per_pair] if isinstance(s, Loop)):
-        kept |= {k.symbol for c in loop.carry for k in (c.before, c.start, c.end, c.after)}
+        kept |= {k for c in loop.carry for k in (c.before, c.start, c.end, c.after)}
     lines = list(page.lines)
     on_a_side = {unsided(s.name) for line in lines for s in line.expr.free_symbols if unsided(s.name) != s.name}
     for line in page.lines:
@@ -131,7 +131,7 @@ def _inlined(page: _Page, program: Program, get: str) -> list[_Line]:
 
 def _is_zonal(normal: Program) -> bool:
     """Every pair statement is a function of the angle alone."""
-    gaps = [k for k in normal.inputs if k.stream == "G"]
+    gaps = [k for k in normal.inputs if k.kind is Kind.G]
     read = {s.name for let in lets(normal.per_pair) for s in let.expr.free_symbols}
     return bool(gaps) and not normal.is_port and not normal.parameters and not any(_is_sampled(name) for name in read)
 
@@ -187,11 +187,11 @@ def _general_page(page: _Page, program: Program, get: str) -> tuple[list[str], s
     return first, f"{OUTPUTS[get]}(x, x') &= {page.text(program.outputs[get])}"
 
 
-def _source_text(program: Program, key: Key) -> str:
+def _source_text(program: Program, key: Stream) -> str:
     """A stream of the data, x^{(2)} those of the second of several inputs."""
     if program.is_port:
-        return {"K": "K(x, x')", "S": "K(x, x)", "T": r"\Theta(x, x')"}[key.stream]
-    mark = f"^{{({list(program.data).index(key.u) + 1})}}" if len(program.data) > 1 else ""
+        return {"K": "K(x, x')", "S": "K(x, x)", "T": r"\Theta(x, x')"}[key.kind]
+    mark = f"^{{({list(program.data).index(key.node) + 1})}}" if len(program.data) > 1 else ""
     d, x, other = (rf"{name}{mark}" for name in ("d", "x", "x'"))
     p, q = ("_{p}", "_{p'}") if any(program.spatial.values()) else ("", "")
     texts = {
@@ -201,23 +201,23 @@ def _source_text(program: Program, key: Key) -> str:
         "Y": rf"\left[{x}{p}\right]",
         "T": r"\Theta(x, x')",
     }
-    return texts[key.stream]
+    return texts[key.kind]
 
 
 def _general_line(page: _Page, let: Let, suffix: str) -> _Line:
-    if let.dst.stream == "W":
+    if let.dst.kind is Kind.W:
         return _line_within(page, let, suffix)
     mixture, operand = mixture_of(let), operand_of(let)
-    if let.dst.stream == "K" and mixture is not None:
-        key = Key("S", operand, operand, SAMPLE)
-        K, norm = Key("K", operand, operand).symbol, sp.sqrt(key.on(1).symbol) * sp.sqrt(key.on(2).symbol)
+    if let.dst.kind is Kind.K and mixture is not None:
+        key = Stream(Kind.S, operand, operand, SAMPLE)
+        K, norm = Stream(Kind.K, operand, operand), sp.sqrt(key.on(1)) * sp.sqrt(key.on(2))
         page.add_angle(operand, K / norm, suffix)
         bend = 2 * mixture.bent * norm * _kappa(1, operand)
-        return _Line(let.dst.symbol, (mixture.linear - mixture.bent) * K + bend, suffix)
-    if let.dst.stream == "T" and operand in page.angles:
+        return _Line(let.dst, (mixture.linear - mixture.bent) * K + bend, suffix)
+    if let.dst.kind is Kind.T and operand in page.angles:
         slopes = {a: sp.pi * _kappa(0, operand) - sp.pi / 2 for a in let.expr.atoms(Angle)}
-        return _Line(let.dst.symbol, sp.factor(let.expr.xreplace(slopes)), suffix)
-    return _Line(let.dst.symbol, let.expr, suffix)
+        return _Line(let.dst, sp.factor(let.expr.xreplace(slopes)), suffix)
+    return _Line(let.dst, let.expr, suffix)
 
 
 def _line_within(page: _Page, let: Let, suffix: str) -> _Line:
@@ -228,18 +228,18 @@ def _line_within(page: _Page, let: Let, suffix: str) -> _Line:
     line = replace(let, dst=replace(let.dst, stream="K", side=None), expr=let.expr.xreplace(names))
     mixture, operand = mixture_of(line), operand_of(line)
     if mixture is None:
-        return _Line(let.dst.symbol, let.expr, suffix)
-    key, w = Key("S", operand, operand, SAMPLE), Key("W", operand, operand, SAMPLE).symbol
-    norm = sp.sqrt(key.on(1).symbol) * sp.sqrt(key.on(2).symbol)
+        return _Line(let.dst, let.expr, suffix)
+    key, w = Stream(Kind.S, operand, operand, SAMPLE), Stream(Kind.W, operand, operand, SAMPLE)
+    norm = sp.sqrt(key.on(1)) * sp.sqrt(key.on(2))
     if f"w_{operand}" not in page.angles:
         page.angles.add(f"w_{operand}")
         page.lines.append(_Line(sp.Symbol(f"vartheta_{operand}", real=True), w / norm, suffix))
     bend = 2 * mixture.bent * norm * sp.Symbol(f"kappaw1_{operand}", real=True)
-    return _Line(let.dst.symbol, (mixture.linear - mixture.bent) * w + bend, suffix)
+    return _Line(let.dst, (mixture.linear - mixture.bent) * w + bend, suffix)
 
 
 def _zonal_page(page: _Page, program: Program, get: str) -> tuple[list[str], str]:
-    (gap,) = (k for k in program.inputs if k.stream == "G")
+    (gap,) = (k for k in program.inputs if k.kind is Kind.G)
     first = rf"{page.symbol(gap.name)} &= \frac{{x \cdot x'}}{{\lVert x \rVert \, \lVert x' \rVert}}"
     for let, suffix in _turns(program.per_pair, page):
         page.lines.append(_zonal_line(page, let, suffix))
@@ -255,7 +255,7 @@ def _zonal_line(page: _Page, let: Let, suffix: str) -> _Line:
     for call in sorted(let.expr.atoms(*_CALLS), key=str):
         page.add_angle(call.args[0].name.partition("_")[2], call.args[0], suffix)
     expr = _in_cosines(let.expr)
-    return _Line(let.dst.symbol, sp.expand(1 - expr) if let.dst.stream == "G" else expr, suffix)
+    return _Line(let.dst, sp.expand(1 - expr) if let.dst.kind is Kind.G else expr, suffix)
 
 
 _CALLS = (ArcGap, ArcSlope, EvenGap, EvenSlope)
@@ -283,7 +283,7 @@ def _in_cosines(expr: sp.Expr) -> sp.Expr:
 
 def _variance_ratio(program: Program) -> sp.Expr:
     """q of the output over q of the input: a number, for networks without biases."""
-    known: dict[sp.Symbol, sp.Expr] = {k.symbol: sp.S.One for k in program.inputs if k.side == SAMPLE}
+    known: dict[sp.Symbol, sp.Expr] = {k: sp.S.One for k in program.inputs if k.side == SAMPLE}
     for statement in program.per_sample:
         _step(statement, known)
     return sp.sympify(program.outputs["variance"]).xreplace(known)
@@ -291,17 +291,17 @@ def _variance_ratio(program: Program) -> sp.Expr:
 
 def _step(statement: Statement, known: dict[sp.Symbol, sp.Expr]) -> None:
     if isinstance(statement, Let):
-        known[statement.dst.symbol] = statement.expr.xreplace(known)
+        known[statement.dst] = statement.expr.xreplace(known)
         return
     for c in statement.carry:
-        known[c.start.symbol] = known[c.before.symbol]
+        known[c.start] = known[c.before]
     for _ in range(statement.count):
         for let in statement.body:
-            known[let.dst.symbol] = let.expr.xreplace(known)
+            known[let.dst] = let.expr.xreplace(known)
         for c in statement.carry:
-            known[c.start.symbol] = known[c.end.symbol]
+            known[c.start] = known[c.end]
     for c in statement.carry:
-        known[c.after.symbol] = known[c.start.symbol]
+        known[c.after] = known[c.start]
 
 
 def _turns(statements: Iterable[Statement], page: _Page) -> Iterator[tuple[Let, str]]:
@@ -310,7 +310,7 @@ def _turns(statements: Iterable[Statement], page: _Page) -> Iterator[tuple[Let, 
         if isinstance(s, Let):
             yield s, ""
             continue
-        first = int(page.labels[s.carry[0].before.u].level)
+        first = int(page.labels[s.carry[0].before.node].level)
         for let in s.body:
             yield let, rf" \qquad {TURN} = {first}, \dots, {first + s.count - 1}"
 

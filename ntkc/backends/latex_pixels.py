@@ -80,7 +80,7 @@ def has_pixels(program: Program) -> bool:
     """Something in it is of pixels, or of equal samples: a rule that only programs with pixels have."""
     statements = [*lets(program.per_sample), *lets(program.per_pair)]
     read = {s.name for let in statements for s in let.expr.free_symbols}
-    is_within = any(let.dst.stream in WITHIN for let in statements)
+    is_within = any(let.dst.kind in WITHIN for let in statements)
     return bool(program.maps) or any(program.spatial.values()) or is_within or bool(read & set(PLACES))
 
 

@@ -13,9 +13,10 @@ from ntkc.errors import NoClosedForm, NoInfiniteLimit
 from ntkc.gaussian import edges, moments
 from ntkc.gaussian.functions import Angle, Density, Edge, ExpSinh, Minor, Orthant, Ratio, Ridge, Root, Tail
 from ntkc.gaussian.normal_form import Atom, Pieces, X, pieces
+from ntkc.ir.streams import Reserved
 
-Q1, Q2 = sp.symbols("q1 q2", positive=True)
-K12 = sp.Symbol("k", real=True)
+Q1, Q2 = (Reserved(name, positive=True) for name in ("q1", "q2"))
+K12 = Reserved("k", real=True)
 """The variances and the covariance that every dual activation is a function of."""
 
 MOST_PAIRS = 1000

@@ -8,8 +8,9 @@ from functools import lru_cache
 import sympy as sp
 
 from ntkc.errors import NoClosedForm, NoInfiniteLimit
+from ntkc.ir.streams import Reserved
 
-X = sp.Symbol("x", real=True)
+X = Reserved("x", real=True)
 """The argument of every activation."""
 
 HIGHEST_POWER = 24

@@ -8,95 +8,31 @@ per pair      K_dense1 = 2 K_input + 1/100
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import sympy as sp
 
 from ntkc.errors import NtkcError
 from ntkc.ir.maps import Maps
 from ntkc.ir.op import Shape
+from ntkc.ir.streams import SAMPLE, Kind, Reserved, Stream
 
-SAME_PIXEL = sp.Symbol("same_pixel", real=True)
+SAME_PIXEL = Reserved("same_pixel", real=True)
 """1 where both sides of an entry are the same pixel."""
-SAME_SAMPLE = sp.Symbol("same_sample", real=True)
+SAME_SAMPLE = Reserved("same_sample", real=True)
 """1 where both sides of an entry are the same sample."""
-PATTERN, PATTERN1, PATTERN2 = sp.symbols("pattern_graph pattern1_graph pattern2_graph", real=True)
+PATTERN, PATTERN1, PATTERN2 = (Reserved(f"pattern{side}_graph", real=True) for side in ("", "1", "2"))
 """The edges between pixels that a sample brings with it, and those of the samples on both sides."""
+WIDTH = Reserved("features", positive=True, integer=True)
+"""Number of features of the data, where the graph does not state it."""
 PLACES = (SAME_PIXEL, SAME_SAMPLE, PATTERN, PATTERN1, PATTERN2)
-
-SAMPLE = 0
-"""Side of a stream that belongs to one sample, as seen while it is computed; pairs read it on side 1 and 2."""
-
-
-LETTERS = {
-    "K": "K",
-    "T": "T",
-    "S": "q",
-    "N": "n",
-    "G": "delta",
-    "H": "tau",
-    "C": "c",
-    "A": "a",
-    "B": "b",
-    "P": "theta",
-    "U": "u",
-    "M": "h",
-    "L": "chunks",
-    "E": "eta",
-    "D": "d",
-    "R": "r",
-    "F": "phi",
-    "I": "i",
-    "W": "w",
-    "V": "v",
-    "Z": "z",
-    "Y": "m",
-}
-"""How each stream is written in programs and source."""
-
-
-@dataclass(frozen=True)
-class Key:
-    """What a symbol stands for: a stream of a pair of nodes.
-
-    Streams: K covariance, T tangent kernel, S variance, W covariance of two pixels of one sample, V and Z what
-    layer u makes of each pixel, and each pair of pixels, of a sample, Y 1 for a
-    pixel that is there and 0 for one that is masked; in normalised form N = sqrt(S), G = 1 - K / (N1 N2),
-    H = T / (N1 N2), C the share of an operand v (or of "bias") in the norm of u, A and B sine and cosine of half the
-    angle between two shares; P = arccos(1 - G) / pi and U, the variable of collapsed programs; M the
-    Hermite coefficients, at the variance of u, of the function called v, and L how many chunks of them are needed.
-    In distance form E = (S1 + S2) / 2 - K, D = S1 - S2; R = sqrt(1 + 2 S / noise) - 1 and F = arcsin(S / (S + noise))
-    of the variance S that the erf u reads. I is what pairs read of one sample, made once per sample (v: which one).
-    `side` is None for pairs, 0 for one sample, 1 and 2 for the samples of a pair.
-    """
-
-    stream: str
-    u: str
-    v: str
-    side: int | None = None
-
-    @property
-    def symbol(self) -> sp.Symbol:
-        """The one symbol of this key."""
-        return sp.Symbol(self.name, positive=True) if self.stream in "SNV" else sp.Symbol(self.name, real=True)
-
-    @property
-    def name(self) -> str:
-        """`K_dense1`, `q1_relu2`, `T_sum1_dense1`."""
-        letter = LETTERS[self.stream]
-        place = self.u if self.u == self.v else f"{self.u}_{self.v}"
-        return f"{letter}{self.side or ''}_{place}"
-
-    def on(self, side: int) -> Key:
-        """The same per-sample stream, read on a side of the pair."""
-        return replace(self, side=side)
 
 
 @dataclass(frozen=True)
 class Let:
     """dst = expr, made for `layer` (a node, with its description as a comment)."""
 
-    dst: Key
+    dst: Stream
     expr: sp.Expr
     layer: str = ""
 
@@ -105,10 +41,10 @@ class Let:
 class Carry:
     """One stream of a loop: before it, at the start of a turn, at its end, and after the loop."""
 
-    before: Key
-    start: Key
-    end: Key
-    after: Key
+    before: Stream
+    start: Stream
+    end: Stream
+    after: Stream
 
 
 @dataclass(frozen=True)
@@ -118,7 +54,7 @@ class Loop:
     body: tuple[Let, ...]
     count: int
     carry: tuple[Carry, ...]
-    stacked: tuple[Key, ...] = ()
+    stacked: tuple[Stream, ...] = ()
     layer: str = ""
     name: str = ""
 
@@ -148,7 +84,7 @@ class Program:
 
     per_sample: tuple[Statement, ...]
     per_pair: tuple[Statement, ...]
-    inputs: tuple[Key, ...]
+    inputs: tuple[Stream, ...]
     outputs: Mapping[str, sp.Expr]
     parameters: tuple[sp.Symbol, ...] = ()
     comments: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -165,8 +101,26 @@ class Program:
     """Pixels of each node along each spatial axis."""
     output: str = ""
     """The node of the output."""
+    constants: Mapping[str, Mapping[str, sp.Expr]] = field(default_factory=dict[str, Mapping[str, sp.Expr]])
+    """Hyper-parameters of each layer that are numbers, by name."""
     pattern: Pattern | None = None
     """What samples bring besides their pixels."""
+
+    @property
+    def has_pixels(self) -> bool:
+        """Some node has spatial axes, or the data are not one array of rows."""
+        return any(self.spatial.values()) or len(self.data) > 1 or self.pattern is not None or self.is_masked
+
+    @property
+    def is_masked(self) -> bool:
+        """Pixels of the data may be missing."""
+        return any(k.kind is Kind.Y for k in self.inputs)
+
+    @property
+    def reads_width(self) -> bool:
+        """The number of features of the data is read."""
+        exprs = [*self.outputs.values(), *(let.expr for let in lets([*self.per_sample, *self.per_pair]))]
+        return any(WIDTH in expr.free_symbols for expr in exprs)
 
     def count_statements(self) -> int:
         """Statements, those inside loops counted once."""
@@ -190,12 +144,6 @@ def lets(statements: Iterable[Statement]) -> Iterator[Let]:
             yield statement
 
 
-def unsided(name: str) -> str:
-    """`q1_dense1`, `q2_dense1`  ->  `q_dense1`; other names as they are."""
-    letter, _, rest = name.partition("_")
-    return f"{letter[:-1]}_{rest}" if letter[-1:] in ("1", "2") else name
-
-
 def _lines(statements: Iterable[Statement], indent: str = "    ") -> Iterator[str]:
     for s in statements:
         if isinstance(s, Let):
@@ -213,44 +161,44 @@ class BrokenProgram(NtkcError):
 
 def verify(program: Program) -> Program:
     """The program itself, if every symbol is defined once, and before it is read."""
-    places = {p.name for p in PLACES}
-    given = {k.name for k in program.inputs if k.side == SAMPLE}
-    sample = _defined(program.per_sample, given | places, program)
-    seen = places | {k.name for k in program.inputs if k.side is None}
-    for name in sample - {p.name for p in program.parameters}:
-        letter, _, rest = name.partition("_")
-        seen |= {f"{letter}1_{rest}", f"{letter}2_{rest}"}
-    pair = _defined(program.per_pair, seen, program)
+    given = {k for k in program.inputs if k.side == SAMPLE}
+    sample = _defined(program.per_sample, given, program)
+    seen = {k for k in program.inputs if k.side is None}
+    pair = _defined(program.per_pair, seen | {k.on(side) for k in sample for side in (1, 2)}, program)
     for name, output in program.outputs.items():
-        read = {s.name for s in output.free_symbols}
-        missing = read - sample - pair - {p.name for p in program.parameters}
+        missing = _read(output, program) - sample - pair
         if missing:
             raise BrokenProgram(f"output {name} reads {missing}\n{program.text()}")
     return program
 
 
-def _defined(statements: Iterable[Statement], seen: set[str], program: Program) -> set[str]:
-    known = set(seen) | {p.name for p in program.parameters}
+def _read(expr: sp.Expr, program: Program) -> set[sp.Basic]:
+    """What a program must define for an expression."""
+    return expr.free_symbols - {*PLACES, WIDTH, *program.parameters}
+
+
+def _defined(statements: Iterable[Statement], seen: set[Stream], program: Program) -> set[Stream]:
+    known = set(seen)
     for s in statements:
         if isinstance(s, Let):
             _define(s, known, program)
             continue
-        inside = known | {c.start.name for c in s.carry}
+        inside = known | {c.start for c in s.carry}
         for let in s.body:
             _define(let, inside, program)
-        missing = {c.before.name for c in s.carry} - known | {c.end.name for c in s.carry} - inside
+        missing = {c.before for c in s.carry} - known | {c.end for c in s.carry} - inside
         if missing:
             raise BrokenProgram(f"loop {s.layer} carries undefined {missing}\n{program.text()}")
-        known |= {c.after.name for c in s.carry} | {k.name for k in s.stacked}
+        known |= {c.after for c in s.carry} | set(s.stacked)
     return known
 
 
-def _define(let: Let, known: set[str], program: Program) -> None:
-    missing = {s.name for s in let.expr.free_symbols} - known
+def _define(let: Let, known: set[Stream], program: Program) -> None:
+    missing = _read(let.expr, program) - known
     if let.dst.side == SAMPLE:  # reads both sides of what its own sample has
-        missing = {name for name in missing if unsided(name) not in known}
+        missing = {s for s in missing if not (isinstance(s, Stream) and s.sample in known)}
     if missing:
         raise BrokenProgram(f"{let.dst.name} reads undefined {missing}\n{program.text()}")
-    if let.dst.name in known:
+    if let.dst in known:
         raise BrokenProgram(f"{let.dst.name} is defined twice\n{program.text()}")
-    known.add(let.dst.name)
+    known.add(let.dst)

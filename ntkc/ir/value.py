@@ -7,6 +7,8 @@ from enum import Enum
 
 import sympy as sp
 
+from ntkc.ir.streams import Reserved
+
 
 class Law(Enum):
     """The four kinds of limit; a dual activation needs GAUSSIAN or POINTWISE operands."""
@@ -45,4 +47,4 @@ class Value:
 
 def variable(node: str) -> sp.Symbol:
     """The symbol that stands for one entry of a node."""
-    return sp.Symbol(f"u_{node}", real=True)
+    return Reserved(f"u_{node}", real=True)

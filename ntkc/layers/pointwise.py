@@ -16,6 +16,7 @@ from ntkc.gaussian.normal_form import X
 from ntkc.gaussian.series import series, series_of_derivatives
 from ntkc.ir.exact import exact
 from ntkc.ir.op import Op, Requests, Shape
+from ntkc.ir.streams import Reserved
 from ntkc.ir.value import Law, Value
 
 Term = tuple[sp.Expr, int]
@@ -99,7 +100,7 @@ class Pointwise(_Pointwise):
         return pointwise(self.expr, dict(zip(self.variables, operands, strict=True)))
 
     def kernel_identity(self, widths: Sequence[object]) -> object:
-        places = {v: sp.Symbol(f"x{i}", real=True) for i, v in enumerate(self.variables)}
+        places = {v: Reserved(f"x{i}", real=True) for i, v in enumerate(self.variables)}
         return Pointwise, self.expr.xreplace(places)
 
     def label(self) -> str:

@@ -18,9 +18,12 @@ from typing import Any
 
 import mpmath as mp
 import sympy as sp
+from sympy.core.symbol import Str
 
 from ntkc.gaussian.arc_cosine import ArcGap, ArcSlope, EvenGap, EvenSlope, NearGap, NearSlope
-from ntkc.ir.program import Key, Let, Loop, Program, Statement, Table, lets, verify
+from ntkc.ir.evaluate import walk
+from ntkc.ir.program import Let, Loop, Program, Statement, Table, lets, verify
+from ntkc.ir.streams import Kind, Stream, streams_in
 
 FEWEST_KINKS = 5
 """With fewer arc-cosines than this the statements themselves are as fast, and say more."""
@@ -48,17 +51,23 @@ class AngleOverPi(sp.Function):
     nargs = 1
 
 
+class Collapsed(sp.Function):
+    """Collapsed(name, u): the polynomial of this name in `Program.tables`."""
+
+    nargs = 2
+
+
 def collapse(program: Program) -> Program:
     """The program with its pair statements replaced by two polynomials, if they read delta and numbers only."""
     inputs = [k for k in program.inputs if k.side is None]
-    if program.is_port or program.parameters or [k.stream for k in inputs] != ["G"]:
+    if program.is_port or program.parameters or [k.kind for k in inputs] != [Kind.G]:
         return program
     kinks = _count_kinks(program.per_pair)
-    if kinks < FEWEST_KINKS or any(_is_sampled(s) for let in lets(program.per_pair) for s in let.expr.free_symbols):
+    if kinks < FEWEST_KINKS or any(_is_sampled(s) for let in lets(program.per_pair) for s in streams_in(let.expr)):
         return program
     norms = {name: _norms(expr) for name, expr in program.outputs.items() if name in NAMES}
     functions = {name: sp.cancel(program.outputs[name] / norm) for name, norm in norms.items()}
-    if any(_is_sampled(s) for f in functions.values() for s in f.free_symbols):
+    if any(_is_sampled(s) for f in functions.values() for s in streams_in(f)):
         return program
     moebius = sp.Rational(SCALE, kinks)
     tables = _fit(program, functions, moebius)
@@ -68,15 +77,15 @@ def collapse(program: Program) -> Program:
 
 
 def _collapsed(
-    program: Program, gap: Key, norms: Mapping[str, sp.Expr], e: sp.Float, tables: Mapping[str, Table]
+    program: Program, gap: Stream, norms: Mapping[str, sp.Expr], e: sp.Float, tables: Mapping[str, Table]
 ) -> Program:
-    theta, u = Key("P", gap.u, gap.u), Key("U", gap.u, gap.u)
+    theta, u = gap.of(Kind.P), gap.of(Kind.U)
     layer = "collapsed"
     statements = (
-        Let(theta, AngleOverPi(gap.symbol), layer),
-        Let(u, (2 + 2 * e) * theta.symbol / (theta.symbol + e) - 1, layer),
+        Let(theta, AngleOverPi(gap), layer),
+        Let(u, (2 + 2 * e) * theta / (theta + e) - 1, layer),
     )
-    outputs = {name: norm * sp.Function(NAMES[name])(u.symbol) for name, norm in norms.items()}
+    outputs = {name: norm * Collapsed(Str(NAMES[name]), u) for name, norm in norms.items()}
     comment = "without biases every layer is a function of the angle alone, and so are all of them together"
     return verify(
         replace(
@@ -95,7 +104,7 @@ def _norms(expr: sp.Expr) -> sp.Expr:
 
 
 def _is_sampled(symbol: sp.Basic) -> bool:
-    return str(symbol).split("_")[0] in {f"{letter}{side}" for letter in "qnabc" for side in (1, 2)}
+    return isinstance(symbol, Stream) and symbol.side is not None
 
 
 def _count_kinks(statements: tuple[Statement, ...]) -> int:
@@ -164,33 +173,20 @@ def _theta(u: Number, e: Number) -> Number:
 def _evaluate(program: Program, functions: Mapping[str, sp.Expr], theta: Number) -> dict[str, Number]:
     """The normalised outputs at the angle pi theta."""
     (gap,) = (k for k in program.inputs if k.side is None)
-    known: dict[str, Number] = {gap.name: 2 * mp.sin(mp.pi * theta / 2) ** 2}
-    for statement in program.per_pair:
-        _run(statement, known)
+    known: dict[Stream, Number] = {gap: 2 * mp.sin(mp.pi * theta / 2) ** 2}
+    walk(program.per_pair, known, _value)
     return {name: _value(f, known) for name, f in functions.items()}
 
 
-def _run(statement: Statement, known: dict[str, Number]) -> None:
-    if isinstance(statement, Let):
-        known[statement.dst.name] = _value(statement.expr, known)
-        return
-    known.update({c.start.name: known[c.before.name] for c in statement.carry})
-    for _ in range(statement.count):
-        for let in statement.body:
-            known[let.dst.name] = _value(let.expr, known)
-        known.update({c.start.name: known[c.end.name] for c in statement.carry})
-    known.update({c.after.name: known[c.start.name] for c in statement.carry})
-
-
-def _value(expr: sp.Expr, known: Mapping[str, Number]) -> Number:
+def _value(expr: sp.Expr, known: Mapping[Stream, Number]) -> Number:
     function, reads = _compiled(expr)
     return function(*(known[r] for r in reads))
 
 
 @lru_cache(maxsize=256)
-def _compiled(expr: sp.Expr) -> tuple[Any, list[str]]:
+def _compiled(expr: sp.Expr) -> tuple[Any, list[sp.Symbol]]:
     symbols = sorted(expr.free_symbols, key=str)
-    return sp.lambdify(symbols, expr, modules=[_NUMBERS, "mpmath"]), [s.name for s in symbols]
+    return sp.lambdify(symbols, expr, modules=[_NUMBERS, "mpmath"]), symbols
 
 
 @lru_cache(maxsize=100_000)

@@ -12,12 +12,12 @@ from ntkc.ir.graph import Graph, GraphBuilder, op_of, operands, ordered
 from ntkc.ir.value import Law
 from ntkc.layers.pooling import Mapped
 from ntkc.passes.analyse import Values, analyse
-from ntkc.passes.settle import is_masked
+from ntkc.passes.settle import is_masked, is_open
 
 
 def commute(graph: Graph) -> Graph:
     """The graph with sums moved below the maps that all their operands are; masked pixels have weights of their own."""
-    while not is_masked(graph):
+    while not (is_masked(graph) or is_open(graph)):
         values = analyse(graph)
         found = next((n for n in ordered(graph) if _is_movable(graph, values, n)), None)
         if found is None:

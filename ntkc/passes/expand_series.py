@@ -20,7 +20,8 @@ from sympy.core.symbol import Str
 from ntkc.errors import NoClosedForm
 from ntkc.gaussian.kinks import KinkCoefficients, KinkMoment, KinkSum, KinkTails, SplitMoment, is_kinked
 from ntkc.gaussian.series import Chunks, Coefficients, Cosine, HermiteSum, Moment, Series, report
-from ntkc.ir.program import SAMPLE, Key, Let, Loop, Program, Statement, lets, verify
+from ntkc.ir.program import Let, Loop, Program, Statement, lets, verify
+from ntkc.ir.streams import SAMPLE, Kind, Stream
 
 
 @dataclass(frozen=True)
@@ -30,18 +31,18 @@ class _Expanded:
     function: sp.Lambda
     is_split: bool
 
-    def table(self, key: Key) -> Str:
+    def table(self, key: Stream) -> Str:
         """The name of what is taken out of it: KINK_F1 of h_dense1_f1."""
-        return Str(f"KINK_{key.v.upper()}" if is_kinked(self.function.expr) else "None")
+        return Str(f"KINK_{key.other.upper()}" if is_kinked(self.function.expr) else "None")
 
-    def statements(self, key: Key, layer: str) -> list[Let]:
+    def statements(self, key: Stream, layer: str) -> list[Let]:
         """Its coefficients, and what says how many are needed."""
-        variance = Key("S", key.u, key.u, SAMPLE).symbol
+        variance = Stream(Kind.S, key.node, side=SAMPLE)
         if not self.is_split:
-            made, needed = Coefficients(self.function, variance), Chunks(key.symbol)
+            made, needed = Coefficients(self.function, variance), Chunks(key)
         else:
             made = KinkCoefficients(self.function, self.table(key), variance)
-            needed = KinkTails(key.symbol)
+            needed = KinkTails(key)
         return [Let(key, made, layer), Let(_chunks(key), needed, layer)]
 
 
@@ -52,19 +53,19 @@ class _Coefficients:
     names: dict[_Expanded, str] = field(default_factory=dict[_Expanded, str])
     wanted: dict[str, dict[_Expanded, None]] = field(default_factory=dict[str, dict[_Expanded, None]])
 
-    def key(self, node: str, function: _Expanded) -> Key:
+    def key(self, node: str, function: _Expanded) -> Stream:
         name = self.names.setdefault(function, f"f{len(self.names) + 1}")
         self.wanted.setdefault(node, {})[function] = None
-        return Key("M", node, name, SAMPLE)
+        return Stream(Kind.M, node, name, SAMPLE)
 
-    def lets(self, key: Key, layer: str) -> list[Let]:
+    def lets(self, key: Stream, layer: str) -> list[Let]:
         """Statements that make the coefficients of a node, if `key` is its variance."""
-        wanted = self.wanted.get(key.u, {}) if key.stream == "S" else {}
-        return [let for f in wanted for let in f.statements(self.key(key.u, f), layer)]
+        wanted = self.wanted.get(key.node, {}) if key.kind is Kind.S else {}
+        return [let for f in wanted for let in f.statements(self.key(key.node, f), layer)]
 
 
-def _chunks(key: Key) -> Key:
-    return replace(key, stream="L")
+def _chunks(key: Stream) -> Stream:
+    return key.of(Kind.L).on(key.side)
 
 
 def expand_series(program: Program) -> Program:
@@ -74,7 +75,7 @@ def expand_series(program: Program) -> Program:
     made = _Coefficients()
     per_pair = tuple(_expanded(s, made) for s in program.per_pair)
     within = tuple(_expanded(s, made) for s in program.per_sample)
-    sources = [let for k in program.inputs if k.side == SAMPLE for let in made.lets(k, k.u)]
+    sources = [let for k in program.inputs if k.side == SAMPLE for let in made.lets(k, k.node)]
     per_sample = (*sources, *(new for s in within for new in _with_coefficients(s, made)))
     return verify(replace(program, per_sample=per_sample, per_pair=per_pair))
 
@@ -118,9 +119,8 @@ def _sum_of(atom: Series, made: _Coefficients) -> sp.Expr:
     f, h, q1, q2, k = atom.args
     is_split = is_kinked(f.expr) or is_kinked(h.expr)
     functions = [_Expanded(g, is_split) for g in (f, h)]
-    nodes = (q.name.removeprefix(f"q{side}_") for side, q in ((1, q1), (2, q2)))
-    keys = [made.key(node, g).on(side) for node, g, side in zip(nodes, functions, (1, 2), strict=True)]
-    (first, second), (chunks1, chunks2) = ([k.symbol for k in keys], [_chunks(k).symbol for k in keys])
+    keys = [made.key(q.node, g).on(side) for q, g, side in zip((q1, q2), functions, (1, 2), strict=True)]
+    (first, second), (chunks1, chunks2) = keys, map(_chunks, keys)
     if not is_split:
         return HermiteSum(first, second, Cosine(k, q1, q2), chunks1, chunks2)
     whole = KinkSum(first, second, Cosine(k, q1, q2), chunks1, chunks2)

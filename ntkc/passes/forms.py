@@ -14,30 +14,28 @@ from math import gcd, prod
 import sympy as sp
 
 from ntkc.ir.maps import AxisMap, Maps, Mixed, Patch, joint_map
-from ntkc.ir.program import Key, Let, Loop, Program, Statement, unsided
+from ntkc.ir.program import Let, Loop, Program, Statement
+from ntkc.ir.streams import Kind, Stream
 from ntkc.layers.aggregate import Gathered
 from ntkc.layers.attention import Between, Inner, Softmax
 
 ALL, DIAGONAL = "F", "D"
 LARGEST_STEP = 9
-PAIRED = "KTWZ"
-"""Streams of pairs of pixels; all others have one value a pixel."""
-
 Form = str
 """One letter a spatial axis."""
 
 
 @dataclass(frozen=True)
 class Forms:
-    """The form of every stream of pairs of pixels, by the name of its key."""
+    """The form of every stream of pairs of pixels, by its key."""
 
-    of: Mapping[str, Form]
+    of: Mapping[Stream, Form]
     spatial: Mapping[str, tuple[int, ...]]
     outputs: Form
 
-    def entries(self, key: Key) -> int:
+    def entries(self, key: Stream) -> int:
         """Numbers kept for one pair of samples (W: for one sample)."""
-        return count_entries(self.of.get(key.name, DIAGONAL * len(self.spatial[key.u])), self.spatial[key.u])
+        return count_entries(self.of.get(key, DIAGONAL * len(self.spatial[key.node])), self.spatial[key.node])
 
 
 def count_entries(form: Form, sizes: tuple[int, ...]) -> int:
@@ -58,11 +56,11 @@ def letter_of(step: int, count: int) -> str:
 @dataclass
 class _Needs:
     program: Program
-    of: dict[str, Form] = field(default_factory=dict[str, Form])
+    of: dict[Stream, Form] = field(default_factory=dict[Stream, Form])
 
-    def add(self, key_name: str, form: Form) -> None:
+    def add(self, key: Stream, form: Form) -> None:
         """A reader wants this form."""
-        self.of[key_name] = joined(self.of.get(key_name, DIAGONAL * len(form)), form)
+        self.of[key] = joined(self.of.get(key, DIAGONAL * len(form)), form)
 
     def read(self, expr: sp.Expr, form: Form) -> None:
         """What an expression of this form reads."""
@@ -75,10 +73,9 @@ class _Needs:
         elif isinstance(expr, FULL):
             for part in expr.args:
                 self.read(part, ALL * len(form))
-        elif isinstance(expr, sp.Symbol):
-            name = unsided(expr.name) if expr.name.startswith("z") else expr.name
-            if name[:2] in PAIRED_PREFIXES and expr not in self.program.parameters:
-                self.add(name, form)
+        elif isinstance(expr, Stream):
+            if expr.kind.is_paired:
+                self.add(expr.sample, form)
         else:
             for part in expr.args:
                 if isinstance(part, sp.Expr):
@@ -88,33 +85,32 @@ class _Needs:
         """What a statement reads, its own needs being known."""
         if isinstance(s, Loop):
             return self.loop(s)
-        diagonal = DIAGONAL * len(self.program.spatial[s.dst.u])
-        form = self.of.get(s.dst.name, diagonal) if s.dst.stream in PAIRED else diagonal
-        form = form.replace(DIAGONAL, ALL) if s.dst.stream == "Z" else form
-        if s.dst.stream in PAIRED:
-            self.of[s.dst.name] = form
+        diagonal = DIAGONAL * len(self.program.spatial[s.dst.node])
+        form = self.of.get(s.dst, diagonal) if s.dst.kind.is_paired else diagonal
+        form = form.replace(DIAGONAL, ALL) if s.dst.kind is Kind.Z else form
+        if s.dst.kind.is_paired:
+            self.of[s.dst] = form
         return self.read(s.expr, form)
 
     def loop(self, loop: Loop) -> None:
         """Carried streams have one form all through."""
-        carries = [c for c in loop.carry if c.start.stream in PAIRED]
+        carries = [c for c in loop.carry if c.start.kind.is_paired]
         for c in carries:
-            self.add(c.end.name, self.of.get(c.after.name, DIAGONAL * len(self.program.spatial[c.end.u])))
+            self.add(c.end, self.of.get(c.after, DIAGONAL * len(self.program.spatial[c.end.node])))
         while True:
-            before = [self.of.get(c.start.name) for c in carries]
+            before = [self.of.get(c.start) for c in carries]
             for let in reversed(loop.body):
                 self.statement(let)
             for c in carries:
-                self.add(c.start.name, self.of[c.end.name])
-                self.add(c.end.name, self.of[c.start.name])
-            if before == [self.of.get(c.start.name) for c in carries]:
+                self.add(c.start, self.of[c.end])
+                self.add(c.end, self.of[c.start])
+            if before == [self.of.get(c.start) for c in carries]:
                 break
         for c in carries:
-            self.add(c.before.name, self.of[c.start.name])
-            self.of[c.after.name] = self.of[c.start.name]
+            self.add(c.before, self.of[c.start])
+            self.of[c.after] = self.of[c.start]
 
 
-PAIRED_PREFIXES = ("K_", "T_", "w_", "z_")
 FULL = (Between, Inner, Softmax)
 """Functions of all pairs of pixels."""
 
@@ -178,21 +174,21 @@ def find_forms(program: Program, is_full: bool = True) -> Forms:
         for s in reversed(statements):
             needs.statement(s)
     for key in program.inputs:
-        if key.stream in PAIRED:
-            needs.of.setdefault(key.name, DIAGONAL * len(program.spatial[key.u]))
+        if key.kind.is_paired:
+            needs.of.setdefault(key, DIAGONAL * len(program.spatial[key.node]))
     return Forms(needs.of, program.spatial, whole)
 
 
 def describe_forms(program: Program, forms: Forms) -> str:
     """Entries of a pair that all layers keep, and what full covariances of all of them would be."""
     lets = [s for part in (program.per_pair, program.per_sample) for s in _unrolled(part)]
-    kept = sum(forms.entries(let.dst) for let in lets if let.dst.stream in PAIRED)
-    sizes = [program.spatial[let.dst.u] for let in lets if let.dst.stream in PAIRED]
+    kept = sum(forms.entries(let.dst) for let in lets if let.dst.kind.is_paired)
+    sizes = [program.spatial[let.dst.node] for let in lets if let.dst.kind.is_paired]
     full = sum(count_entries(ALL * len(s), s) for s in sizes)
     listed = ", ".join(
-        f"{let.dst.name} {forms.of[let.dst.name] or 'scalar'} {forms.entries(let.dst):,}"
+        f"{let.dst.name} {forms.of[let.dst] or 'scalar'} {forms.entries(let.dst):,}"
         for let in lets
-        if let.dst.stream in PAIRED
+        if let.dst.kind.is_paired
     )
     return f"{kept:,} entries a pair, {full:,} if all were full: {listed}"
 

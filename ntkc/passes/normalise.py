@@ -16,7 +16,8 @@ import sympy as sp
 
 from ntkc.gaussian.arc_cosine import ArcSlope, Mixture, NearSlope, recognise, recognise_slope
 from ntkc.gaussian.functions import Angle, Gap, Ratio
-from ntkc.ir.program import SAMPLE, Carry, Key, Let, Loop, Program, Statement, lets, verify
+from ntkc.ir.program import Carry, Let, Loop, Program, Statement, lets, verify
+from ntkc.ir.streams import SAMPLE, Kind, Stream, streams_in, variance
 
 BIAS = "bias"
 
@@ -36,44 +37,43 @@ class _Form:
 
 def normalise(program: Program) -> Program:
     """The program in delta and tau; unchanged if no activation is homogeneous of degree one."""
-    if not any(mixture_of(let) for let in lets(program.per_pair) if let.dst.stream == "K"):
+    if not any(mixture_of(let) for let in lets(program.per_pair) if let.dst.kind is Kind.K):
         return program
     form = _Form(ratios=_ratios(program))
-    sources = [k.u for k in program.inputs if k.stream == "K"]
+    sources = [k.node for k in program.inputs if k.kind is Kind.K]
     for node in sources:
         _make_normal(form, node)
         form.tangents.add(node)
     per_pair = tuple(new for s in program.per_pair for new in _rewritten(s, form))
     added = [let for node in sources for let in form.added[node]]
     per_sample = (*added, *(s2 for s in program.per_sample for s2 in _with_norms(s, form)))
-    inputs = tuple(_normal_key(k) if k.stream in "KT" else k for k in program.inputs)
+    inputs = tuple(_normal_key(k) if k.kind in (Kind.K, Kind.T) else k for k in program.inputs)
     outputs = {name: _read(sp.sympify(expr), form) for name, expr in program.outputs.items()}
     return verify(replace(program, per_sample=per_sample, per_pair=per_pair, inputs=inputs, outputs=outputs))
 
 
-def _normal_key(key: Key) -> Key:
-    return replace(key, stream={"K": "G", "T": "H"}[key.stream])
+def _normal_key(key: Stream) -> Stream:
+    return key.of(Kind.G if key.kind is Kind.K else Kind.H)
 
 
 def _norm(node: str, side: int = SAMPLE) -> sp.Symbol:
-    return Key("N", node, node, side).symbol
+    return Stream(Kind.N, node, node, side)
 
 
 def _make_normal(form: _Form, node: str) -> None:
     form.covariances.add(node)
-    variance = Key("S", node, node, SAMPLE)
-    form.added.setdefault(node, []).insert(0, Let(Key("N", node, node, SAMPLE), sp.sqrt(variance.symbol), node))
+    form.added.setdefault(node, []).insert(0, Let(_norm(node), sp.sqrt(variance(node)), node))
 
 
 def _read(expr: sp.Expr, form: _Form) -> sp.Expr:
     """An expression of K and T, with n1 n2 (1 - delta) and n1 n2 tau put in where nodes are normalised."""
     values: dict[sp.Expr, sp.Expr] = {}
     for node in form.covariances:
-        slope = (NearSlope if node in form.nonnegative else ArcSlope)(Key("G", node, node).symbol)
+        slope = (NearSlope if node in form.nonnegative else ArcSlope)(Stream(Kind.G, node))
         values[Angle(*_stream_symbols(node))] = sp.pi * slope - sp.pi / 2
-        values[Key("K", node, node).symbol] = _norm(node, 1) * _norm(node, 2) * (1 - Key("G", node, node).symbol)
+        values[Stream(Kind.K, node)] = _norm(node, 1) * _norm(node, 2) * (1 - Stream(Kind.G, node))
     for node in form.tangents:
-        values[Key("T", node, node).symbol] = _norm(node, 1) * _norm(node, 2) * Key("H", node, node).symbol
+        values[Stream(Kind.T, node)] = _norm(node, 1) * _norm(node, 2) * Stream(Kind.H, node)
     return expr.xreplace(values)
 
 
@@ -84,18 +84,18 @@ def _rewritten(statement: Statement, form: _Form) -> list[Statement]:
 
 
 def _rewritten_let(let: Let, form: _Form) -> Let:
-    return _rewritten_covariance(let, form) if let.dst.stream == "K" else _rewritten_tangent(let, form)
+    return _rewritten_covariance(let, form) if let.dst.kind is Kind.K else _rewritten_tangent(let, form)
 
 
 def _rewritten_covariance(let: Let, form: _Form) -> Let:
-    node, mixture = let.dst.u, mixture_of(let)
+    node, mixture = let.dst.node, mixture_of(let)
     if mixture:
         operand = operand_of(let)
         _make_normal(form, node)
         near = operand in form.nonnegative
         if near or mixture.is_nonnegative:
             form.nonnegative.add(node)
-        return Let(Key("G", node, node), mixture.gap(_gap(operand, form), near), let.layer)
+        return Let(Stream(Kind.G, node), mixture.gap(_gap(operand, form), near), let.layer)
     linear = linear_terms(let.expr)
     if linear is None or not set(linear) - {BIAS} <= form.covariances:
         return replace(let, expr=_read(let.expr, form))
@@ -104,7 +104,7 @@ def _rewritten_covariance(let: Let, form: _Form) -> Let:
     if set(linear) - {BIAS} <= form.nonnegative and all(c.is_nonnegative for c in linear.values()):
         form.nonnegative.add(node)
     form.shares[node] = _add_shares(node, linear, form)
-    return Let(Key("G", node, node), _merged(node, form), let.layer)
+    return Let(Stream(Kind.G, node), _merged(node, form), let.layer)
 
 
 def _merged(node: str, form: _Form) -> sp.Expr:
@@ -116,17 +116,17 @@ def _merged(node: str, form: _Form) -> sp.Expr:
     total = sp.S.Zero
     for name, share in shares.items():
         c1, c2 = _both_sides(share, node, name)
-        total += c1 * c2 * Key("G", name, name).symbol if name != BIAS else 0
+        total += c1 * c2 * Stream(Kind.G, name) if name != BIAS else 0
     open_shares = [name for name, share in shares.items() if share.free_symbols]
     if len(open_shares) != 2:
         pairs = [_both_sides(shares[name], node, name) for name in open_shares]
         return total + sp.Add(*((c1 - c2) ** 2 / 2 for c1, c2 in pairs))
     cosine, sine = (shares[name] for name in sorted(open_shares, key=lambda name: name == BIAS))
-    half_cosine, half_sine = Key("B", node, node, SAMPLE), Key("A", node, node, SAMPLE)
+    half_cosine, half_sine = Stream(Kind.B, node, side=SAMPLE), Stream(Kind.A, node, side=SAMPLE)
     # Scaled by the fourth root of 2, so that the square of the sine of the difference comes doubled.
     form.added[node].append(Let(half_cosine, sp.sqrt((1 + cosine) / sp.sqrt(2)), node))
-    form.added[node].append(Let(half_sine, sine / (sp.sqrt(2) * half_cosine.symbol), node))
-    a1, a2, b1, b2 = (k.on(side).symbol for k in (half_sine, half_cosine) for side in (1, 2))
+    form.added[node].append(Let(half_sine, sine / (sp.sqrt(2) * half_cosine), node))
+    a1, a2, b1, b2 = (k.on(side) for k in (half_sine, half_cosine) for side in (1, 2))
     return total + (a1 * b2 - a2 * b1) ** 2
 
 
@@ -139,15 +139,15 @@ def _both_sides(share: sp.Expr, node: str, operand: str) -> tuple[sp.Expr, sp.Ex
 def _gap(node: str, form: _Form) -> sp.Expr:
     """delta of a node; from K where the node is not normalised."""
     if node in form.covariances:
-        return Key("G", node, node).symbol
-    if not any(let.dst.stream == "N" for let in form.added.get(node, [])):
-        norm = Let(Key("N", node, node, SAMPLE), sp.sqrt(Key("S", node, node, SAMPLE).symbol), node)
+        return Stream(Kind.G, node)
+    if not any(let.dst.kind is Kind.N for let in form.added.get(node, [])):
+        norm = Let(_norm(node), sp.sqrt(variance(node)), node)
         form.added.setdefault(node, []).append(norm)
-    return Gap(Key("K", node, node).symbol, _norm(node, 1) * _norm(node, 2))
+    return Gap(Stream(Kind.K, node), _norm(node, 1) * _norm(node, 2))
 
 
 def _share(node: str, operand: str, side: int = SAMPLE) -> sp.Symbol:
-    return Key("C", node, operand, side).symbol
+    return Stream(Kind.C, node, operand, side)
 
 
 def _add_shares(node: str, linear: Mapping[str, sp.Expr], form: _Form) -> dict[str, sp.Expr]:
@@ -159,48 +159,48 @@ def _add_shares(node: str, linear: Mapping[str, sp.Expr], form: _Form) -> dict[s
             shares[operand] = sp.sqrt(c * form.ratios[operand][1] / form.ratios[node][1])
             continue
         part = sp.sqrt(c) * (1 if operand == BIAS else _norm(operand))
-        form.added[node].append(Let(Key("C", node, operand, SAMPLE), Ratio(part, _norm(node)), node))
+        form.added[node].append(Let(Stream(Kind.C, node, operand, SAMPLE), Ratio(part, _norm(node)), node))
         shares[operand] = _share(node, operand)
     return shares
 
 
 def _rewritten_tangent(let: Let, form: _Form) -> Let:
-    node = let.dst.u
+    node = let.dst.node
     normal = _normal_slope(let, form) if node not in form.linear else _normal_sum(let, form)
     if node not in form.covariances or normal is None:
         return replace(let, expr=_read(let.expr, form))
     form.tangents.add(node)
-    return Let(Key("H", node, node), normal, let.layer)
+    return Let(Stream(Kind.H, node), normal, let.layer)
 
 
 def _normal_slope(let: Let, form: _Form) -> sp.Expr | None:
     """T_v (c0 + c1 Angle)  ->  tau_v (c0 + c1 pi/2 slope(delta_v)) / total."""
     operand = operand_of(let)
-    if operand not in form.tangents or let.dst.u not in form.covariances:
+    if operand not in form.tangents or let.dst.node not in form.covariances:
         return None
-    factor = sp.expand(let.expr / Key("T", operand, operand).symbol)
+    factor = sp.expand(let.expr / Stream(Kind.T, operand))
     mixture = recognise_slope(factor, *_stream_symbols(operand))
     if mixture is None:
         return None
-    slope = mixture.slope(Key("G", operand, operand).symbol, operand in form.nonnegative)
-    return Key("H", operand, operand).symbol * slope / mixture.total
+    slope = mixture.slope(Stream(Kind.G, operand), operand in form.nonnegative)
+    return Stream(Kind.H, operand) * slope / mixture.total
 
 
 def _normal_sum(let: Let, form: _Form) -> sp.Expr | None:
     """sum_i t_i T_i + sum_i k_i K_i + K + c  ->  the same over n1 n2, in shares."""
-    node = let.dst.u
+    node = let.dst.node
     weights, shares = form.linear[node], form.shares[node]
     total, rest = sp.S.Zero, sp.expand(let.expr)
-    symbols = {Key("K", node, node).symbol: 1 - Key("G", node, node).symbol}
+    symbols = {Stream(Kind.K, node): 1 - Stream(Kind.G, node)}
     for name in set(weights) - {BIAS}:
         c1, c2 = _both_sides(shares[name], node, name)
-        symbols[Key("K", name, name).symbol] = c1 * c2 / weights[name] * (1 - Key("G", name, name).symbol)
+        symbols[Stream(Kind.K, name)] = c1 * c2 / weights[name] * (1 - Stream(Kind.G, name))
         if name in form.tangents:
-            symbols[Key("T", name, name).symbol] = c1 * c2 / weights[name] * Key("H", name, name).symbol
+            symbols[Stream(Kind.T, name)] = c1 * c2 / weights[name] * Stream(Kind.H, name)
     for symbol in sorted(symbols, key=str):
         total += rest.coeff(symbol, 1) * symbols[symbol]
         rest = rest.coeff(symbol, 0)
-    if any(s.name[:2] in ("K_", "T_") for s in (rest.free_symbols | total.free_symbols)):
+    if any(s.kind in (Kind.K, Kind.T) for s in streams_in(rest) | streams_in(total)):
         return None
     if rest != 0 and BIAS not in weights:
         return None  # a sample of norm zero has a tangent kernel all the same, which n1 n2 tau cannot hold
@@ -209,16 +209,16 @@ def _normal_sum(let: Let, form: _Form) -> sp.Expr | None:
 
 def _rewritten_loop(loop: Loop, form: _Form) -> list[Statement]:
     """A loop carries delta (tau) if its body, started with it, ends with it; what enters is put into that form."""
-    covariances = [c for c in loop.carry if c.start.stream == "K"]
-    bends = any(mixture_of(let) for let in loop.body if let.dst.stream == "K")
-    normal = {c for c in covariances if bends or c.before.u in form.covariances}
-    normal |= {c for c in loop.carry if c.start.stream == "T" and c.before.u in form.tangents}
-    nonnegative = all(c.before.u in form.nonnegative for c in covariances)
+    covariances = [c for c in loop.carry if c.start.kind is Kind.K]
+    bends = any(mixture_of(let) for let in loop.body if let.dst.kind is Kind.K)
+    normal = {c for c in covariances if bends or c.before.node in form.covariances}
+    normal |= {c for c in loop.carry if c.start.kind is Kind.T and c.before.node in form.tangents}
+    nonnegative = all(c.before.node in form.nonnegative for c in covariances)
     while True:
         trial = _copied(form)
         after = _loop_in_form(loop, trial, normal, nonnegative)
-        still = {c for c, new in zip(loop.carry, after.carry, strict=True) if c in normal and new.end.stream in "GH"}
-        ends_nonnegative = nonnegative and all(c.end.u in trial.nonnegative for c in covariances)
+        still = {c for c, new in zip(loop.carry, after.carry, strict=True) if c in normal and new.end.kind in (Kind.G, Kind.H)}
+        ends_nonnegative = nonnegative and all(c.end.node in trial.nonnegative for c in covariances)
         if (still, ends_nonnegative) == (normal, nonnegative):
             break
         normal, nonnegative = still, ends_nonnegative
@@ -229,12 +229,12 @@ def _entries(loop: Loop, form: _Form, normal: set[Carry]) -> list[Statement]:
     """Statements that bring what enters a loop into the form that the loop carries."""
     made: list[Statement] = []
     for c in loop.carry:
-        is_normal = c.before.u in (form.covariances if c.before.stream == "K" else form.tangents)
+        is_normal = c.before.node in (form.covariances if c.before.kind is Kind.K else form.tangents)
         if c in normal and not is_normal:
-            made.append(Let(_normal_key(c.before), _gap(c.before.u, form), loop.layer))
-            form.covariances.add(c.before.u)
+            made.append(Let(_normal_key(c.before), _gap(c.before.node, form), loop.layer))
+            form.covariances.add(c.before.node)
         elif is_normal and c not in normal:
-            made.append(Let(c.before, _read(c.before.symbol, form), loop.layer))
+            made.append(Let(c.before, _read(c.before, form), loop.layer))
     return made
 
 
@@ -253,73 +253,72 @@ def _copied(form: _Form) -> _Form:
 def _loop_in_form(loop: Loop, form: _Form, normal: Iterable[Carry], nonnegative: bool) -> Loop:
     """The loop with these carries started in normalised form."""
     for c in normal:
-        if c.start.stream == "K":
-            _make_normal(form, c.start.u)
-            form.nonnegative.update([c.start.u] if nonnegative else [])
+        if c.start.kind is Kind.K:
+            _make_normal(form, c.start.node)
+            form.nonnegative.update([c.start.node] if nonnegative else [])
         else:
-            form.tangents.add(c.start.u)
+            form.tangents.add(c.start.node)
     body = tuple(_rewritten_let(let, form) for let in loop.body)
     return replace(loop, body=body, carry=tuple(_carry_in_form(c, c in normal, form) for c in loop.carry))
 
 
 def _carry_in_form(c: Carry, is_normal: bool, form: _Form) -> Carry:
     """A carry after its body was rewritten; `end` tells the form that the body ends in."""
-    ends_normal = c.end.u in (form.covariances if c.end.stream == "K" else form.tangents)
+    ends_normal = c.end.node in (form.covariances if c.end.kind is Kind.K else form.tangents)
     if not (is_normal and ends_normal):
         return c
-    if c.after.stream == "K":
-        _make_normal(form, c.after.u)
-        form.nonnegative.update([c.after.u] if c.end.u in form.nonnegative else [])
+    if c.after.kind is Kind.K:
+        _make_normal(form, c.after.node)
+        form.nonnegative.update([c.after.node] if c.end.node in form.nonnegative else [])
     else:
-        form.tangents.add(c.after.u)
+        form.tangents.add(c.after.node)
     return Carry(*(_normal_key(k) for k in (c.before, c.start, c.end, c.after)))
 
 
 def _with_norms(statement: Statement, form: _Form) -> list[Statement]:
     """A per-sample statement, followed by the norms and shares of its nodes."""
     if isinstance(statement, Let):
-        return [statement, *form.added.get(statement.dst.u, [])]
+        return [statement, *form.added.get(statement.dst.node, [])]
     body: list[Let] = []
     for c in statement.carry:
-        body += form.added.get(c.start.u, [])
+        body += form.added.get(c.start.node, [])
     for let in statement.body:
-        body += [let, *form.added.get(let.dst.u, [])]
+        body += [let, *form.added.get(let.dst.node, [])]
     kept = (*statement.stacked, *(let.dst for let in body if let.dst not in statement.stacked))
-    after = [let for c in statement.carry for let in form.added.get(c.after.u, [])]
+    after = [let for c in statement.carry for let in form.added.get(c.after.node, [])]
     return [replace(statement, body=tuple(body), stacked=kept), *after]
 
 
 def _ratios(program: Program) -> dict[str, tuple[str, sp.Expr]]:
     """Nodes whose variance is a number times that of another, the base:  q_u = ratio q_base."""
-    ratios = {k.u: (k.u, sp.S.One) for k in program.inputs if k.stream == "S"}
+    ratios = {k.node: (k.node, sp.S.One) for k in program.inputs if k.kind is Kind.S}
     for statement in program.per_sample:
         if isinstance(statement, Loop):
-            ratios.update({n: (n, sp.S.One) for c in statement.carry for n in (c.start.u, c.after.u)})
+            ratios.update({n: (n, sp.S.One) for c in statement.carry for n in (c.start.node, c.after.node)})
         for let in lets((statement,)):
             _add_ratio(let, ratios)
     return ratios
 
 
 def _add_ratio(let: Let, ratios: dict[str, tuple[str, sp.Expr]]) -> None:
-    known = {s: ratios.get(s.name.removeprefix("q_")) for s in let.expr.free_symbols if s.name.startswith("q_")}
+    known = {s: ratios.get(s.node) for s in streams_in(let.expr) if s.kind is Kind.S}
     bases = {r[0] for r in known.values() if r} if None not in known.values() else set[str]()
     if len(bases) != 1:
         return
     base = sp.Dummy("q", positive=True)
     slope = sp.expand(let.expr.xreplace({s: r[1] * base for s, r in known.items() if r}) / base)
     if base not in slope.free_symbols:
-        ratios[let.dst.u] = (bases.pop(), slope)
+        ratios[let.dst.node] = (bases.pop(), slope)
 
 
 def _stream_symbols(node: str) -> tuple[sp.Symbol, sp.Symbol, sp.Symbol]:
-    variance = Key("S", node, node, SAMPLE)
-    return Key("K", node, node).symbol, variance.on(1).symbol, variance.on(2).symbol
+    return Stream(Kind.K, node), variance(node, 1), variance(node, 2)
 
 
 def operand_of(let: Let) -> str:
     """The one node whose covariance an activation reads; empty if there are several."""
-    names = {a.args[0].name for a in let.expr.atoms(Angle) if isinstance(a.args[0], sp.Symbol)}
-    return names.pop().removeprefix("K_") if len(names) == 1 else ""
+    nodes = {a.args[0].node for a in let.expr.atoms(Angle) if isinstance(a.args[0], Stream)}
+    return nodes.pop() if len(nodes) == 1 else ""
 
 
 def mixture_of(let: Let) -> Mixture | None:
@@ -329,12 +328,12 @@ def mixture_of(let: Let) -> Mixture | None:
 
 def linear_terms(expr: sp.Expr) -> dict[str, sp.Expr] | None:
     """sum_i c_i K_i + b  ->  {operand i: c_i, "bias": b}; None for anything else, cross terms K[u, v] included."""
-    streams = [s for s in expr.free_symbols if s.name.startswith(("K_", "q1_", "q2_", "T_"))]
-    if not streams or any(not s.name.startswith("K_") or s.name.count("_") > 1 for s in streams):
+    streams = streams_in(expr)
+    if not streams or any(s.kind is not Kind.K or s.node != s.other for s in streams):
         return None
     expanded = sp.expand(expr)
     if not expanded.is_polynomial(*streams) or sp.Poly(expanded, *streams).total_degree() > 1:
         return None
-    terms = {s.name.removeprefix("K_"): expanded.coeff(s, 1) for s in sorted(streams, key=str)}
+    terms = {s.node: expanded.coeff(s, 1) for s in sorted(streams, key=str)}
     bias = expanded.xreplace(dict.fromkeys(streams, sp.S.Zero))
     return terms if bias == 0 else {**terms, BIAS: bias}

@@ -14,7 +14,7 @@ from ntkc.ir.graph import Graph, GraphBuilder, feature_shapes, inputs_of, op_of,
 from ntkc.ir.op import Op, Requests, Shape, spatial_of
 from ntkc.ir.value import Law, Value, variable
 from ntkc.layers.inputs import Port
-from ntkc.passes.analyse import Values
+from ntkc.passes.analyse import analyse
 from ntkc.passes.settle import is_masked
 
 LONGEST_PERIOD = 8
@@ -67,21 +67,20 @@ class Repeat:
         return self.period * (self.count - 1)
 
 
-def roll(
-    graph: Graph,
-    values: Values,
-    keep_first: bool = False,
-    last_law: Law = Law.GAUSSIAN,
-    fewest: int = FEWEST_TURNS,
-) -> Graph:
-    """The graph with every run of `fewest` or more equal segments between cut nodes replaced by a Block.
+def roll(graph: Graph, keep_first: bool | None = None) -> Graph:
+    """The graph with every run of equal segments between cut nodes replaced by a Block.
 
-    Of equal gains, a block ends on a node of `last_law`. A Gaussian one is what people call a layer; with pixels it
-    ends on a nonlinearity, so that the margins which a filter needs are put around values that are there already.
+    Of equal gains, a block of rows ends on a Gaussian node, what people call a layer, and takes three turns or more;
+    with pixels it ends on a nonlinearity, so that the margins which a filter needs are put around values that are
+    there already, and two turns are enough.
 
     With `keep_first`, no block starts before the first nonlinearity: covariances after it are often known to be
-    non-negative, and the block's code need not tell the signs apart.
+    non-negative, and the block's code need not tell the signs apart. By default so for rows.
     """
+    values = analyse(graph)
+    is_of_rows = all(len(shape) == 1 for shape in feature_shapes(graph).values())
+    last_law, fewest = (Law.GAUSSIAN, FEWEST_TURNS) if is_of_rows else (Law.POINTWISE, 2)
+    keep_first = is_of_rows if keep_first is None else keep_first
     cuts = _cut_nodes(graph)
     place = {n: i for i, n in enumerate(ordered(graph))}
     segments = [sorted(_segment(graph, a, b), key=place.__getitem__) for a, b in pairwise(cuts)]

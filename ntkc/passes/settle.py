@@ -62,10 +62,13 @@ def without_patterns(graph: Graph) -> Graph:
 
 
 def settle(graph: Graph) -> Graph:
-    """The graph with layers as they act on data of its shape; names are kept."""
+    """The graph with layers as they act on data of its shape; names are kept. Data of no known shape change nothing."""
+    if is_open(graph):
+        return graph
     shapes = feature_shapes(graph)
     changed = {n: _settled(op_of(graph, n), [shapes[u] for u in operands(graph, n)]) for n in graph}
-    return _copied(graph, {n: op for n, op in changed.items() if op is not op_of(graph, n)})
+    settled = {n: op for n, op in changed.items() if op is not op_of(graph, n)}
+    return _copied(graph, settled) if settled else graph
 
 
 def _settled(op: Op, below: list[Shape]) -> Op:

@@ -5,29 +5,29 @@ from dataclasses import replace
 import pytest
 import sympy as sp
 
-from ntkc.ir.program import SAMPLE, BrokenProgram, Carry, Key, Let, Loop, Program, lets, verify
+from ntkc.ir.program import SAMPLE, BrokenProgram, Carry, Stream, Let, Loop, Program, lets, verify
 
 
 def K(u, v=None):
-    return Key("K", u, v or u)
+    return Stream(Kind.K, u, v or u)
 
 
 def q(u):
-    return Key("S", u, u, SAMPLE)
+    return Stream(Kind.S, u, u, SAMPLE)
 
 
 LOOP = Loop(
-    (Let(K("b1"), K("before1").symbol / 2, "b1"), Let(K("c1"), K("b1").symbol + 1, "c1")),
+    (Let(K("b1"), K("before1") / 2, "b1"), Let(K("c1"), K("b1") + 1, "c1")),
     5,
     (Carry(K("a1"), K("before1"), K("c1"), K("block1")),),
     (),
     "block1",
 )
 PROGRAM = Program(
-    (Let(q("a1"), 2 * q("input1").symbol, "a1"),),
-    (Let(K("a1"), 2 * K("input1").symbol + sp.Rational(1, 100), "a1"), LOOP),
+    (Let(q("a1"), 2 * q("input1"), "a1"),),
+    (Let(K("a1"), 2 * K("input1") + sp.Rational(1, 100), "a1"), LOOP),
     (q("input1"), K("input1")),
-    {"nngp": K("block1").symbol, "ntk": sp.S.Zero, "variance": q("a1").symbol},
+    {"nngp": K("block1"), "ntk": sp.S.Zero, "variance": q("a1")},
 )
 
 
@@ -35,26 +35,26 @@ PROGRAM = Program(
     ("key", "name"),
     [
         (K("dense1"), "K_dense1"),
-        (Key("T", "sum1", "dense1"), "T_sum1_dense1"),
+        (Stream(Kind.T, "sum1", "dense1"), "T_sum1_dense1"),
         (q("dense1"), "q_dense1"),
         (q("dense1").on(1), "q1_dense1"),
         (q("dense1").on(2), "q2_dense1"),
-        (Key("N", "relu1", "relu1", SAMPLE), "n_relu1"),
-        (Key("C", "dense1", "bias", 2), "c2_dense1_bias"),
-        (Key("G", "relu1", "relu1"), "delta_relu1"),
-        (Key("H", "relu1", "relu1"), "tau_relu1"),
+        (Stream(Kind.N, "relu1", "relu1", SAMPLE), "n_relu1"),
+        (Stream(Kind.C, "dense1", "bias", 2), "c2_dense1_bias"),
+        (Stream(Kind.G, "relu1", "relu1"), "delta_relu1"),
+        (Stream(Kind.H, "relu1", "relu1"), "tau_relu1"),
     ],
 )
 def test_names(key, name):
     assert key.name == name
-    assert key.symbol == key.symbol
-    assert key.symbol.name == name
-    assert key.symbol.is_real
+    assert key == key
+    assert key.name == name
+    assert key.is_real
 
 
 def test_variances_are_positive():
-    assert q("dense1").symbol.is_positive
-    assert K("dense1").symbol.is_positive is None
+    assert q("dense1").is_positive
+    assert K("dense1").is_positive is None
 
 
 def test_text():
@@ -81,13 +81,13 @@ def test_counts():
 
 def test_a_sound_program_passes():
     assert verify(PROGRAM) is PROGRAM
-    both = Let(K("a1"), q("a1").on(1).symbol * q("a1").on(2).symbol, "a1")
+    both = Let(K("a1"), q("a1").on(1) * q("a1").on(2), "a1")
     assert verify(replace(PROGRAM, per_pair=(both, LOOP)))
     w = sp.Symbol("w")
-    assert verify(replace(PROGRAM, per_pair=(Let(K("a1"), w * K("input1").symbol), LOOP), parameters=(w,)))
+    assert verify(replace(PROGRAM, per_pair=(Let(K("a1"), w * K("input1")), LOOP), parameters=(w,)))
 
 
-LATE = Let(K("d1"), K("block1").symbol)
+LATE = Let(K("d1"), K("block1"))
 BROKEN = {
     "reads what is defined later": (
         replace(PROGRAM, per_pair=(LATE, *PROGRAM.per_pair)),
@@ -99,24 +99,24 @@ BROKEN = {
         "K_b1 is defined twice",
     ),
     "a loop's inside is read outside": (
-        replace(PROGRAM, per_pair=(*PROGRAM.per_pair, Let(K("d1"), K("b1").symbol))),
+        replace(PROGRAM, per_pair=(*PROGRAM.per_pair, Let(K("d1"), K("b1")))),
         "K_d1 reads undefined {'K_b1'}",
     ),
     "a loop carries what is not there": (replace(PROGRAM, per_pair=(LOOP,)), "loop block1 carries undefined {'K_a1'}"),
     "an unknown hyper-parameter": (
-        replace(PROGRAM, per_pair=(Let(K("a1"), sp.Symbol("w") * K("input1").symbol), LOOP)),
+        replace(PROGRAM, per_pair=(Let(K("a1"), sp.Symbol("w") * K("input1")), LOOP)),
         "K_a1 reads undefined {'w'}",
     ),
     "a pair reads a sample without a side": (
-        replace(PROGRAM, per_pair=(Let(K("a1"), q("a1").symbol), LOOP)),
+        replace(PROGRAM, per_pair=(Let(K("a1"), q("a1")), LOOP)),
         "K_a1 reads undefined {'q_a1'}",
     ),
     "a sample reads a pair": (
-        replace(PROGRAM, per_sample=(Let(q("a1"), K("input1").symbol),)),
+        replace(PROGRAM, per_sample=(Let(q("a1"), K("input1")),)),
         "q_a1 reads undefined {'K_input1'}",
     ),
     "an output is not there": (
-        replace(PROGRAM, outputs={"nngp": K("z1").symbol}),
+        replace(PROGRAM, outputs={"nngp": K("z1")}),
         "output nngp reads {'K_z1'}",
     ),
 }

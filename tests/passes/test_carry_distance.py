@@ -114,9 +114,9 @@ def test_per_sample():
 def test_a_loop_carries_eta_and_reads_d_from_the_variances():
     program = made(stax.serial(*[stax.serial(dense(2, 0.1), stax.Erf())] * 6, dense()), "prune")
     (loop,) = (s for s in program.per_pair if isinstance(s, Loop))
-    assert [c.start.stream for c in loop.carry] == ["E", "T"]
-    (d,) = (let for let in loop.body if let.dst.stream == "D")
-    assert str(d.expr) == f"q1_{d.dst.u} - q2_{d.dst.u}"
+    assert [c.start.kind for c in loop.carry] == ["E", "T"]
+    (d,) = (let for let in loop.body if let.dst.kind is Kind.D)
+    assert str(d.expr) == f"q1_{d.dst.node} - q2_{d.dst.node}"
 
 
 UNCHANGED = {

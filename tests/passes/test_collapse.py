@@ -77,8 +77,8 @@ def test_outputs_are_norms_times_a_polynomial():
     assert str(program.outputs["ntk"]) == "n1_block1*n2_block1*NTK(u_input1)"
     theta, u = lets(program.per_pair)
     assert str(theta.expr) == "AngleOverPi(delta_input1)"
-    assert u.expr.subs(theta.dst.symbol, 0) == -1
-    assert u.expr.subs(theta.dst.symbol, 1) == pytest.approx(1)
+    assert u.expr.subs(theta.dst, 0) == -1
+    assert u.expr.subs(theta.dst, 1) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("name", KEPT)

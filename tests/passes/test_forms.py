@@ -7,7 +7,7 @@ import pytest
 import ntkc
 from ntkc import stax
 from ntkc.ir.maps import Level, Local, Patch, Pick, Place, Take, Total, Trace, Window
-from ntkc.ir.program import Key
+from ntkc.ir.program import Stream
 from ntkc.passes.forms import count_entries, find_forms, inner_form, joined, letter_of, step_of
 from ntkc.passes.prune import prune
 from ntkc.passes.take_angles import take_angles
@@ -54,7 +54,7 @@ def test_without_a_nonlinearity_after_a_pool_pairs_need_no_covariance_within_a_s
     assert of_streams(find_forms(program).of, "w") == {"FF"}
     pairs = prune(replace(program, outputs={get: program.outputs[get] for get in ("nngp", "ntk")}))
     assert {k for k, form in find_forms(pairs).of.items() if k[0] == "w" and form == "FF"} == set()
-    assert [s.dst.stream for s in pairs.per_sample if s.dst.stream not in "SI"] == []
+    assert [s.dst.kind for s in pairs.per_sample if s.dst.kind not in (Kind.S, Kind.I)] == []
 
 
 def test_with_a_nonlinearity_after_a_pool_they_do():
@@ -128,9 +128,9 @@ def test_count_entries(form, sizes, entries):
 def test_entries_of_keys_and_the_report():
     net = stax.serial(conv(), R, FLAT, D)
     forms = ntkc.compile(net, until="forms", input_shape=SHAPE)
-    assert forms.entries(Key("K", "conv1", "conv1")) == 12
-    assert forms.entries(Key("T", "dense1", "dense1")) == 1
-    assert forms.entries(Key("S", "conv1", "conv1", 0)) == 12
+    assert forms.entries(Stream(Kind.K, "conv1", "conv1")) == 12
+    assert forms.entries(Stream(Kind.T, "dense1", "dense1")) == 1
+    assert forms.entries(Stream(Kind.S, "conv1", "conv1", 0)) == 12
     (report,) = (r.what for r in ntkc.compile(net, input_shape=SHAPE).stages if r.stage == "forms")
     # K and T of conv and relu with 12 entries each, K and T of flatten and dense with one.
     assert report.startswith("52 entries a pair, 580 if all were full: K_conv1 DD 12, ")

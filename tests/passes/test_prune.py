@@ -7,18 +7,18 @@ import sympy as sp
 import ntkc
 from ntkc import stax
 from ntkc.backends.formula import formula_of
-from ntkc.ir.program import SAMPLE, Carry, Key, Let, Loop, Program
+from ntkc.ir.program import SAMPLE, Carry, Stream, Let, Loop, Program
 from ntkc.passes.prune import prune
 
 NET = stax.serial(stax.Dense(4, 2, 0.5), *[stax.Relu(), stax.Dense(4, 2, 0.5)] * 4, stax.Erf(), stax.Dense(1))
 
 
 def key(stream, node):
-    return Key(stream, node, node, SAMPLE if stream == "S" else None)
+    return Stream(stream, node, node, SAMPLE if stream == "S" else None)
 
 
 def symbol(stream, node):
-    return key(stream, node).symbol
+    return key(stream, node)
 
 
 def only(program, *names):

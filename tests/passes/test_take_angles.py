@@ -118,7 +118,7 @@ def test_a_correlation_known_to_be_nonnegative(between, is_near):
 def test_loops_know_it_of_every_turn(first, is_near):
     _, after = stages(conv(0.1), *first, *[conv(), stax.Relu()] * 4, MEAN)
     (loop,) = (s for s in after.per_pair if isinstance(s, Loop))
-    in_loop = {let.dst.stream: let.expr for let in loop.body if let.dst.u.startswith("relu")}
+    in_loop = {let.dst.kind: let.expr for let in loop.body if let.dst.node.startswith("relu")}
     if is_near:
         assert in_loop["K"].has(NearGap)
         assert in_loop["T"].has(NearSlope)

@@ -1,0 +1,69 @@
+"""Arc-cosine kernels as functions of the gap 1 - rho."""
+
+from __future__ import annotations
+
+from math import pi
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from ntkc.runtime.polynomials import polynomial
+from ntkc.runtime.roots import ratio
+from ntkc.runtime.tables import ARCCOS, GAP
+
+
+def gap_of(k: Array, scale: Array) -> Array:
+    """1 - k / scale in [0, 2]; a covariance within rounding of its bound means 0."""
+    delta = jnp.clip(1 - ratio(k, scale), 0, 2)
+    return jnp.where(delta < 8 * jnp.finfo(delta.dtype).eps, 0, delta)
+
+
+def gap_of_cosine(rho: Array) -> Array:
+    """1 - rho in [0, 2]; a cosine within rounding of 1 means 1."""
+    delta = 1 - rho
+    return jnp.where(delta < 8 * jnp.finfo(delta.dtype).eps, 0, jnp.minimum(delta, 2))
+
+
+@jax.custom_jvp
+def arccos_over_pi(t: Array) -> Array:
+    """arccos(1 - t) / pi for t in [0, 1]."""
+    return jnp.sqrt(t) * polynomial(ARCCOS, t)
+
+
+@arccos_over_pi.defjvp
+def arccos_over_pi_jvp(primals: Any, tangents: Any) -> Any:
+    (t,), (dt,) = primals, tangents
+    variance = t * (2 - t)
+    slope = jnp.where(variance > 0, lax.rsqrt(jnp.where(variance > 0, variance, 1)) / pi, 0)
+    return arccos_over_pi(t), slope * dt
+
+
+def arc_cosine(delta: Array) -> tuple[Array, Array]:
+    """1 - kappa1 and kappa0 of the correlation 1 - delta: the arc-cosine kernels of Cho and Saul 2009."""
+    near = delta <= 1
+    t = jnp.where(near, delta, 2 - delta)
+    p = arccos_over_pi(t)
+    return jnp.where(near, delta, 1) - p * (t * polynomial(GAP, t)), jnp.where(near, 1 - p, p)
+
+
+def arc_cosine_near(delta: Array) -> tuple[Array, Array]:
+    """1 - kappa1 and kappa0 of a correlation 1 - delta that is known to be at least 0."""
+    p = arccos_over_pi(delta)
+    return delta - p * (delta * polynomial(GAP, delta)), 1 - p
+
+
+def arc_cosine_even(delta: Array) -> tuple[Array, Array]:
+    """1 - E|u||v| and E[sign(u) sign(v)] of unit Gaussians of correlation 1 - delta."""
+    near = delta <= 1
+    t = jnp.where(near, delta, 2 - delta)
+    p = arccos_over_pi(t)
+    return t - 2 * p * (t * polynomial(GAP, t)), jnp.where(near, 1 - 2 * p, 2 * p - 1)
+
+
+def angle_over_pi(delta: Array) -> Array:
+    """arccos(1 - delta) / pi for delta in [0, 2]."""
+    near = delta <= 1
+    p = arccos_over_pi(jnp.where(near, delta, 2 - delta))
+    return jnp.where(near, p, 1 - p)

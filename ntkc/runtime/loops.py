@@ -1,0 +1,87 @@
+"""Values by name, and loops over the turns of a repeated block."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+
+@jax.tree_util.register_pytree_node_class
+class Values:
+    """Arrays by name, read as attributes: a frozen pytree, so that loops take it apart."""
+
+    __slots__ = ("_named",)
+    _named: Mapping[str, Any]
+
+    def __init__(self, named: Mapping[str, Any]) -> None:
+        nested = {n: Values(v) if isinstance(v, Mapping) else v for n, v in named.items()}
+        object.__setattr__(self, "_named", nested)
+
+    def __getattr__(self, name: str) -> Any:
+        named = object.__getattribute__(self, "_named")
+        if name not in named:
+            raise AttributeError(f"no value {name!r}; have {sorted(named)}")
+        return named[name]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"cannot set {name!r}: values are frozen")
+
+    def tree_flatten(self) -> tuple[tuple[Any, ...], tuple[str, ...]]:
+        """Arrays, then names."""
+        return tuple(self._named.values()), tuple(self._named)
+
+    @classmethod
+    def tree_unflatten(cls, names: tuple[str, ...], arrays: tuple[Any, ...]) -> Values:
+        """The inverse of `tree_flatten`."""
+        return cls(dict(zip(names, arrays, strict=True)))
+
+
+def left_lanes(values: Values) -> Values:
+    """[..., n]  ->  [..., n, 1]: one value for each row of a matrix of pairs."""
+    return jax.tree.map(lambda v: v[..., :, None], values)
+
+
+def right_lanes(values: Values) -> Values:
+    """[..., n]  ->  [..., 1, n]: one value for each column of a matrix of pairs."""
+    return jax.tree.map(lambda v: v[..., None, :], values)
+
+
+def unrolled(turn: Callable[..., Any], count: int, x: Values | None, y: Values | None, *carried: Any) -> Any:
+    """turn(x_t, y_t, *carried) for t < count, each turn written out; x, y have turns along the first axis."""
+    for t in range(count):
+        x_turn, y_turn = jax.tree.map(lambda v, t=t: v[t], (x, y))
+        carried = turn(x_turn, y_turn, *carried)
+    return carried
+
+
+def scanned(turn: Callable[..., Any], count: int, x: Values | None, y: Values | None, *carried: Any) -> Any:
+    """The same as one loop; two real arrays of equal shape travel as one complex array."""
+    start = tuple(jnp.asarray(v) for v in carried)
+    is_packed = len(start) == 2 and are_alike(*start)
+
+    def body(state: Any, turns: Any) -> tuple[Any, None]:
+        made = turn(*turns, *((state.real, state.imag) if is_packed else state))
+        return lax.complex(*made) if is_packed else tuple(made), None
+
+    end, _ = lax.scan(body, lax.complex(*start) if is_packed else start, (x, y), length=count)
+    return (end.real, end.imag) if is_packed else end
+
+
+def are_alike(a: jax.Array, b: jax.Array) -> bool:
+    """Whether two arrays fit into one complex array."""
+    return a.shape == b.shape and a.dtype == b.dtype and jnp.issubdtype(a.dtype, jnp.floating)
+
+
+def stacked(turn: Callable[..., Any], count: int, *carried: Any) -> tuple[Any, dict[str, Any]]:
+    """turn(*carried) -> (carried, values) `count` times: the last carried, and all values along a first axis."""
+    lanes = jnp.shape(carried[0])[-1:]
+
+    def body(state: Any, _: None) -> tuple[Any, dict[str, Any]]:
+        made, values = turn(*state)
+        return tuple(made), {n: v if jnp.ndim(v) else jnp.broadcast_to(v, lanes) for n, v in values.items()}
+
+    return lax.scan(body, tuple(carried), length=count)

@@ -1,0 +1,114 @@
+"""Gram matrices of data without pixels: block of rows after block of rows, or the tiles of one triangle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from ntkc.runtime.network import Network, Side, made_of_pairs, samples_of, squares_of
+
+Take = Callable[..., Array]
+"""What is wanted of (nngp, ntk)."""
+
+
+def gram_of_rows(net: Network, nngp_alone: bool, take: Take, x1: Array, x2: Array | None, p: SimpleNamespace) -> Array:
+    """`take` of all pairs, block of rows after block of rows; one triangle if x2 is None."""
+    if x2 is None:
+        return triangle(net, nngp_alone, take, x1, p)
+    apart = jnp.zeros((), bool)
+    left = in_blocks(side_of(net, padded(net, x1), p), block_size(net, len(x1)))
+    right = side_of(net, x2, p)
+    count, size = left.whole.shape[:2]
+
+    @jax.checkpoint
+    def some_rows(i: Array) -> Array:
+        return block(net, nngp_alone, take, apart, jax.tree.map(lambda v: v[i], left), right, p)
+
+    places = jnp.arange(count)
+    return assemble(lambda i: (some_rows(i), (i * size, 0)), places, (count * size, len(x2)))[: len(x1)]
+
+
+def block(
+    net: Network, nngp_alone: bool, take: Take, same: Array, side1: Side, side2: Side, p: SimpleNamespace
+) -> Array:
+    """What `take` makes of (nngp, ntk) for all pairs of two sets of samples."""
+    # The barrier keeps the loop's slices out of the elementwise chain, which XLA then vectorises.
+    side1, side2 = lax.optimization_barrier((side1, side2))
+    return take(*made_of_pairs(net, nngp_alone, side1, side2, same, p))
+
+
+def side_of(net: Network, whole: Array, p: SimpleNamespace) -> Side:
+    """Samples with their mean squares and values."""
+    return Side(whole, squares_of(net, whole), samples_of(net, whole, p)[1])
+
+
+def in_blocks(side: Side, size: int) -> Side:
+    """Samples with a first axis of blocks of `size`."""
+
+    def piled(v: Array) -> Array:
+        return jnp.moveaxis(v.reshape(*v.shape[:-1], -1, size), -2, 0)
+
+    whole = side.whole.reshape(-1, size, *side.whole.shape[1:])
+    return Side(whole, *jax.tree.map(piled, (side.squares, side.values)))
+
+
+def block_size(net: Network, count: int) -> int:
+    """Samples a block, two blocks at least: XLA inlines a loop of one turn, and then computes things twice."""
+    return min(net.rows, -(-count // 2))
+
+
+def padded(net: Network, x: Array) -> Array:
+    """Rows added, copies of the last, up to a whole number of blocks."""
+    size = block_size(net, len(x))
+    more = max(-len(x) % size, 2 * size - len(x))
+    return jnp.pad(x, [(0, more)] + [(0, 0)] * (x.ndim - 1), mode="edge")
+
+
+def assemble(compute: Callable[[Any], tuple[Array, Any]], places: Any, shape: tuple[int, int]) -> Array:
+    """A matrix of blocks; `compute` makes the block of a place and says where its corner goes.
+
+    Each is stored a turn after it was made: XLA spreads an elementwise chain over the cores unless it ends in a store.
+    """
+
+    def turn(state: Any, place: Any) -> Any:
+        whole, made, corner = state
+        return (lax.dynamic_update_slice(whole, made, corner), *compute(place)), None
+
+    first = jax.eval_shape(compute, jax.tree.map(lambda p: p[0], places))
+    made, corner = jax.tree.map(lambda v: jnp.zeros(v.shape, v.dtype), first)
+    start = jnp.zeros(shape, made.dtype), made, corner
+    (whole, made, corner), _ = lax.scan(turn, start, places)
+    return lax.dynamic_update_slice(whole, made, corner)
+
+
+def triangle(net: Network, nngp_alone: bool, take: Take, x: Array, p: SimpleNamespace) -> Array:
+    """`take` of all pairs of rows of x: tiles on and below the diagonal, then their mirror images."""
+    size = block_size(net, len(x))
+    side = in_blocks(side_of(net, padded(net, x), p), size)
+    same, below = jnp.eye(size, dtype=bool), jnp.tri(size, dtype=bool)
+
+    @jax.checkpoint
+    def tile(i: Array, j: Array) -> Array:
+        left, right = (jax.tree.map(lambda v, n=n: v[n], side) for n in (i, j))
+        return block(net, nngp_alone, take, (i == j) & same, left, right, p)
+
+    def compute(place: Any) -> tuple[Array, Any]:
+        i, j = place
+        return tile(i, j), (i * size, j * size)
+
+    def mirror(whole: Array, place: Any) -> tuple[Array, None]:
+        i, j = place
+        lower = lax.dynamic_slice(whole, (i * size, j * size), (size, size))
+        lower = jnp.where((i == j) & below, lower, lower.T)
+        return lax.dynamic_update_slice(whole, lower, (j * size, i * size)), None
+
+    count = len(side.whole)
+    places = jnp.tril_indices(count)
+    whole = assemble(compute, places, (count * size, count * size))
+    whole, _ = lax.scan(mirror, whole, places)  # apart from `compute`, where XLA would compute each tile twice
+    return whole[: len(x), : len(x)]

@@ -1,0 +1,89 @@
+"""Gram matrices of data with pixels: tile after tile of pairs of samples."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from ntkc.runtime.loops import Values
+from ntkc.runtime.network import Network, Side, made_of_pairs, samples_of, shown
+from ntkc.runtime.rows import Take
+
+
+def gram_of_tiles(net: Network, nngp_alone: bool, take: Take, x1: Array, x2: Array | None, p: SimpleNamespace) -> Array:
+    """`take` of all pairs, tile after tile; of one triangle and its mirror image if x2 is None."""
+    is_symmetric = x2 is None
+    x2 = x1 if x2 is None else x2
+    columns = min(lanes_here(net), net.block, -(-len(x2) // 8) if is_symmetric else len(x2))
+    rows = min(max(1, lanes_here(net) // columns), net.block, len(x1))
+    count = min(net.block // rows, -(-len(x1) // rows))
+    left, right = piled(x1, rows * count), piled(x2, columns)
+
+    @jax.checkpoint
+    def compute(left: Array, right: Array, values1: Values, values2: Values, start: Array, stop: Array) -> Array:
+        same = (start + jnp.arange(rows))[:, None] == stop + jnp.arange(columns)
+        sides = Side(left, (), values1), Side(right, (), values2)
+        return take(*made_of_pairs(net, nngp_alone, *sides, same & is_symmetric, p))
+
+    def nothing(*given: Any) -> Array:
+        made = jax.eval_shape(compute, *given)
+        return jnp.zeros(made.shape, made.dtype)
+
+    def blocks(_: None, i: Array) -> tuple[None, Array]:
+        values = values_of(net, left[i], p)
+
+        def tiles(_: None, j: Array) -> tuple[None, Array]:
+            values2 = values_of(net, right[j], p)
+
+            def turn(_: None, g: Array) -> tuple[None, Array]:
+                start, stop = (i * count + g) * rows, j * columns
+                some_left = lax.dynamic_slice_in_dim(left[i], g * rows, rows)
+                values1 = jax.tree.map(lambda v: lax.dynamic_slice_in_dim(v, g * rows, rows, -1), values)
+                given = some_left, right[j], values1, values2, start, stop
+                if is_symmetric:
+                    return None, lax.cond(stop < start + rows, compute, nothing, *given)
+                return None, compute(*given)
+
+            return None, lax.scan(turn, None, jnp.arange(count))[1]
+
+        return None, lax.scan(tiles, None, jnp.arange(len(right)))[1]
+
+    made = lax.scan(blocks, None, jnp.arange(len(left)))[1]
+    made = jnp.moveaxis(made, (0, 2, -2, 1, -1), (0, 1, 2, 3, 4)).reshape(-1, len(right) * columns, *shown(net))
+    made = made[: len(x1), : len(x2)]
+    if not is_symmetric:
+        return made
+    below = jnp.tri(len(x1), dtype=bool).reshape(len(x1), len(x1), *(1 for _ in shown(net)))
+    return jnp.where(below, made, jnp.transpose(made, mirrored(net.output)))
+
+
+def lanes_here(net: Network) -> int:
+    """Pairs a tile: an accelerator has no core's cache to stay in, and more units to fill."""
+    return net.lanes if jax.default_backend() == "cpu" else net.wide_lanes
+
+
+def piled(x: Array, size: int) -> Array:
+    """Samples added, copies of the last, up to a whole number of blocks of `size`; blocks along a first axis."""
+    x = jnp.pad(x, [(0, -len(x) % size)] + [(0, 0)] * (x.ndim - 1), mode="edge")
+    return x.reshape(-1, size, *x.shape[1:])
+
+
+def values_of(net: Network, whole: Array, p: SimpleNamespace) -> Values:
+    """What pairs need of each sample, made one by one where each has a covariance of all pairs of its pixels."""
+    if not net.one_by_one:
+        return samples_of(net, whole, p)[1]
+    made = lax.map(lambda v: samples_of(net, v[None], p)[1], whole)
+    return jax.tree.map(lambda v: jnp.moveaxis(v[..., 0], 0, -1), made)
+
+
+def mirrored(form: str) -> tuple[int, ...]:
+    """The axes of K(x2, x1) in the order of K(x1, x2): samples, and the two pixels of each entry, change sides."""
+    order, place = [1, 0], 2
+    for letter in form:
+        order += [place + 1, place] if letter == "F" else [place]
+        place += 2 if letter == "F" else 1
+    return tuple(order)

@@ -55,8 +55,12 @@ def _changed(name: str, before: str, words: str) -> Callable[[Made], str]:
 PASSES = (
     Pass("settle", settle, ("graph",), lambda made: "layers as they act on data of this shape"),
     Pass("commute", commute, ("settle",), _changed("commute", "settle", "sums of equal maps are maps of sums")),
-    Pass("analyse", analyse, ("commute",), lambda made: f"law of {len(made['graph'])} layers: {_laws(made['analyse'])}"),
-    Pass("fuse", fuse, ("commute", "analyse"), lambda made: f"{len(made['graph'])} layers -> {len(made['fuse'])} nodes"),
+    Pass(
+        "analyse", analyse, ("commute",), lambda made: f"law of {len(made['graph'])} layers: {_laws(made['analyse'])}"
+    ),
+    Pass(
+        "fuse", fuse, ("commute", "analyse"), lambda made: f"{len(made['graph'])} layers -> {len(made['fuse'])} nodes"
+    ),
     Pass("roll", roll, ("fuse",), lambda made: f"{len(made['fuse'])} nodes -> {len(made['roll'])}"),
     Pass("demand", demand, ("roll", "diagonal"), lambda made: f"{_count(made['demand'])} streams asked for"),
     Pass("lower", lower, ("roll", "demand", "diagonal"), lambda made: "each layer's rule"),

@@ -26,11 +26,15 @@ from ntkc.data import arrays_of, checked_data, checked_patterns, flat_inputs, pr
 from ntkc.errors import InvalidInput, SeriesNotConverged, ShapeMismatch, unknown
 from ntkc.gaussian.certificates import TOLERANCES
 from ntkc.ir.graph import Graph, feature_shapes, inputs_of, op_of
+from ntkc.ir.program import Program
 from ntkc.ir.value import Law
 from ntkc.kernel import Kernel
 from ntkc.layers.aggregate import checked_pattern
-from ntkc.passes.lower import open_symbols
-from ntkc.passes.settle import has_patterns, has_pixels, is_masked, is_open, masked, on_data, without_patterns
+from ntkc.passes.demand import demand
+from ntkc.passes.lower import lower, open_symbols
+from ntkc.passes.roll import roll
+from ntkc.passes.settle import has_patterns, is_masked, is_open
+from ntkc.variants import Variant, fits
 
 if TYPE_CHECKING:
     from ntkc.stage_table import StageTable
@@ -41,9 +45,9 @@ GETS = ("nngp", "ntk")
 class KernelProgram:
     """The NNGP and NTK kernels of a network: jitted functions, formulas, and the source that runs."""
 
-    def __init__(self, compilation: Compilation) -> None:
+    def __init__(self, compilation: Compilation, variants: dict[Variant, KernelProgram] | None = None) -> None:
         self._compilation = compilation
-        self._on_shapes: dict[tuple[tuple[int, ...], ...], KernelProgram] = {}
+        self._variants: dict[Variant, KernelProgram] = {} if variants is None else variants
 
     @property
     def graph(self) -> Graph:
@@ -60,18 +64,28 @@ class KernelProgram:
         """Hyper-parameters left open, by name: keyword arguments of a call."""
         if is_open(self.graph):
             return tuple(sorted({s.name for n in self.graph for s in open_symbols(op_of(self.graph, n))}))
-        return tuple(p.name for p in self._stage("prune").parameters if p.name != "features")
+        return tuple(p.name for p in self._stage("prune").parameters)
 
     def _stage(self, name: str) -> Any:
         """What a stage made; of the one shape that was met, where the network fits data of any."""
         if name in self._compilation.made:
             return self._compilation.made[name]
-        if len(self._on_shapes) == 1:
-            return next(iter(self._on_shapes.values()))._stage(name)
+        met = [program for variant, program in self._variants.items() if variant.shapes]
+        if len(met) == 1:
+            return met[0]._stage(name)
         raise InvalidInput(
             "the program depends on the shape of the data: say it, as ntkc.compile(net, input_shape=(32, 32, 3)), "
             "or call the kernel on data first"
         )
+
+    def variant(self, variant: Variant) -> KernelProgram:
+        """The program of this network for a kind of data; made once for each."""
+        if variant not in self._variants:
+            graph = variant.graph(self.graph)
+            diagonal = variant.diagonal or self._compilation.diagonal
+            is_own = graph is self.graph and diagonal == self._compilation.diagonal
+            self._variants[variant] = self if is_own else build(graph, None, self.tolerance, diagonal)
+        return self._variants[variant]
 
     def on(self, *shapes: tuple[int, ...]) -> KernelProgram:
         """The program for samples of a shape (pixels ..., features), one for each Input; made once for each.
@@ -79,16 +93,13 @@ class KernelProgram:
         Raises:
             ShapeMismatch: the network does not fit it.
         """
-        stated = [op_of(self.graph, n).shape(()) for n in inputs_of(self.graph)]
-        if tuple(stated) == shapes or (stated == [(None,)] and len(shapes[0]) == 1):
+        if fits(self.graph, shapes):
             return self
+        stated = (op_of(self.graph, n).shape(()) for n in inputs_of(self.graph))
         for shape, known in zip(shapes, stated, strict=True):
             if known:
                 self._check_shape(shape, known[:-1], known[-1])
-        if shapes not in self._on_shapes:
-            graph = on_data(self.graph, shapes)
-            self._on_shapes[shapes] = build(graph, None, self.tolerance, self._compilation.diagonal)
-        return self._on_shapes[shapes]
+        return self.variant(Variant(shapes))
 
     @property
     def tolerance(self) -> float | None:
@@ -105,6 +116,7 @@ class KernelProgram:
 
     def __call__(
         self,
+        /,
         x1: Any,
         x2: Any = None,
         get: str | tuple[str, ...] | None = None,
@@ -130,31 +142,35 @@ class KernelProgram:
             ShapeMismatch, InvalidInput: data of other shapes, empty, or with NaN or infinities.
         """
         pattern = checked_patterns(pattern, x2, has_patterns(self.graph))
-        if pattern is None and has_patterns(self.graph):
-            options = {"mask_constant": mask_constant, "diagonal_spatial": diagonal_spatial}
-            return self.without_patterns(x1, x2, get, **options, **parameters)
-        if diagonal_spatial and not self._compilation.diagonal:
-            return self.diagonal(x1, x2, get, mask_constant=mask_constant, pattern=pattern, **parameters)
+        program = self.variant(Variant(None, mask_constant is not None, bool(diagonal_spatial), pattern is not None))
         if mask_constant is not None and not is_masked(self.graph):
-            first, second = (self._with_nan(name, x, mask_constant) for name, x in (("x1", x1), ("x2", x2)))
-            return self.masked(first, second, get, pattern=pattern, **parameters)
-        x1, x2 = self.checked_pair(x1, x2)
-        program = self.on(*(x.shape[1:] for x in arrays_of(x1)))
-        if program is not self:
-            return program(x1, x2, get, pattern=pattern, **parameters)
+            x1, x2 = (self._with_nan(name, x, mask_constant) for name, x in (("x1", x1), ("x2", x2)))
+        x1, x2 = program.checked_pair(x1, x2)
+        return program.on(*(x.shape[1:] for x in arrays_of(x1)))._results(x1, x2, get, pattern, parameters)
+
+    def _results(
+        self,
+        x1: Any,
+        x2: Any,
+        get: str | tuple[str, ...] | None,
+        pattern: tuple[Any, Any] | None,
+        parameters: Mapping[str, Any],
+    ) -> Any:
+        """What a call gives, of data that are checked, by the program that is for such data."""
         values = self._checked_parameters(parameters)
+        patterns: tuple[Any, Any] = (None, None)
         if pattern is not None:
             x2 = x1 if x2 is None and pattern[1] is not None else x2
-            values |= self._patterns(pattern, x1, x2)
-        self.check_series(x1, x2, values)
+            patterns = self._patterns(pattern, x1, x2)
+        self.check_series(x1, x2, values, patterns)
         if get is None:
-            return self._kernel(x1, x2, values)
+            return self._kernel(x1, x2, values, patterns)
         if isinstance(get, str):
-            return self._run(_checked_get(get), x1, x2, values)
+            return self._run(_checked_get(get), x1, x2, values, patterns)
         names = tuple(_checked_get(g) for g in (get if isinstance(get, (tuple, list)) else (get,)))
         if len(set(names)) == 1:
-            return _result(names)(*(self._run(n, x1, x2, values) for n in names))
-        both: dict[str, Any] = dict(zip(GETS, self._run("kernel", x1, x2, values), strict=True))
+            return _result(names)(*(self._run(n, x1, x2, values, patterns) for n in names))
+        both: dict[str, Any] = dict(zip(GETS, self._run("kernel", x1, x2, values, patterns), strict=True))
         return _result(names)(*(both[n] for n in names))
 
     def _with_nan(self, name: str, x: Any, constant: float) -> Any:
@@ -171,32 +187,16 @@ class KernelProgram:
         if stated is not None and stated != shape[-1]:
             raise ShapeMismatch(f"data with {shape[-1]} features given to a network whose Input has {stated}")
 
-    @cached_property
-    def masked(self) -> KernelProgram:
-        """The program for data in which NaN stands for what is missing."""
-        return build(masked(self.graph), None, self.tolerance, self._compilation.diagonal)
-
-    @cached_property
-    def without_patterns(self) -> KernelProgram:
-        """The program for data that bring no graphs."""
-        return build(without_patterns(self.graph), None, self.tolerance, self._compilation.diagonal)
-
-    def _patterns(self, pattern: tuple[Any, Any], x1: Any, x2: Any) -> dict[str, Any]:
+    def _patterns(self, pattern: tuple[Any, Any], x1: Any, x2: Any) -> tuple[Any, Any]:
         kind = self._stage("prune").pattern
-        sides = enumerate(zip(pattern, (x1, x2), strict=True), 1)
-        return {
-            f"pattern{side}": checked_pattern(f"pattern{side}", p, len(x), kind.sizes, kind.is_sparse, jnp)
-            for side, (p, x) in sides
-            if p is not None and x is not None
-        }
+        first, second = (
+            None if p is None or x is None else checked_pattern(name, p, len(x), kind.sizes, kind.is_sparse, jnp)
+            for name, p, x in zip(("pattern1", "pattern2"), pattern, (x1, x2), strict=True)
+        )
+        return first, second
 
-    @cached_property
-    def diagonal(self) -> KernelProgram:
-        """The program for pairs of equal pixels only, of those that the output has."""
-        return build(self.graph, None, self.tolerance, True)
-
-    def _kernel(self, x1: Any, x2: Any, values: Mapping[str, Any]) -> Kernel:
-        nngp, ntk = self._run("kernel", x1, x2, values)
+    def _kernel(self, x1: Any, x2: Any, values: Mapping[str, Any], patterns: tuple[Any, Any]) -> Kernel:
+        nngp, ntk = self._run("kernel", x1, x2, values, patterns)
         variance = self._function("variance")
         *pixels, width = feature_shapes(self.graph)[self.graph.graph["output"]]
         width, spatial = width or arrays_of(x1)[0].shape[-1], tuple(n for n in pixels if n is not None)
@@ -205,8 +205,8 @@ class KernelProgram:
         return Kernel(
             nngp,
             ntk,
-            variance(x1, **_of_side(values, 1)),
-            None if x2 is None else variance(x2, **_of_side(values, 2)),
+            variance(x1, patterns=patterns[0], **values),
+            None if x2 is None else variance(x2, patterns=patterns[1], **values),
             x1_is_x2=x2 is None,
             is_gaussian=law is Law.GAUSSIAN,
             is_input=law is Law.GIVEN,
@@ -224,10 +224,8 @@ class KernelProgram:
         second = kernel.cov1 if kernel.cov2 is None else kernel.cov2
         ntk = jnp.zeros_like(kernel.nngp) if kernel.ntk is None else kernel.ntk
         given = (kernel.nngp, ntk, kernel.cov1, second)
-        if has_pixels(self.graph):
-            same = jnp.eye(*kernel.nngp.shape[:2], dtype=bool) & (kernel.cov2 is None)
-            given = (*given, same)
-        nngp, ntk, cov1, cov2 = self._function("onward")(*given, **values)
+        same = jnp.eye(*kernel.nngp.shape[:2], dtype=bool) & (kernel.cov2 is None)
+        nngp, ntk, cov1, cov2 = self._function("onward")(*given, same, **values)
         *pixels, width = feature_shapes(self.graph)[self.graph.graph["output"]]
         shapes = (None if s is None else (s[0], *pixels, width or s[-1]) for s in (kernel.shape1, kernel.shape2))
         shape1, shape2 = shapes
@@ -254,8 +252,8 @@ class KernelProgram:
         """The named tuple that a tuple of `get` returns."""
         return _result(names)
 
-    def _run(self, name: str, x1: Any, x2: Any, values: Mapping[str, Any]) -> Any:
-        return self._function(name)(x1, x2, **values)
+    def _run(self, name: str, x1: Any, x2: Any, values: Mapping[str, Any], patterns: tuple[Any, Any]) -> Any:
+        return self._function(name)(x1, x2, patterns=patterns, **values)
 
     def _function(self, name: str) -> Callable[..., Any]:
         return self.module[name]
@@ -307,13 +305,16 @@ class KernelProgram:
         dtype = jnp.promote_types(first.dtype, second.dtype)
         return first.astype(dtype), second.astype(dtype)
 
-    def check_series(self, x1: Any, x2: Any, values: Mapping[str, Any]) -> None:
+    def check_series(
+        self, x1: Any, x2: Any, values: Mapping[str, Any], patterns: tuple[Any, Any] = (None, None)
+    ) -> None:
         """Warn where a series is cut before it has converged: its variance is too large for its terms."""
-        if "unresolved" not in self.module or any(isinstance(v, Tracer) for v in jax.tree.leaves((x1, x2, values))):
+        unresolved = self.module.get("unresolved")
+        if unresolved is None or any(isinstance(v, Tracer) for v in jax.tree.leaves((x1, x2, values))):
             return
         with jax.ensure_compile_time_eval():
-            sides = [(x, _of_side(values, side)) for side, x in ((1, x1), (2, x2)) if x is not None]
-            rest = max(float(self._function("unresolved")(x, **own)) for x, own in sides)
+            sides = [(x, own) for x, own in zip((x1, x2), patterns, strict=True) if x is not None]
+            rest = max(float(unresolved(x, patterns=own, **values)) for x, own in sides)
         if rest > self._compilation.tolerances[arrays_of(x1)[0].dtype.name]:
             warnings.warn(
                 f"a series keeps a relative error of up to {rest:.1e}: the variances of these data are too large for "
@@ -367,11 +368,18 @@ class KernelProgram:
         """
         if [len(op_of(self.graph, n).shape(())) for n in inputs_of(self.graph)] != [1]:
             raise InvalidInput("formula() is of one input without pixels: latex() shows this kernel")
-        return formula_of(self._stage("lower"), _checked_get(get))
+        return formula_of(self._derivation[1], _checked_get(get))
+
+    @cached_property
+    def _derivation(self) -> tuple[Graph, Program]:
+        """The network with its repeated layers rolled from the first on, as people write them, and its program."""
+        graph = roll(self._stage("fuse"), keep_first=False)
+        diagonal = self._compilation.diagonal
+        return graph, lower(graph, demand(graph, diagonal), diagonal)
 
     def latex(self, get: str = "ntk") -> str:
         """The derivation as an `aligned` LaTeX environment, repeated layers written once."""
-        return latex_of(self._stage("roll"), self._stage("lower"), _checked_get(get))
+        return latex_of(*self._derivation, _checked_get(get))
 
     def _repr_latex_(self) -> str:
         return f"$\\displaystyle {self.latex()}$"
@@ -390,18 +398,12 @@ class KernelProgram:
     def save(self, path: str | Path) -> Path:
         """Write a stand-alone module (needs jax only): nngp, ntk, kernel, variance, fit(x, y, ridge, t) -> predict."""
         target = Path(path)
-        target.write_text(module_text(self.source, self.parameters, len(inputs_of(self.graph))), encoding="utf-8")
+        target.write_text(module_text(self.source), encoding="utf-8")
         return target
 
     def __repr__(self) -> str:
         open_names = f", open hyper-parameters {', '.join(self.parameters)}" if self.parameters else ""
         return f"<KernelProgram of {len(self.graph)} layers{open_names}; .latex(), .source, .explain()>"
-
-
-def _of_side(values: Mapping[str, Any], side: int) -> dict[str, Any]:
-    """Arguments of a function of one set of samples."""
-    names = {"pattern": values[f"pattern{side}"]} if f"pattern{side}" in values else {}
-    return {n: v for n, v in values.items() if n not in ("pattern1", "pattern2")} | names
 
 
 @lru_cache(maxsize=64)

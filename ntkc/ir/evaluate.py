@@ -27,7 +27,11 @@ def substitute(expr: sp.Expr, known: Mapping[Any, Any]) -> sp.Expr:
 
 
 def run(
-    program: Program, sample1: Mapping[Stream, Any], sample2: Mapping[Stream, Any], pair: Mapping[Any, Any], value: Value
+    program: Program,
+    sample1: Mapping[Stream, Any],
+    sample2: Mapping[Stream, Any],
+    pair: Mapping[Any, Any],
+    value: Value,
 ) -> dict[str, Any]:
     """The outputs of a program, "variance" that of the first sample.
 

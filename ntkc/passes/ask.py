@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import sympy as sp
-from sympy.core import Str
+from sympy.core.symbol import Str
 
 from ntkc.errors import NoInfiniteLimit
 from ntkc.ir.graph import Graph, op_of, operands, ordered
@@ -19,6 +19,7 @@ from ntkc.passes.analyse import Values
 from ntkc.passes.settle import is_masked
 
 Reader = Callable[[Stream], sp.Expr]
+
 
 @dataclass(frozen=True)
 class Covariances:

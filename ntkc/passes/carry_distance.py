@@ -71,7 +71,12 @@ def carry_distance(program: Program) -> Program:
     erfs = {let.dst.node: erf for let in covariances if (erf := _erf_of(let))}
     linear = {let.dst.node for let in covariances if linear_terms(let.expr)}
     starts = [k for k in program.inputs if k.side is None]
-    if not erfs or len(erfs) + len(linear) < len(covariances) or [k.kind for k in starts] != [Kind.K] or program.is_port:
+    if (
+        not erfs
+        or len(erfs) + len(linear) < len(covariances)
+        or [k.kind for k in starts] != [Kind.K]
+        or program.is_port
+    ):
         return program
     per_sample = tuple(new for s in program.per_sample for new in _with_angles(s, erfs))
     form = _Form(erfs, {starts[0].node})

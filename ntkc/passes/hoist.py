@@ -110,4 +110,4 @@ def _with_vectors(program: Program, found: Mapping[sp.Expr, Stream]) -> tuple[St
 def _ready(pending: dict[sp.Expr, Stream], known: set[sp.Symbol]) -> list[Let]:
     """The vectors that can be made now, taken out of `pending`."""
     ready = [expr for expr in pending if expr.free_symbols <= known]
-    return [Let(pending[expr], expr, pending.pop(expr).u) for expr in ready]
+    return [Let(pending[expr], expr, pending.pop(expr).node) for expr in ready]

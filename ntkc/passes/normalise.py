@@ -217,7 +217,11 @@ def _rewritten_loop(loop: Loop, form: _Form) -> list[Statement]:
     while True:
         trial = _copied(form)
         after = _loop_in_form(loop, trial, normal, nonnegative)
-        still = {c for c, new in zip(loop.carry, after.carry, strict=True) if c in normal and new.end.kind in (Kind.G, Kind.H)}
+        still = {
+            c
+            for c, new in zip(loop.carry, after.carry, strict=True)
+            if c in normal and new.end.kind in (Kind.G, Kind.H)
+        }
         ends_nonnegative = nonnegative and all(c.end.node in trial.nonnegative for c in covariances)
         if (still, ends_nonnegative) == (normal, nonnegative):
             break

@@ -111,4 +111,3 @@ def _rewritten_slope(let: Let, operand: Operand, known: _Known) -> Let:
         return let
     near = operand[0] in known.nonnegative
     return replace(let, expr=tangent * mixture.slope(known.delta(operand), near))
-

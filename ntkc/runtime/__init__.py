@@ -42,6 +42,7 @@ from ntkc.runtime.predict import predictor
 from ntkc.runtime.roots import angle, cosine, exact_minor, exp_sinh, ratio, root, safe_sqrt
 from ntkc.runtime.series import chunks_needed, coefficients, gaussian_mean, hermite_sum
 from ntkc.runtime.steps import density, edge, orthant, ridge, safe, steps, tail
+from ntkc.runtime.together import as_one, filled, held
 
 __all__ = [
     "Kernels",
@@ -54,6 +55,7 @@ __all__ = [
     "arc_cosine_even",
     "arc_cosine_near",
     "arccos_over_pi",
+    "as_one",
     "between",
     "chunks_needed",
     "cleaned",
@@ -69,11 +71,13 @@ __all__ = [
     "embedded",
     "exact_minor",
     "exp_sinh",
+    "filled",
     "gap_of",
     "gap_of_cosine",
     "gathered",
     "gaussian_mean",
     "gram_determinant",
+    "held",
     "hermite_sum",
     "inner",
     "kernels",

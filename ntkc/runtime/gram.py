@@ -38,7 +38,6 @@ def kernels(
     output: str = "",
     sizes: Sequence[int] = (),
     shapes: Sequence[tuple[int, ...]] | None = None,
-    nngp_of_pair: Callable[..., Any] | None = None,
     rows: int = 256,
     lanes: int = 0,
     wide_lanes: int = 0,
@@ -68,7 +67,6 @@ def kernels(
     net = Network(
         per_sample,
         pair,
-        nngp_of_pair,
         samples,
         pairs,
         output,

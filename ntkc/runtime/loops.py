@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from ntkc.runtime.together import is_nngp_alone
+
 
 @jax.tree_util.register_pytree_node_class
 class Values:
@@ -61,6 +63,8 @@ def unrolled(turn: Callable[..., Any], count: int, x: Values | None, y: Values |
 def scanned(turn: Callable[..., Any], count: int, x: Values | None, y: Values | None, *carried: Any) -> Any:
     """The same as one loop; two real arrays of equal shape travel as one complex array."""
     start = tuple(jnp.asarray(v) for v in carried)
+    if is_nngp_alone() and len(start) > 1:
+        return (*_scanned_alone(turn, count, x, y, start[:-1], start[-1]), jnp.zeros_like(start[-1]))
     is_packed = len(start) == 2 and are_alike(*start)
 
     def body(state: Any, turns: Any) -> tuple[Any, None]:
@@ -71,6 +75,17 @@ def scanned(turn: Callable[..., Any], count: int, x: Values | None, y: Values | 
     return (end.real, end.imag) if is_packed else end
 
 
+def _scanned_alone(
+    turn: Callable[..., Any], count: int, x: Values | None, y: Values | None, start: Any, t: jax.Array
+) -> Any:
+    """The loop of all that is carried but T."""
+
+    def body(state: Any, turns: Any) -> tuple[Any, None]:
+        return tuple(turn(*turns, *state, jnp.zeros_like(t))[:-1]), None
+
+    return lax.scan(body, start, (x, y), length=count)[0]
+
+
 def are_alike(a: jax.Array, b: jax.Array) -> bool:
     """Whether two arrays fit into one complex array."""
     return a.shape == b.shape and a.dtype == b.dtype and jnp.issubdtype(a.dtype, jnp.floating)
@@ -78,10 +93,9 @@ def are_alike(a: jax.Array, b: jax.Array) -> bool:
 
 def stacked(turn: Callable[..., Any], count: int, *carried: Any) -> tuple[Any, dict[str, Any]]:
     """turn(*carried) -> (carried, values) `count` times: the last carried, and all values along a first axis."""
-    lanes = jnp.shape(carried[0])[-1:]
 
     def body(state: Any, _: None) -> tuple[Any, dict[str, Any]]:
         made, values = turn(*state)
-        return tuple(made), {n: v if jnp.ndim(v) else jnp.broadcast_to(v, lanes) for n, v in values.items()}
+        return tuple(made), values
 
     return lax.scan(body, tuple(carried), length=count)

@@ -9,7 +9,6 @@ from math import prod
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -17,6 +16,7 @@ from ntkc.runtime.data import cleaned, cosine_gap, distances, present, products,
 from ntkc.runtime.graphs import adjacency
 from ntkc.runtime.loops import Values, left_lanes, right_lanes
 from ntkc.runtime.pixel_data import pixel_distances
+from ntkc.runtime.together import nngp_alone
 
 Read = Sequence[Any]
 """(number of the input, kind) or (number of the input, kind, form): what a network reads of its data."""
@@ -28,7 +28,6 @@ class Network:
 
     per_sample: Callable[..., Any]
     pair: Callable[..., Any]
-    nngp_of_pair: Callable[..., Any] | None
     samples: Sequence[Read]
     pairs: Sequence[Read]
     output: str
@@ -105,12 +104,8 @@ def samples_of(net: Network, whole: Array, p: SimpleNamespace) -> tuple[Any, Val
     """Variance of the output, and what pairs need, of each sample: arrays [pixels ..., n]."""
     inputs, pattern = parts(net, whole)
     read = [read_of_samples(net, inputs, pattern, *of) for of in net.samples]
-    made, values = net.per_sample(*arguments(net, inputs, p), *read)
-
-    def spread(v: Any) -> Array:
-        return v if jnp.ndim(v) else jnp.full(len(whole), v, whole.dtype)
-
-    return made, jax.tree.map(spread, Values(values))
+    made, values = net.per_sample(*arguments(net, inputs, p), jnp.ones(len(whole), whole.dtype), *read)
+    return made, Values(values)
 
 
 def read_of_samples(
@@ -164,16 +159,17 @@ def given_to_pair(net: Network, side1: Side, side2: Side, same: Array, p: Simple
     for of in net.pairs:
         i = of[0]
         read += read_of_pairs(net, (inputs1[i], inputs2[i]), (squares1[i], squares2[i]), same, of)
-    lanes = jnp.broadcast_to(same, (len(side1.whole), len(side2.whole)))
+    lanes = jnp.broadcast_to(same, (len(side1.whole), len(side2.whole))).astype(side1.whole.dtype)
     sides = left_lanes(side1.values), right_lanes(side2.values)
     return (*arguments(net, inputs1, p), *sides, lanes, *read)
 
 
 def made_of_pairs(
-    net: Network, nngp_alone: bool, side1: Side, side2: Side, same: Array, p: SimpleNamespace
+    net: Network, is_alone: bool, side1: Side, side2: Side, same: Array, p: SimpleNamespace
 ) -> list[Array]:
-    """(nngp, ntk) of all pairs of two sets of samples [pixels ..., n1, n2], or nngp where a function makes it alone."""
+    """(nngp, ntk) of all pairs of two sets of samples [pixels ..., n1, n2]; T is 0 where it is not wanted."""
     given = given_to_pair(net, side1, side2, same, p)
-    made = (net.nngp_of_pair(*given),) if nngp_alone and net.nngp_of_pair else net.pair(*given)
+    with nngp_alone(is_alone):
+        made = net.pair(*given)
     shape = (*shown(net), len(side1.whole), len(side2.whole))
     return [jnp.broadcast_to(jnp.asarray(v, side1.whole.dtype), shape) for v in made]

@@ -36,10 +36,9 @@ def continued(
     def one_side(variance: Array, p: SimpleNamespace) -> tuple[Array, Values]:
         form = "F" * (variance.ndim // 2)
         read = [narrowed(variance, form, to or "D" * len(form)) for _, to in map(kind_and_form, samples)]
-        made, values = per_sample(p, *read)
         lanes = variance.shape[-1:]
-        spread = jax.tree.map(lambda v: v if jnp.ndim(v) else jnp.full(lanes, v, variance.dtype), Values(values))
-        return jnp.broadcast_to(jnp.asarray(made, variance.dtype), shown + lanes), spread
+        made, values = per_sample(p, jnp.ones(lanes, variance.dtype), *read)
+        return jnp.broadcast_to(jnp.asarray(made, variance.dtype), shown + lanes), Values(values)
 
     def onward(
         nngp: Array, ntk: Array, variance1: Array, variance2: Array, same: Array, /, **parameters: Any
@@ -50,7 +49,7 @@ def continued(
         nngp, ntk = (jnp.moveaxis(v, (0, 1), (-2, -1)) for v in (nngp, ntk))
         (out1, values1), (out2, values2) = one_side(variance1, p), one_side(variance2, p)
         read = [stream(*kind_and_form(of), nngp, ntk, variance1, variance2, same) for of in pairs]
-        made = pair(p, left_lanes(values1), right_lanes(values2), same, *read)
+        made = pair(p, left_lanes(values1), right_lanes(values2), same.astype(nngp.dtype), *read)
         k, t = (jnp.broadcast_to(jnp.asarray(v, nngp.dtype), shown + nngp.shape[-2:]) for v in made)
         k, t = (jnp.moveaxis(v, (-2, -1), (0, 1)) for v in (k, t))
         return k, t, jnp.moveaxis(out1, -1, 0), jnp.moveaxis(out2, -1, 0)

@@ -16,10 +16,10 @@ Take = Callable[..., Array]
 """What is wanted of (nngp, ntk)."""
 
 
-def gram_of_rows(net: Network, nngp_alone: bool, take: Take, x1: Array, x2: Array | None, p: SimpleNamespace) -> Array:
+def gram_of_rows(net: Network, is_alone: bool, take: Take, x1: Array, x2: Array | None, p: SimpleNamespace) -> Array:
     """`take` of all pairs, block of rows after block of rows; one triangle if x2 is None."""
     if x2 is None:
-        return triangle(net, nngp_alone, take, x1, p)
+        return triangle(net, is_alone, take, x1, p)
     apart = jnp.zeros((), bool)
     left = in_blocks(side_of(net, padded(net, x1), p), block_size(net, len(x1)))
     right = side_of(net, x2, p)
@@ -27,19 +27,17 @@ def gram_of_rows(net: Network, nngp_alone: bool, take: Take, x1: Array, x2: Arra
 
     @jax.checkpoint
     def some_rows(i: Array) -> Array:
-        return block(net, nngp_alone, take, apart, jax.tree.map(lambda v: v[i], left), right, p)
+        return block(net, is_alone, take, apart, jax.tree.map(lambda v: v[i], left), right, p)
 
     places = jnp.arange(count)
     return assemble(lambda i: (some_rows(i), (i * size, 0)), places, (count * size, len(x2)))[: len(x1)]
 
 
-def block(
-    net: Network, nngp_alone: bool, take: Take, same: Array, side1: Side, side2: Side, p: SimpleNamespace
-) -> Array:
+def block(net: Network, is_alone: bool, take: Take, same: Array, side1: Side, side2: Side, p: SimpleNamespace) -> Array:
     """What `take` makes of (nngp, ntk) for all pairs of two sets of samples."""
     # The barrier keeps the loop's slices out of the elementwise chain, which XLA then vectorises.
     side1, side2 = lax.optimization_barrier((side1, side2))
-    return take(*made_of_pairs(net, nngp_alone, side1, side2, same, p))
+    return take(*made_of_pairs(net, is_alone, side1, side2, same, p))
 
 
 def side_of(net: Network, whole: Array, p: SimpleNamespace) -> Side:
@@ -86,7 +84,7 @@ def assemble(compute: Callable[[Any], tuple[Array, Any]], places: Any, shape: tu
     return lax.dynamic_update_slice(whole, made, corner)
 
 
-def triangle(net: Network, nngp_alone: bool, take: Take, x: Array, p: SimpleNamespace) -> Array:
+def triangle(net: Network, is_alone: bool, take: Take, x: Array, p: SimpleNamespace) -> Array:
     """`take` of all pairs of rows of x: tiles on and below the diagonal, then their mirror images."""
     size = block_size(net, len(x))
     side = in_blocks(side_of(net, padded(net, x), p), size)
@@ -95,7 +93,7 @@ def triangle(net: Network, nngp_alone: bool, take: Take, x: Array, p: SimpleName
     @jax.checkpoint
     def tile(i: Array, j: Array) -> Array:
         left, right = (jax.tree.map(lambda v, n=n: v[n], side) for n in (i, j))
-        return block(net, nngp_alone, take, (i == j) & same, left, right, p)
+        return block(net, is_alone, take, (i == j) & same, left, right, p)
 
     def compute(place: Any) -> tuple[Array, Any]:
         i, j = place

@@ -14,7 +14,7 @@ from ntkc.runtime.network import Network, Side, made_of_pairs, samples_of, shown
 from ntkc.runtime.rows import Take
 
 
-def gram_of_tiles(net: Network, nngp_alone: bool, take: Take, x1: Array, x2: Array | None, p: SimpleNamespace) -> Array:
+def gram_of_tiles(net: Network, is_alone: bool, take: Take, x1: Array, x2: Array | None, p: SimpleNamespace) -> Array:
     """`take` of all pairs, tile after tile; of one triangle and its mirror image if x2 is None."""
     is_symmetric = x2 is None
     x2 = x1 if x2 is None else x2
@@ -27,7 +27,7 @@ def gram_of_tiles(net: Network, nngp_alone: bool, take: Take, x1: Array, x2: Arr
     def compute(left: Array, right: Array, values1: Values, values2: Values, start: Array, stop: Array) -> Array:
         same = (start + jnp.arange(rows))[:, None] == stop + jnp.arange(columns)
         sides = Side(left, (), values1), Side(right, (), values2)
-        return take(*made_of_pairs(net, nngp_alone, *sides, same & is_symmetric, p))
+        return take(*made_of_pairs(net, is_alone, *sides, same & is_symmetric, p))
 
     def nothing(*given: Any) -> Array:
         made = jax.eval_shape(compute, *given)

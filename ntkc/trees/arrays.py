@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import sympy as sp
 from jax import lax, random
 
-from ntkc.backends.expression import function_text
+from ntkc.backends.expression import function_of
 from ntkc.errors import InvalidInput
 from ntkc.gaussian.series import stable
 
@@ -42,6 +40,4 @@ class Arrays:
 
 @lru_cache(maxsize=1024)
 def _array_function(expr: sp.Expr, symbols: tuple[sp.Symbol, ...]) -> Callable[..., Any]:
-    names: dict[str, Any] = {"jax": jax, "jnp": jnp, "lax": lax, "pi": math.pi}
-    exec(compile(function_text("elementwise", stable(expr), symbols), "<ntkc elementwise>", "exec"), names)
-    return names["elementwise"]
+    return function_of(stable(expr), symbols)

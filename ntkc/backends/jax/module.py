@@ -29,6 +29,11 @@ COVARIANCES = (Kind.K, Kind.E, Kind.W, Kind.J)
 """What a nonlinearity makes of pairs of pixels."""
 OF_MANY_PIXELS = (Mixed, Between, Inner, Gathered)
 SAMPLE_READS = {Kind.S: "q", Kind.W: "w", Kind.J: "w_distance", Kind.Y: "present"}
+PORT_READS = {
+    **{Kind.S: "q", Kind.W: "w"},
+    **{Kind.K: "K", Kind.T: "T", Kind.G: "gap", Kind.H: "tau", Kind.E: "E", Kind.D: "D"},
+}
+"""The same of a kernel that the caller gives."""
 PAIR_READS = {Kind.K: "K", Kind.G: "gap", Kind.E: "distance", Kind.T: "T", Kind.H: "tau", Kind.D: "difference"}
 """What ntkc.runtime calls what a program reads of its data."""
 
@@ -76,9 +81,7 @@ def emit(
     kinked = frozenset(let.dst for let in lets(program.per_sample) if isinstance(let.expr, KinkCoefficients))
     terms = {let.dst: 2 if let.dst in kinked else 1 for let in lets(program.per_sample) if let.dst.kind is Kind.M}
     tolerance = "" if dict(tolerances) == dict(TOLERANCES) else "TOLERANCE"
-    first, second = (
-        Writer(program, forms, names, is_pair, tolerance, terms, constants) for is_pair in (False, True)
-    )
+    first, second = (Writer(program, forms, names, is_pair, tolerance, terms, constants) for is_pair in (False, True))
     made = _Emission(program, forms, schedule, _what_pairs_read(program), (first, second), names, kinked)
     tables = [*values, *_tables(program), *table_lines(program.maps, names)]
     if tolerance and terms:
@@ -169,9 +172,7 @@ def _table(name: str, table: Table) -> Iterator[str]:
     yield from _rows(name, table.coefficients, {d: f"  # relative error {e:.0e}" for d, e in table.errors.items()})
 
 
-def _rows(
-    name: str, rows: Mapping[str, Sequence[float]], notes: Mapping[str, str] | None = None
-) -> Iterator[str]:
+def _rows(name: str, rows: Mapping[str, Sequence[float]], notes: Mapping[str, str] | None = None) -> Iterator[str]:
     yield f"{name} = {{"
     for dtype, row in rows.items():
         yield f'{INDENT}"{dtype}": ({(notes or {}).get(dtype, "")}'
@@ -247,7 +248,11 @@ def _per_sample(made: _Emission) -> list[str]:
 def _returned(variance: str, kept: Sequence[str]) -> list[str]:
     named = ", ".join(f"{name}={name}" for name in kept)
     line = f"return {variance}, dict({named})"
-    return [line] if len(line) < WIDTH - 2 * len(INDENT) else [*wrapped(f"values = dict({named})"), f"return {variance}, values"]
+    return (
+        [line]
+        if len(line) < WIDTH - 2 * len(INDENT)
+        else [*wrapped(f"values = dict({named})"), f"return {variance}, values"]
+    )
 
 
 def _output(writer: Writer, name: str, program: Program, forms: Forms) -> str:
@@ -415,8 +420,18 @@ def _call(made: _Emission) -> list[str]:
 def _reads(made: _Emission) -> list[str]:
     """What per_sample and pair read of the data."""
     program = made.program
+    if program.is_port:
+        given = {
+            name: tuple(
+                (PORT_READS[k.kind], *_form(k, made)) for k in program.inputs if (k.side == SAMPLE) is is_sample
+            )
+            for name, is_sample in (("samples", True), ("pairs", False))
+        }
+        return [f"{name}={read}" for name, read in given.items()]
     places = {node: i for i, node in enumerate(program.data)}
-    samples = [(places.get(k.node, 0), SAMPLE_READS[k.kind], *_form(k, made)) for k in program.inputs if k.side == SAMPLE]
+    samples = [
+        (places.get(k.node, 0), SAMPLE_READS[k.kind], *_form(k, made)) for k in program.inputs if k.side == SAMPLE
+    ]
     samples += [] if program.pattern is None else [(0, "pattern")]
     pairs: list[tuple[object, ...]] = []
     for k in (k for k in program.inputs if k.side is None):
@@ -439,7 +454,10 @@ def _shown(made: _Emission) -> list[str]:
 def _series(made: _Emission) -> list[str]:
     """The names of Hermite coefficients that pairs read."""
     found: dict[str, list[str]] = {"series": [], "kinked": []}
-    places = [("", made.sampled.vectors), *((f"{made.names.name(('loop', n), n)}.", s) for n, s in made.sampled.stacks.items())]
+    places = [
+        ("", made.sampled.vectors),
+        *((f"{made.names.name(('loop', n), n)}.", s) for n, s in made.sampled.stacks.items()),
+    ]
     for place, streams in places:
         for s in streams:
             if s.kind is Kind.M:

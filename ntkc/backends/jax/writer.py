@@ -304,5 +304,3 @@ def _steps(expr: sp.Expr) -> list[tuple[sp.Expr, ...]]:
 def _edges(k: sp.Expr, q1: sp.Expr, q2: sp.Expr, c1: sp.Expr, c2: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
     """A delta function for the first step, and for the second."""
     return Edge(k, q1, q2, c1, c2), Edge(k, q2, q1, c2, c1)
-
-

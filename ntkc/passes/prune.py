@@ -2,22 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import sympy as sp
 
-from ntkc.ir.program import Let, Loop, Program, Statement, verify
-from ntkc.ir.streams import streams_in
+from ntkc.ir.program import Let, Loop, Program, Statement, lets, verify
+from ntkc.ir.streams import Stream, streams_in
 
 
 def prune(program: Program) -> Program:
-    """The program without dead statements, dead carries and per-sample vectors that no pair reads."""
+    """The program without aliases, dead statements, dead carries and per-sample vectors that no pair reads."""
+    program = _without_aliases(program)
     wanted = {s for expr in program.outputs.values() for s in _read(expr)}
     per_pair = _alive(program.per_pair, wanted)
     per_sample = _alive(program.per_sample, wanted)
     inputs = tuple(k for k in program.inputs if k.side is not None or k in wanted)
     return verify(replace(program, per_sample=per_sample, per_pair=per_pair, inputs=inputs))
+
+
+def _without_aliases(program: Program) -> Program:
+    """The program without statements that say that a stream is another of its kind: readers read that."""
+    found: dict[sp.Basic, sp.Basic] = {}
+    for let in lets([*program.per_sample, *program.per_pair]):
+        source = let.expr.xreplace(found)
+        if isinstance(source, Stream) and source.kind is let.dst.kind and source.side == let.dst.side:
+            found.update({let.dst.on(s): source.on(s) for s in (let.dst.side, 1, 2)} if let.dst.kind.is_sample else {})
+            found[let.dst] = source
+    if not found:
+        return program
+    return replace(
+        program,
+        per_sample=_renamed(program.per_sample, found),
+        per_pair=_renamed(program.per_pair, found),
+        outputs={name: sp.sympify(expr).xreplace(found) for name, expr in program.outputs.items()},
+    )
+
+
+def _renamed(statements: Iterable[Statement], found: Mapping[sp.Basic, sp.Basic]) -> tuple[Statement, ...]:
+    made: list[Statement] = []
+    for s in statements:
+        if isinstance(s, Let):
+            made += [] if s.dst in found else [replace(s, expr=s.expr.xreplace(found))]
+            continue
+        body = tuple(let for let in _renamed(s.body, found) if isinstance(let, Let))
+        carry = tuple(replace(c, before=found.get(c.before, c.before), end=found.get(c.end, c.end)) for c in s.carry)
+        stacked = tuple(dict.fromkeys(found.get(k, k) for k in s.stacked))
+        made.append(replace(s, body=body, carry=carry, stacked=stacked))
+    return tuple(made)
 
 
 def _read(expr: sp.Expr) -> set[sp.Symbol]:

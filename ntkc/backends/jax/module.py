@@ -30,8 +30,14 @@ COVARIANCES = (Kind.K, Kind.E, Kind.W, Kind.J)
 OF_MANY_PIXELS = (Mixed, Between, Inner, Gathered)
 SAMPLE_READS = {Kind.S: "q", Kind.W: "w", Kind.J: "w_distance", Kind.Y: "present"}
 PORT_READS = {
-    **{Kind.S: "q", Kind.W: "w"},
-    **{Kind.K: "K", Kind.T: "T", Kind.G: "gap", Kind.H: "tau", Kind.E: "E", Kind.D: "D"},
+    Kind.S: "q",
+    Kind.W: "w",
+    Kind.K: "K",
+    Kind.T: "T",
+    Kind.G: "gap",
+    Kind.H: "tau",
+    Kind.E: "E",
+    Kind.D: "D",
 }
 """The same of a kernel that the caller gives."""
 PAIR_READS = {Kind.K: "K", Kind.G: "gap", Kind.E: "distance", Kind.T: "T", Kind.H: "tau", Kind.D: "difference"}
@@ -152,7 +158,10 @@ def _constants(program: Program, names: Names) -> tuple[list[str], dict[str, dic
         named = [(value, found[name, value]) for name, value in own.items()]
         texts[node] = {value: text for value, text in reversed(named)}
         texts[node] |= {value**2: f"{text}**2" for value, text in reversed(named) if value**2 not in texts[node]}
-    return [f"{text} = {float(value)!r}" for (_, value), text in found.items()], texts
+    if not found:
+        return [], texts
+    numbers = ", ".join(repr(float(value)) for _, value in found)
+    return wrapped(f"{', '.join(found.values())} = {numbers}", WIDTH), texts
 
 
 def _tables(program: Program) -> Iterator[str]:
@@ -360,7 +369,7 @@ def _layer(group: Sequence[Let], writer: Writer, parts: dict[sp.Expr, object], h
     names = [writer.names.stream(let.dst) for let in group]
     given = [writer.names.stream(s) for s in operands]
     body = [*writer.lets(group, {}), f"return {', '.join(names)}"]
-    name = writer.names.variable(held)
+    name = writer.local(held)
     yield from function(f"def {name}({', '.join(given)}):", "", body)
     yield ""
     yield f"{', '.join(names)} = held({', '.join([name, *given])})"
@@ -390,7 +399,10 @@ def _packed_maps(group: Sequence[Let], writer: Writer) -> Iterator[str]:
             continue
         inner = writer.inner(first, form)
         texts = [writer.text(m.args[0], inner) for m in (first, second)]
-        names = [writer.names.variable(f"A{s.dst.kind.letter}_{s.dst.node}") for s in (covariance, tangent)]
+        names = [
+            writer.names.stream(let.dst) if let.expr == m else writer.local(f"A{let.dst.kind.letter}_{let.dst.node}")
+            for let, m in ((covariance, first), (tangent, second))
+        ]
         yield f"{', '.join(names)} = as_one(lambda k: {writer.mixed(str(first.args[1]), 'k', form)}, {', '.join(texts)})"
         for m, name in zip((first, second), names, strict=True):
             writer.keep(m, form, name)
@@ -427,7 +439,7 @@ def _reads(made: _Emission) -> list[str]:
             )
             for name, is_sample in (("samples", True), ("pairs", False))
         }
-        return [f"{name}={read}" for name, read in given.items()]
+        return [f"{name}={_tuple(read)}" for name, read in given.items()]
     places = {node: i for i, node in enumerate(program.data)}
     samples = [
         (places.get(k.node, 0), SAMPLE_READS[k.kind], *_form(k, made)) for k in program.inputs if k.side == SAMPLE
@@ -439,7 +451,11 @@ def _reads(made: _Emission) -> list[str]:
             pairs[-1] = (pairs[-1][0], "distances", *pairs[-1][2:])
             continue
         pairs.append((places.get(k.node, 0), PAIR_READS[k.kind], *_form(k, made)))
-    return [f"samples={tuple(samples)}", f"pairs={tuple(pairs)}"]
+    return [f"samples={_tuple(samples)}", f"pairs={_tuple(pairs)}"]
+
+
+def _tuple(rows: Iterable[object]) -> str:
+    return repr(tuple(rows)).replace("'", '"')
 
 
 def _form(stream: Stream, made: _Emission) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Container, Hashable, Iterable
 from dataclasses import dataclass, field
 from itertools import chain, count
 
@@ -27,14 +27,14 @@ class Names:
     def name(self, key: Hashable, wish: str) -> str:
         """The name of an object: the one wished for, or the first of wish_2, wish_3, ... that is free."""
         if key not in self.of:
-            free = chain([wish], (f"{wish}_{i}" for i in count(2)))
-            self.of[key] = next(n for n in free if n not in self.used)
+            self.of[key] = self.unused(wish)
             self.used.add(self.of[key])
         return self.of[key]
 
-    def variable(self, wish: str) -> str:
-        """A name for one use."""
-        return self.name(object(), wish)
+    def unused(self, wish: str, others: Container[str] = ()) -> str:
+        """A name that nothing has, for one function."""
+        free = chain([wish], (f"{wish}_{i}" for i in count(2)))
+        return next(n for n in free if n not in self.used and n not in others)
 
     def reserve(self, names: Iterable[str]) -> None:
         """Names that something else has."""

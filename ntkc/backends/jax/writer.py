@@ -69,6 +69,8 @@ class Writer:
     terms: Mapping[Stream, int] = field(default_factory=dict[Stream, int])
     constants: Mapping[str, Mapping[sp.Expr, str]] = field(default_factory=dict[str, Mapping[sp.Expr, str]])
     mapped: dict[tuple[sp.Expr, Form], Written] = field(default_factory=dict[tuple[sp.Expr, Form], Written])
+    locals: set[str] = field(default_factory=set[str])
+    """Variables that have been made for parts of expressions."""
     node: str = ""
     """The layer whose statement is written."""
 
@@ -228,38 +230,51 @@ class Writer:
             if self.is_constant(expr):
                 yield f"{name} = {self.filled(expr, self.form_of(let.dst))}"
                 continue
-            yield from self.shared(expr, let.dst.node, made, counts)
-            yield f"{name} = {self.plain(_with_overs(expr, made).xreplace(made))}"
+            if isinstance(expr, Written) and expr.name == name:
+                continue
+            yield from self.shared(expr, name, made, counts)
+            if expr not in made:
+                yield f"{name} = {self.plain(_with_overs(expr, made).xreplace(made))}"
 
-    def shared(self, expr: sp.Expr, node: str, made: Made, counts: Counter[sp.Expr]) -> Iterator[str]:
-        """Lines for the parts of an expression that it, or a later one, reads more than once."""
+    def shared(self, expr: sp.Expr, name: str, made: Made, counts: Counter[sp.Expr]) -> Iterator[str]:
+        """Lines for the parts of an expression that it, or a later one, reads more than once; `name` is its own."""
+        own = {expr: name}
         for call in sorted(expr.atoms(*ARC_COSINES), key=str):
             argument = call.args[0]
-            gap, slope, name = ARC_COSINES[type(call)]
+            gap, slope, function = ARC_COSINES[type(call)]
             if gap(argument) not in made:
-                names = self.make((gap(argument), slope(argument)), ("gap", "slope"), node, made)
-                yield f"{names} = {name}({self.plain(argument)})"
+                names = self.make((gap(argument), slope(argument)), ("gap", "slope"), made, own)
+                yield f"{names} = {function}({self.plain(argument.xreplace(made))})"
         for arguments in _steps(expr):
             calls = Orthant(*arguments), *_edges(*arguments), Ridge(*arguments)
             if calls[0] not in made:
-                yield f"{self.make(calls, STEPS, node, made)} = steps({', '.join(map(self.plain, arguments))})"
+                yield f"{self.make(calls, STEPS, made, own)} = steps({', '.join(map(self.plain, arguments))})"
         for call in sorted(expr.atoms(*SHARED), key=str):
             if counts[call] > 1 and call not in made:
                 text = self.plain(call)
-                yield f"{self.make([call], [SHARED[type(call)]], node, made)} = {text}"
+                yield f"{self.make([call], [SHARED[type(call)]], made, own)} = {text}"
         sums = (e for e in expr.atoms(sp.Add) if counts[e] >= MANY_TIMES and e not in made)
         for repeated in sorted(sums, key=lambda e: (int(sp.count_ops(e)), str(e))):
             text = self.plain(repeated.xreplace(made))
-            yield f"{self.make([repeated], ['sum'], node, made)} = {text}"
+            yield f"{self.make([repeated], ['sum'], made, own)} = {text}"
         for over in sorted({1 / e.base for e in expr.atoms(sp.Pow) if _is_over_root(e)}, key=str):
             if counts[over] > 1 and over not in made and over.base in made:
-                yield f"{self.make([over], [f'over_{made[over.base].name}'], '', made)} = 1/{made[over.base].name}"
+                name = self.local(f"over_{made[over.base].name}")
+                yield f"{name} = 1/{made[over.base].name}"
+                made[over] = written(name)
 
-    def make(self, parts: Sequence[sp.Expr], wishes: Sequence[str], node: str, made: Made) -> str:
-        """Variables for parts of expressions, as the left side of a line."""
-        names = [self.names.variable(f"{wish}_{node}" if node else wish) for wish in wishes]
+    def make(self, parts: Sequence[sp.Expr], wishes: Sequence[str], made: Made, own: Mapping[sp.Expr, str]) -> str:
+        """Variables for parts of expressions, as the left side of a line; a whole expression has its own name."""
+        wished = zip(parts, wishes, strict=True)
+        names = [own.get(part) or self.local(f"{wish}_{self.node}") for part, wish in wished]
         made.update(zip(parts, map(written, names), strict=True))
         return ", ".join(names)
+
+    def local(self, wish: str) -> str:
+        """The name of a variable of this function alone."""
+        name = self.names.unused(wish, self.locals)
+        self.locals.add(name)
+        return name
 
 
 def _axes_of(letter: str, size: int) -> tuple[int, ...]:

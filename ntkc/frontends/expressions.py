@@ -16,6 +16,7 @@ from ntkc.frontends.fields import describe, shown
 from ntkc.gaussian.normal_form import X
 from ntkc.gaussian.parse import CONSTANTS, FUNCTIONS, NAMES, parse
 from ntkc.ir.exact import exact
+from ntkc.ir.streams import Reserved
 
 LONGEST_NAME = 200
 SYMBOL_NAME = re.compile(r"[A-Za-z](_?[A-Za-z0-9])*_?")
@@ -27,7 +28,7 @@ EXPRESSION_KEYS = {"expr", "symbols"}
 def symbol_document(symbol: sp.Symbol) -> dict[str, str]:
     """Symbol("w", positive=True)  ->  {"symbol": "w", "assume": "positive"}."""
     _check_symbol_name(symbol.name)
-    if symbol == sp.Symbol(symbol.name):
+    if symbol == sp.Symbol(symbol.name) or isinstance(symbol, Reserved):
         return {"symbol": symbol.name}
     for assumption in ASSUMPTIONS:
         if symbol == sp.Symbol(symbol.name, **{assumption: True}):

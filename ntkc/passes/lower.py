@@ -124,7 +124,7 @@ def numbers_of(op: Op) -> dict[str, sp.Expr]:
     """Hyper-parameters of a layer that are numbers, by name; 0 and 1 need none."""
     given = {f.name: getattr(op, f.name) for f in fields(op) if "Scalar" in str(f.type)}
     found = {name: exact(value) for name, value in given.items() if isinstance(value, (int, float, sp.Number))}
-    return {name: value for name, value in found.items() if value not in (0, 1)}
+    return {name: value for name, value in found.items() if value not in (0, 1, -1)}
 
 
 def open_symbols(op: Op) -> set[sp.Symbol]:

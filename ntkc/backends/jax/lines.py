@@ -59,6 +59,8 @@ def _broken(text: str, room: int) -> list[str]:
     opened = text.find("(")
     if opened < 0 or not text.endswith(")"):
         return [text]
+    if opened == 0:
+        return ["(", *(INDENT + line for line in _broken(text[1:-1], room - len(INDENT))), ")"]
     arguments = _split(text[opened + 1 : -1], ", ")
     lines = [line for a in arguments for line in _closed(_broken(a, room - len(INDENT) - 1))]
     return [text[: opened + 1], *(INDENT + line for line in _joined(lines, room - len(INDENT), ", ")), ")"]

@@ -243,7 +243,7 @@ def _per_sample(made: _Emission) -> list[str]:
     held = _held_nodes(_within(program.per_sample), program)
     for part in _by_layer(program.per_sample):
         if isinstance(part, Loop):
-            body += _sample_loop(part, made)
+            body += [*_comment(part.layer, program.comments), *_sample_loop(part, made)]
             continue
         body += _comment(part[0].layer, program.comments)
         body += _sample_lets(part, writer, held)
@@ -313,7 +313,7 @@ def _pair(made: _Emission) -> list[str]:
     held = _held_nodes([s for s in program.per_pair if isinstance(s, Let)], program)
     for part in _by_layer(program.per_pair):
         if isinstance(part, Loop):
-            body += _pair_loop(part, made)
+            body += [*_comment(part.layer, program.comments), *_pair_loop(part, made)]
             continue
         body += _comment(part[0].layer, program.comments)
         for group in _by_node(part):

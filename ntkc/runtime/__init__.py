@@ -16,7 +16,6 @@ from ntkc.runtime.gram import Kernels, kernels
 from ntkc.runtime.graphs import adjacency, gathered
 from ntkc.runtime.kinks import kink_coefficients, kink_moment, kink_sum, kink_tails, split_mean
 from ntkc.runtime.loops import Values, scanned, stacked, unrolled
-from ntkc.runtime.pixel_data import pixel_distances
 from ntkc.runtime.pixels import (
     contracted,
     contracted_values,
@@ -39,13 +38,27 @@ from ntkc.runtime.pixels import (
 from ntkc.runtime.polynomials import polynomial
 from ntkc.runtime.port import continued
 from ntkc.runtime.predict import predictor
+from ntkc.runtime.reads import (
+    covariances,
+    distance,
+    mean_squares,
+    own_distances,
+    pixel_distance,
+    pixel_distances,
+    pixel_products,
+    row_products,
+)
 from ntkc.runtime.roots import angle, cosine, exact_minor, exp_sinh, ratio, root, safe_sqrt
+from ntkc.runtime.rows import Rows
 from ntkc.runtime.series import chunks_needed, coefficients, gaussian_mean, hermite_sum
 from ntkc.runtime.steps import density, edge, orthant, ridge, safe, steps, tail
+from ntkc.runtime.tiles import Tiles
 from ntkc.runtime.together import as_one, filled, held
 
 __all__ = [
     "Kernels",
+    "Rows",
+    "Tiles",
     "Values",
     "adjacency",
     "angle",
@@ -65,7 +78,9 @@ __all__ = [
     "contracted_values",
     "cosine",
     "cosine_gap",
+    "covariances",
     "density",
+    "distance",
     "distances",
     "edge",
     "embedded",
@@ -87,14 +102,18 @@ __all__ = [
     "kink_tails",
     "left",
     "levelled",
+    "mean_squares",
     "multiplied",
     "narrowed",
     "of_pixels",
     "orthant",
+    "own_distances",
     "patched",
     "permuted",
     "picked",
+    "pixel_distance",
     "pixel_distances",
+    "pixel_products",
     "placed",
     "polynomial",
     "pooled",
@@ -106,6 +125,7 @@ __all__ = [
     "ridge",
     "right",
     "root",
+    "row_products",
     "safe",
     "safe_sqrt",
     "same_pixels",

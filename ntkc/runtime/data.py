@@ -23,17 +23,12 @@ def cleaned(x: Array) -> Array:
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
-def products_of_rows(x1: Array, x2: Array, q1: Array, same: Array) -> Array:
-    """x1 . x2 / d of all pairs of rows; the mean square q1 where both are the same."""
-    k = jnp.dot(x1, x2.T, precision=lax.Precision.HIGHEST) / x1.shape[-1]
-    return jnp.where(same, q1[:, None], k)
-
-
 def products(x1: Array, x2: Array, form: str, is_within: bool = False) -> Array:
     """x1[p] . x2[p'] / channels for the entries of a form, of all pairs of samples, or of each with itself."""
     if not form.strip("D") and not is_within and x1.shape[-1] <= 16:
         x1, x2 = (jnp.moveaxis(x, 0, -2) for x in (x1, x2))
-        return sum(x1[..., :, None, c] * x2[..., None, :, c] for c in range(x1.shape[-1])) / x1.shape[-1]
+        terms = [x1[..., :, None, c] * x2[..., None, :, c] for c in range(x1.shape[-1])]
+        return sum(terms[1:], terms[0]) / x1.shape[-1]
     first = second = pixels = ""
     for i, f in list(enumerate(form))[::-1]:
         a, b, r = LETTERS[i], LETTERS[8 + i], LETTERS[16 + i]
@@ -74,11 +69,15 @@ def gap_in_float64(x1: Array, x2: Array) -> Array:
         return delta.astype(x1.dtype)
 
 
+def spread_over(size: int, batched: Sequence[bool], data: Sequence[Array]) -> list[Array]:
+    """Every array with a first axis of a batch."""
+    return [x if b else jnp.broadcast_to(x, (size, *x.shape)) for x, b in zip(data, batched, strict=True)]
+
+
 @gap_in_float64.def_vmap
 def gap_in_float64_vmap(size: int, batched: Sequence[bool], *data: Array) -> Any:
-    # Batched by JAX itself, the product would leave the float64 context.
-    data = (x if b else jnp.broadcast_to(x, (size, *x.shape)) for x, b in zip(data, batched, strict=True))
-    return gap_in_float64(*data), True
+    """Batched by JAX itself, the product would leave the float64 context."""
+    return gap_in_float64(*spread_over(size, batched, data)), True
 
 
 @jax.custom_jvp
@@ -113,18 +112,17 @@ def distances_of_products(x1: Array, x2: Array, q1: Array, q2: Array) -> tuple[A
 def distances_in_float64(x1: Array, x2: Array) -> tuple[Array, Array]:
     """The same from float64 products, also where jax_enable_x64 is off; one part in 1e15 is a duplicate."""
     with jax.enable_x64(True):
-        wide = [x.astype("float64") for x in (x1, x2)]
-        q1, q2 = (jnp.mean(x * x, -1) for x in wide)
-        eta, d = distances_of_products(*wide, q1, q2)
+        wide1, wide2 = (x.astype("float64") for x in (x1, x2))
+        q1, q2 = (jnp.mean(x * x, -1) for x in (wide1, wide2))
+        eta, d = distances_of_products(wide1, wide2, q1, q2)
         eta = jnp.where(eta < 2e-15 * (q1[..., :, None] + q2[..., None, :]), 0, eta)
         return eta.astype(x1.dtype), d.astype(x1.dtype)
 
 
 @distances_in_float64.def_vmap
 def distances_in_float64_vmap(size: int, batched: Sequence[bool], *data: Array) -> Any:
-    # Batched by JAX itself, the product would leave the float64 context.
-    data = (x if b else jnp.broadcast_to(x, (size, *x.shape)) for x, b in zip(data, batched, strict=True))
-    return distances_in_float64(*data), (True, True)
+    """Batched by JAX itself, the product would leave the float64 context."""
+    return distances_in_float64(*spread_over(size, batched, data)), (True, True)
 
 
 @jax.custom_jvp

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -12,11 +13,9 @@ from jax import Array, lax
 
 from ntkc.runtime.kinks import kink_tails
 from ntkc.runtime.loops import Values
-from ntkc.runtime.network import Network, Read, both_joined, joined, samples_of, shown
+from ntkc.runtime.network import Network, Read, Walk, both_joined, joined, samples_of, shown
 from ntkc.runtime.roots import ratio
-from ntkc.runtime.rows import gram_of_rows
 from ntkc.runtime.series import CHUNK
-from ntkc.runtime.tiles import gram_of_tiles
 
 
 class Kernels(NamedTuple):
@@ -32,17 +31,13 @@ class Kernels(NamedTuple):
 def kernels(
     per_sample: Callable[..., Any],
     pair: Callable[..., Any],
+    walk: Walk,
     *,
     samples: Sequence[Read],
     pairs: Sequence[Read],
     output: str = "",
     sizes: Sequence[int] = (),
     shapes: Sequence[tuple[int, ...]] | None = None,
-    rows: int = 256,
-    lanes: int = 0,
-    wide_lanes: int = 0,
-    block: int = 128,
-    one_by_one: bool = False,
     reads_features: bool = False,
     pattern: tuple[Sequence[int], bool] | None = None,
     masked: bool = False,
@@ -54,49 +49,30 @@ def kernels(
     per_sample(p, [features], *samples) -> variance, values;  pair(p, [features], x, y, same, *pairs) -> K, T; p has
     the hyper-parameters, x and y the values of both sides, along rows and columns of lanes [n1, n2].
 
-    samples: of kind "q" (mean squares [pixels ..., n]), "w" (covariances of pixels), "w_distance" (half the mean
-    square of their differences), "present" (1, and 0 where masked) and "pattern".
-    pairs: of kind "K" (covariances), "gap" (1 - cosine), "distance" (half the mean square of the difference) and
-    "distances" (that, and the difference of mean squares), with a form for data with pixels.
+    walk: Rows(256), or Tiles(lanes, ...) for data with pixels, several inputs or patterns.
+    samples, pairs: (number of the input, function of reads.py or data.py, form of pixels if it has any); per_sample
+    is given the pattern last, where there is one.
     output, sizes: form and sizes of the network's output.  shapes: of a sample of each input, where data are more than
-    one array of any shape.  pattern: sizes of a graph's axes, and whether patterns are lists of edges.
-    rows: samples of a block without pixels.  lanes: pairs a tile of networks with pixels (wide_lanes on an
-    accelerator), block: samples whose values are kept, one_by_one: whether those are made for one sample at a time.
+    one array.  pattern: sizes of a graph's axes, and whether patterns are lists of edges.  masked: NaN is missing.
     series, kinked: names of Hermite coefficients among the values, "h_tanh1" or "block1.h_tanh2".
     """
-    net = Network(
-        per_sample,
-        pair,
-        samples,
-        pairs,
-        output,
-        sizes,
-        shapes,
-        rows,
-        lanes,
-        wide_lanes,
-        block,
-        one_by_one,
-        reads_features,
-        pattern,
-        masked,
-    )
-    gram = gram_of_tiles if lanes else gram_of_rows
+    net = Network(per_sample, pair, samples, pairs, output, sizes, shapes, reads_features, pattern, masked)
+    gram = partial(walk.gram, net)
 
     def nngp(x1: Any, x2: Any = None, /, *, patterns: Any = (None, None), **parameters: Any) -> Array:
         """K of every pair of samples of x1 and x2; of x1 with itself if x2 is None."""
         p = SimpleNamespace(**parameters)
-        return gram(net, True, only, *both_joined(net, x1, x2, patterns), p)
+        return gram(True, only, *both_joined(net, x1, x2, patterns), p)
 
     def ntk(x1: Any, x2: Any = None, /, *, patterns: Any = (None, None), **parameters: Any) -> Array:
         """T of every pair of samples of x1 and x2; of x1 with itself if x2 is None."""
         p = SimpleNamespace(**parameters)
-        return gram(net, False, last, *both_joined(net, x1, x2, patterns), p)
+        return gram(False, last, *both_joined(net, x1, x2, patterns), p)
 
     def kernel(x1: Any, x2: Any = None, /, *, patterns: Any = (None, None), **parameters: Any) -> tuple[Array, Array]:
         """(nngp, ntk). The two travel as one complex array: as two, XLA would compute their common part twice."""
         p = SimpleNamespace(**parameters)
-        both = gram(net, False, lax.complex, *both_joined(net, x1, x2, patterns), p)
+        both = gram(False, lax.complex, *both_joined(net, x1, x2, patterns), p)
         return both.real, both.imag
 
     def variance(x: Any, /, *, patterns: Any = None, **parameters: Any) -> Array:
@@ -107,13 +83,13 @@ def kernels(
 
     def unresolved(x: Any, /, *, patterns: Any = None, **parameters: Any) -> Array:
         """The largest share that the last terms have in the squares of a series: 0 where all have converged."""
-        whole, p = joined(net, x, patterns), SimpleNamespace(**parameters)
-        if not lanes:
-            return unresolved_share(samples_of(net, whole, p)[1], series, kinked)
-        return jnp.max(lax.map(lambda v: unresolved_share(samples_of(net, v[None], p)[1], series, kinked), whole))
+        p = SimpleNamespace(**parameters)
+        return walk.largest(
+            lambda some: unresolved_share(samples_of(net, some, p)[1], series, kinked), joined(net, x, patterns)
+        )
 
-    has_series = bool(series or kinked)
-    return Kernels(*map(jax.jit, (nngp, ntk, kernel, variance)), jax.jit(unresolved) if has_series else None)
+    shares = jax.jit(unresolved) if series or kinked else None
+    return Kernels(jax.jit(nngp), jax.jit(ntk), jax.jit(kernel), jax.jit(variance), shares)
 
 
 def only(k: Array, *_: Array) -> Array:

@@ -7,19 +7,19 @@ from dataclasses import dataclass
 from itertools import accumulate
 from math import prod
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax.numpy as jnp
 from jax import Array
 
-from ntkc.runtime.data import cleaned, cosine_gap, distances, present, products, products_of_rows
+from ntkc.runtime.data import cleaned, present
 from ntkc.runtime.graphs import adjacency
 from ntkc.runtime.loops import Values, left_lanes, right_lanes
-from ntkc.runtime.pixel_data import pixel_distances
+from ntkc.runtime.reads import mean_squares
 from ntkc.runtime.together import nngp_alone
 
 Read = Sequence[Any]
-"""(number of the input, kind) or (number of the input, kind, form): what a network reads of its data."""
+"""(number of the input, function) or (number of the input, function, form): what a network reads of its data."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,6 @@ class Network:
     output: str
     sizes: Sequence[int]
     shapes: Sequence[tuple[int, ...]] | None
-    rows: int
-    lanes: int
-    wide_lanes: int
-    block: int
-    one_by_one: bool
     reads_features: bool
     pattern: tuple[Sequence[int], bool] | None
     masked: bool
@@ -59,10 +54,9 @@ def joined(net: Network, x: Any, pattern: Any) -> Array:
         raise ValueError("a pattern was given to a network that reads none")
     if net.shapes is None:
         return x
-    flat = [v.reshape(len(v), -1) for v in (x if len(net.shapes) > 1 else (x,))]
-    if net.pattern is not None:
-        flat.append(jnp.asarray(pattern, flat[0].dtype).reshape(len(flat[0]), -1))
-    return jnp.concatenate(flat, 1) if len(flat) > 1 else x
+    inputs = x if len(net.shapes) > 1 else (x,)
+    given = inputs if net.pattern is None else (*inputs, jnp.asarray(pattern, inputs[0].dtype))
+    return jnp.concatenate([v.reshape(len(v), -1) for v in given], 1) if len(given) > 1 else x
 
 
 def both_joined(net: Network, x1: Any, x2: Any, patterns: Any) -> tuple[Array, Array | None]:
@@ -76,8 +70,8 @@ def parts(net: Network, whole: Array) -> tuple[Sequence[Array], Array | None]:
     if net.shapes is None or (len(net.shapes) == 1 and net.pattern is None):
         return (whole,), None
     places = list(accumulate(prod(shape) for shape in net.shapes))
-    cuts = jnp.split(whole, places, axis=1) if net.pattern is not None else jnp.split(whole, places[:-1], axis=1)
-    inputs = [x.reshape(-1, *shape) for x, shape in zip(cuts, net.shapes, strict=False)]
+    cuts = jnp.split(whole, places, axis=1)  # the last holds patterns, or nothing
+    inputs = [x.reshape(-1, *shape) for x, shape in zip(cuts[:-1], net.shapes, strict=True)]
     if net.pattern is None:
         return inputs, None
     sizes, is_sparse = net.pattern
@@ -85,11 +79,6 @@ def parts(net: Network, whole: Array) -> tuple[Sequence[Array], Array | None]:
         edges = cuts[-1].reshape(len(whole), -1, len(sizes), 2).astype(int)
         return inputs, jnp.moveaxis(adjacency(edges, sizes, whole.dtype), 0, -1)
     return inputs, jnp.moveaxis(cuts[-1].reshape(-1, *sizes, *sizes), 0, -1)
-
-
-def mean_squares(x: Array) -> Array:
-    """mean_c x[c]^2: [pixels ..., n]."""
-    return jnp.moveaxis(jnp.mean(x * x, -1), 0, -1)
 
 
 # What per_sample and pair are given.
@@ -103,25 +92,34 @@ def arguments(net: Network, inputs: Sequence[Array], p: SimpleNamespace) -> tupl
 def samples_of(net: Network, whole: Array, p: SimpleNamespace) -> tuple[Any, Values]:
     """Variance of the output, and what pairs need, of each sample: arrays [pixels ..., n]."""
     inputs, pattern = parts(net, whole)
-    read = [read_of_samples(net, inputs, pattern, *of) for of in net.samples]
+    read = [
+        of_sample(inputs[i] if of_sample is present else clean(net, inputs[i]), *form)
+        for i, of_sample, *form in net.samples
+    ]
+    read += [] if pattern is None else [pattern]
     made, values = net.per_sample(*arguments(net, inputs, p), jnp.ones(len(whole), whole.dtype), *read)
     return made, Values(values)
 
 
-def read_of_samples(
-    net: Network, inputs: Sequence[Array], pattern: Array | None, number: int, kind: str, form: str = ""
-) -> Any:
-    """One argument of per_sample."""
-    if kind == "pattern":
-        return pattern
-    if kind == "present":
-        return present(inputs[number])
-    x = cleaned(inputs[number]) if net.masked else inputs[number]
-    if kind == "w":
-        return products(x, x, form, True)
-    if kind == "w_distance":
-        return pixel_distances(x, x, form, jnp.ones((), bool), True)[0]
-    return mean_squares(x)
+def clean(net: Network, x: Array) -> Array:
+    """Data with 0 for what is masked, if anything may be."""
+    return cleaned(x) if net.masked else x
+
+
+Take = Callable[..., Array]
+"""What is wanted of (nngp, ntk)."""
+
+
+class Walk(Protocol):
+    """How all pairs of samples are gone through."""
+
+    def gram(self, net: Network, is_alone: bool, take: Take, x1: Array, x2: Array | None, p: SimpleNamespace) -> Array:
+        """`take` of all pairs of samples; of x1 with itself if x2 is None."""
+        ...
+
+    def largest(self, f: Callable[[Array], Array], whole: Array) -> Array:
+        """The largest f of any samples."""
+        ...
 
 
 class Side(NamedTuple):
@@ -134,21 +132,7 @@ class Side(NamedTuple):
 
 def squares_of(net: Network, whole: Array) -> tuple[Array, ...]:
     """Mean squares of every input."""
-    return tuple(mean_squares(cleaned(x) if net.masked else x) for x in parts(net, whole)[0])
-
-
-def read_of_pairs(
-    net: Network, inputs: tuple[Array, Array], squares: tuple[Array, Array], same: Array, of: Read
-) -> tuple[Array, ...]:
-    """One argument of pair, or two."""
-    (_, kind, *forms), (x1, x2) = of, (cleaned(x) if net.masked else x for x in inputs)
-    form = "".join(forms)
-    if kind == "K":
-        return (products(x1, x2, form) if forms else products_of_rows(x1, x2, squares[0], same),)
-    if kind == "gap":
-        return (cosine_gap(x1, x2, *squares, same),)
-    made = pixel_distances(x1, x2, form, same) if form else distances(x1, x2, *squares, same)
-    return made if kind == "distances" else made[:1]
+    return tuple(mean_squares(clean(net, x)) for x in parts(net, whole)[0])
 
 
 def given_to_pair(net: Network, side1: Side, side2: Side, same: Array, p: SimpleNamespace) -> tuple[Any, ...]:
@@ -156,9 +140,10 @@ def given_to_pair(net: Network, side1: Side, side2: Side, same: Array, p: Simple
     inputs1, inputs2 = parts(net, side1.whole)[0], parts(net, side2.whole)[0]
     squares1, squares2 = (s.squares or squares_of(net, s.whole) for s in (side1, side2))
     read: list[Array] = []
-    for of in net.pairs:
-        i = of[0]
-        read += read_of_pairs(net, (inputs1[i], inputs2[i]), (squares1[i], squares2[i]), same, of)
+    for i, of_pairs, *form in net.pairs:
+        x1, x2 = clean(net, inputs1[i]), clean(net, inputs2[i])
+        made = of_pairs(x1, x2, squares1[i], squares2[i], same, *form)
+        read += made if isinstance(made, tuple) else (made,)
     lanes = jnp.broadcast_to(same, (len(side1.whole), len(side2.whole))).astype(side1.whole.dtype)
     sides = left_lanes(side1.values), right_lanes(side2.values)
     return (*arguments(net, inputs1, p), *sides, lanes, *read)

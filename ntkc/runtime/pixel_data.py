@@ -15,7 +15,7 @@ FEW_CHANNELS = 16
 """So many squared differences are added one by one."""
 
 
-def pixel_distances(x1: Array, x2: Array, form: str, same: Array, is_within: bool = False) -> tuple[Array, Array]:
+def distances_of_pixels(x1: Array, x2: Array, form: str, same: Array, is_within: bool = False) -> tuple[Array, Array]:
     """E = mean_c (x1[p] - x2[p'])^2 / 2 and D = q1[p] - q2[p'] for the entries of a form, q mean squares.
 
     x [n, pixels ..., channels]; of all pairs of samples, `same` [n1, n2] where both are one, or of each with itself.

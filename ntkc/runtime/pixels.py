@@ -116,7 +116,9 @@ def placed(k: Array, form: str, places: Sequence[Any]) -> Array:
     """Zeros around, so that pixels start at (start, out of total) along each spatial axis; None leaves it."""
     ends = [(0, 0, 0)] * k.ndim
     for group, place in zip(groups(form), places, strict=True):
-        for a in group if place is not None else ():
+        if place is None:
+            continue
+        for a in group:
             ends[a] = (place[0], place[1] - place[0] - k.shape[a], 0)
     return lax.pad(k, jnp.zeros((), k.dtype), ends)
 
@@ -148,7 +150,9 @@ def contracted_values(v: Array, array: Any, labels: Sequence[str]) -> Array:
 def picked(k: Array, form: str, places: Sequence[Any]) -> Array:
     """The entry of one pixel along each spatial axis, which then is gone; None leaves it."""
     for group, place in list(zip(groups(form), places, strict=True))[::-1]:
-        for a in group[::-1] if place is not None else ():
+        if place is None:
+            continue
+        for a in group[::-1]:
             k = lax.index_in_dim(k, place, a, keepdims=False)
     return k
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,30 +12,43 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from ntkc.runtime.network import Network, Side, made_of_pairs, samples_of, squares_of
-
-Take = Callable[..., Array]
-"""What is wanted of (nngp, ntk)."""
+from ntkc.runtime.network import Network, Side, Take, made_of_pairs, samples_of, squares_of
 
 
-def gram_of_rows(net: Network, is_alone: bool, take: Take, x1: Array, x2: Array | None, p: SimpleNamespace) -> Array:
-    """`take` of all pairs, block of rows after block of rows; one triangle if x2 is None."""
-    if x2 is None:
-        return triangle(net, is_alone, take, x1, p)
+@dataclass(frozen=True)
+class Rows:
+    """Blocks of `size` samples, each compared with all others at once; tiles of one triangle of symmetric matrices."""
+
+    size: int = 256
+
+    def gram(self, net: Network, is_alone: bool, take: Take, x1: Array, x2: Array | None, p: SimpleNamespace) -> Array:
+        """`take` of all pairs of samples; of x1 with itself if x2 is None."""
+        made_of = partial(block, net, is_alone, take, p)
+        if x2 is None:
+            return triangle(net, made_of, x1, p, self.size)
+        return rectangle(net, made_of, x1, x2, p, self.size)
+
+    def largest(self, f: Callable[[Array], Array], whole: Array) -> Array:
+        """f of all samples at once."""
+        return f(whole)
+
+
+def rectangle(net: Network, made_of: Take, x1: Array, x2: Array, p: SimpleNamespace, most: int) -> Array:
+    """All pairs, block of rows after block of rows."""
     apart = jnp.zeros((), bool)
-    left = in_blocks(side_of(net, padded(net, x1), p), block_size(net, len(x1)))
+    left = in_blocks(side_of(net, padded(x1, most), p), block_size(len(x1), most))
     right = side_of(net, x2, p)
     count, size = left.whole.shape[:2]
 
     @jax.checkpoint
     def some_rows(i: Array) -> Array:
-        return block(net, is_alone, take, apart, jax.tree.map(lambda v: v[i], left), right, p)
+        return made_of(apart, jax.tree.map(lambda v: v[i], left), right)
 
     places = jnp.arange(count)
     return assemble(lambda i: (some_rows(i), (i * size, 0)), places, (count * size, len(x2)))[: len(x1)]
 
 
-def block(net: Network, is_alone: bool, take: Take, same: Array, side1: Side, side2: Side, p: SimpleNamespace) -> Array:
+def block(net: Network, is_alone: bool, take: Take, p: SimpleNamespace, same: Array, side1: Side, side2: Side) -> Array:
     """What `take` makes of (nngp, ntk) for all pairs of two sets of samples."""
     # The barrier keeps the loop's slices out of the elementwise chain, which XLA then vectorises.
     side1, side2 = lax.optimization_barrier((side1, side2))
@@ -55,14 +70,14 @@ def in_blocks(side: Side, size: int) -> Side:
     return Side(whole, *jax.tree.map(piled, (side.squares, side.values)))
 
 
-def block_size(net: Network, count: int) -> int:
+def block_size(count: int, most: int) -> int:
     """Samples a block, two blocks at least: XLA inlines a loop of one turn, and then computes things twice."""
-    return min(net.rows, -(-count // 2))
+    return min(most, -(-count // 2))
 
 
-def padded(net: Network, x: Array) -> Array:
+def padded(x: Array, most: int) -> Array:
     """Rows added, copies of the last, up to a whole number of blocks."""
-    size = block_size(net, len(x))
+    size = block_size(len(x), most)
     more = max(-len(x) % size, 2 * size - len(x))
     return jnp.pad(x, [(0, more)] + [(0, 0)] * (x.ndim - 1), mode="edge")
 
@@ -84,16 +99,16 @@ def assemble(compute: Callable[[Any], tuple[Array, Any]], places: Any, shape: tu
     return lax.dynamic_update_slice(whole, made, corner)
 
 
-def triangle(net: Network, is_alone: bool, take: Take, x: Array, p: SimpleNamespace) -> Array:
-    """`take` of all pairs of rows of x: tiles on and below the diagonal, then their mirror images."""
-    size = block_size(net, len(x))
-    side = in_blocks(side_of(net, padded(net, x), p), size)
+def triangle(net: Network, made_of: Take, x: Array, p: SimpleNamespace, most: int) -> Array:
+    """All pairs of rows of x: tiles on and below the diagonal, then their mirror images."""
+    size = block_size(len(x), most)
+    side = in_blocks(side_of(net, padded(x, most), p), size)
     same, below = jnp.eye(size, dtype=bool), jnp.tri(size, dtype=bool)
 
     @jax.checkpoint
     def tile(i: Array, j: Array) -> Array:
         left, right = (jax.tree.map(lambda v, n=n: v[n], side) for n in (i, j))
-        return block(net, is_alone, take, (i == j) & same, left, right, p)
+        return made_of((i == j) & same, left, right)
 
     def compute(place: Any) -> tuple[Array, Any]:
         i, j = place

@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
-from jax.typing import ArrayLike
 
 from ntkc.runtime.roots import root
 
@@ -21,12 +20,12 @@ def safe(q: Array) -> Array:
     return jnp.maximum(q, jnp.asarray(1e-12 if q.dtype == jnp.float32 else 1e-30, q.dtype))
 
 
-def tail(q: Array, c: ArrayLike) -> Array:
+def tail(q: Array, c: Array | float) -> Array:
     """2 P(u > c), u ~ N(0, q)."""
     return lax.erfc(c * lax.rsqrt(2 * safe(q)))
 
 
-def density(q: Array, c: ArrayLike) -> Array:
+def density(q: Array, c: Array | float) -> Array:
     """Twice the density of N(0, q) at c."""
     return jnp.sqrt(2 / pi / safe(q)) * jnp.exp(-c * c / (2 * safe(q)))
 
@@ -37,20 +36,20 @@ def spread_of(k: Array, q1: Array, q2: Array) -> Array:
     return jnp.maximum(root(k, q1, q2), least)
 
 
-def turned(k: Array, q1: Array, q2: Array, c1: ArrayLike, c2: ArrayLike) -> Array:
+def turned(k: Array, q1: Array, q2: Array, c1: Array | float, c2: Array | float) -> Array:
     """(q1 c2 - k c1) / (S sqrt(2 q1)), S^2 = q1 q2 - k^2: how far v is below c2 where u = c1, over its spread."""
     # The difference of q1 and k is exact where they are near, and the only one if the thresholds are equal.
     return ((q1 - k) * c1 + q1 * (c2 - c1)) / (jnp.sqrt(2 * safe(q1)) * spread_of(k, q1, q2))
 
 
-def edge(k: Array, q1: Array, q2: Array, c1: ArrayLike, c2: ArrayLike) -> Array:
+def edge(k: Array, q1: Array, q2: Array, c1: Array | float, c2: Array | float) -> Array:
     """E[2 delta(u - c1) 2 [v > c2]], (u, v) Gaussian with variances q and covariance k."""
     turn = turned(k, q1, q2, c1, c2)
     above = lax.erfc(jnp.abs(turn))  # Owen's T needs the same
     return density(q1, c1) * jnp.where(turn < 0, 2 - above, above)
 
 
-def ridge(k: Array, q1: Array, q2: Array, c1: ArrayLike, c2: ArrayLike) -> Array:
+def ridge(k: Array, q1: Array, q2: Array, c1: Array | float, c2: Array | float) -> Array:
     """S^2 E[2 delta(u - c1) 2 delta(v - c2)], S^2 = q1 q2 - k^2."""
     return 2 / pi * root(k, q1, q2) * jnp.exp(-c1 * c1 / (2 * safe(q1)) - turned(k, q1, q2, c1, c2) ** 2)
 
@@ -78,13 +77,13 @@ def owens_t(h: Array, g: Array) -> Array:
     return jnp.where(jnp.abs(g) <= jnp.abs(h), t, other) * jnp.sign(h) * jnp.sign(g)
 
 
-def orthant(k: Array, q1: Array, q2: Array, c1: ArrayLike, c2: ArrayLike) -> Array:
+def orthant(k: Array, q1: Array, q2: Array, c1: Array | float, c2: Array | float) -> Array:
     """4 P(u > c1, v > c2), (u, v) Gaussian with variances q and covariance k."""
     return orthant_of(k, q1, q2, *(jnp.asarray(c, k.dtype) for c in (c1, c2)))
 
 
 @jax.custom_jvp
-def orthant_of(k: Array, q1: Array, q2: Array, c1: ArrayLike, c2: ArrayLike) -> Array:
+def orthant_of(k: Array, q1: Array, q2: Array, c1: Array | float, c2: Array | float) -> Array:
     """The same of arrays."""
     scale1, scale2 = jnp.sqrt(2 * safe(q1)), jnp.sqrt(2 * safe(q2))
     a1, a2 = (jnp.where(jnp.abs(c) < 1e-15 * s, 1e-15 * s, c) for c, s in ((c1, scale1), (c2, scale2)))
@@ -110,7 +109,7 @@ def apart(function: Callable[..., Any], *arguments: Any) -> Any:
     return lax.cond(is_number, function, lambda *_: unknown, *arguments)
 
 
-def steps(k: Array, q1: Array, q2: Array, c1: ArrayLike, c2: ArrayLike) -> tuple[Array, Array, Array, Array]:
+def steps(k: Array, q1: Array, q2: Array, c1: Array | float, c2: Array | float) -> tuple[Array, Array, Array, Array]:
     """4 P(u > c1, v > c2), with a delta function for the first step, for the second, and for both times q1 q2 - k^2."""
 
     def all_four(k: Array, q1: Array, q2: Array) -> tuple[Array, Array, Array, Array]:

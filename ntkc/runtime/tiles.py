@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,34 +13,62 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from ntkc.runtime.loops import Values
-from ntkc.runtime.network import Network, Side, made_of_pairs, samples_of, shown
-from ntkc.runtime.rows import Take
+from ntkc.runtime.network import Network, Side, Take, made_of_pairs, samples_of, shown
 
 
-def gram_of_tiles(net: Network, is_alone: bool, take: Take, x1: Array, x2: Array | None, p: SimpleNamespace) -> Array:
+@dataclass(frozen=True)
+class Tiles:
+    """Tiles of `lanes` pairs of samples, `wide_lanes` on an accelerator, with the values of `block` samples kept.
+
+    one_by_one: values are made for one sample at a time, where each has a covariance of all pairs of its pixels.
+    """
+
+    lanes: int
+    wide_lanes: int
+    block: int = 128
+    one_by_one: bool = False
+
+    def gram(self, net: Network, is_alone: bool, take: Take, x1: Array, x2: Array | None, p: SimpleNamespace) -> Array:
+        """`take` of all pairs of samples; of x1 with itself if x2 is None."""
+        return gram_of_tiles(self, net, partial(made_of_pairs, net, is_alone), take, x1, x2, p)
+
+    def largest(self, f: Callable[[Array], Array], whole: Array) -> Array:
+        """The largest f of any sample."""
+        return jnp.max(lax.map(lambda x: f(x[None]), whole))
+
+
+def gram_of_tiles(
+    plan: Tiles,
+    net: Network,
+    made_of: Callable[..., Sequence[Array]],
+    take: Take,
+    x1: Array,
+    x2: Array | None,
+    p: SimpleNamespace,
+) -> Array:
     """`take` of all pairs, tile after tile; of one triangle and its mirror image if x2 is None."""
     is_symmetric = x2 is None
     x2 = x1 if x2 is None else x2
-    columns = min(lanes_here(net), net.block, -(-len(x2) // 8) if is_symmetric else len(x2))
-    rows = min(max(1, lanes_here(net) // columns), net.block, len(x1))
-    count = min(net.block // rows, -(-len(x1) // rows))
+    columns = min(lanes_here(plan), plan.block, -(-len(x2) // 8) if is_symmetric else len(x2))
+    rows = min(max(1, lanes_here(plan) // columns), plan.block, len(x1))
+    count = min(plan.block // rows, -(-len(x1) // rows))
     left, right = piled(x1, rows * count), piled(x2, columns)
 
     @jax.checkpoint
     def compute(left: Array, right: Array, values1: Values, values2: Values, start: Array, stop: Array) -> Array:
         same = (start + jnp.arange(rows))[:, None] == stop + jnp.arange(columns)
         sides = Side(left, (), values1), Side(right, (), values2)
-        return take(*made_of_pairs(net, is_alone, *sides, same & is_symmetric, p))
+        return take(*made_of(*sides, same & is_symmetric, p))
 
     def nothing(*given: Any) -> Array:
         made = jax.eval_shape(compute, *given)
         return jnp.zeros(made.shape, made.dtype)
 
     def blocks(_: None, i: Array) -> tuple[None, Array]:
-        values = values_of(net, left[i], p)
+        values = values_of(plan, net, left[i], p)
 
         def tiles(_: None, j: Array) -> tuple[None, Array]:
-            values2 = values_of(net, right[j], p)
+            values2 = values_of(plan, net, right[j], p)
 
             def turn(_: None, g: Array) -> tuple[None, Array]:
                 start, stop = (i * count + g) * rows, j * columns
@@ -61,9 +92,9 @@ def gram_of_tiles(net: Network, is_alone: bool, take: Take, x1: Array, x2: Array
     return jnp.where(below, made, jnp.transpose(made, mirrored(net.output)))
 
 
-def lanes_here(net: Network) -> int:
+def lanes_here(plan: Tiles) -> int:
     """Pairs a tile: an accelerator has no core's cache to stay in, and more units to fill."""
-    return net.lanes if jax.default_backend() == "cpu" else net.wide_lanes
+    return plan.lanes if jax.default_backend() == "cpu" else plan.wide_lanes
 
 
 def piled(x: Array, size: int) -> Array:
@@ -72,9 +103,9 @@ def piled(x: Array, size: int) -> Array:
     return x.reshape(-1, size, *x.shape[1:])
 
 
-def values_of(net: Network, whole: Array, p: SimpleNamespace) -> Values:
-    """What pairs need of each sample, made one by one where each has a covariance of all pairs of its pixels."""
-    if not net.one_by_one:
+def values_of(plan: Tiles, net: Network, whole: Array, p: SimpleNamespace) -> Values:
+    """What pairs need of each sample, perhaps made one by one."""
+    if not plan.one_by_one:
         return samples_of(net, whole, p)[1]
     made = lax.map(lambda v: samples_of(net, v[None], p)[1], whole)
     return jax.tree.map(lambda v: jnp.moveaxis(v[..., 0], 0, -1), made)

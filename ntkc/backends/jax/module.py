@@ -28,20 +28,15 @@ from ntkc.passes.schedule import Schedule
 COVARIANCES = (Kind.K, Kind.E, Kind.W, Kind.J)
 """What a nonlinearity makes of pairs of pixels."""
 OF_MANY_PIXELS = (Mixed, Between, Inner, Gathered)
-SAMPLE_READS = {Kind.S: "q", Kind.W: "w", Kind.J: "w_distance", Kind.Y: "present"}
+SAMPLE_READS = {Kind.S: "mean_squares", Kind.W: "covariances", Kind.J: "own_distances", Kind.Y: "present"}
+ROW_READS = {Kind.K: "row_products", Kind.G: "cosine_gap", Kind.E: "distance", Kind.D: "distances"}
+PIXEL_READS = {Kind.K: "pixel_products", Kind.E: "pixel_distance", Kind.D: "pixel_distances"}
+"""The functions of ntkc.runtime that make what a program reads of its data; that for D makes E, too."""
 PORT_READS = {
-    Kind.S: "q",
-    Kind.W: "w",
-    Kind.K: "K",
-    Kind.T: "T",
-    Kind.G: "gap",
-    Kind.H: "tau",
-    Kind.E: "E",
-    Kind.D: "D",
+    Kind.S: "q", Kind.W: "w",
+    Kind.K: "K", Kind.T: "T", Kind.G: "gap", Kind.H: "tau", Kind.E: "E", Kind.D: "D",
 }
-"""The same of a kernel that the caller gives."""
-PAIR_READS = {Kind.K: "K", Kind.G: "gap", Kind.E: "distance", Kind.T: "T", Kind.H: "tau", Kind.D: "difference"}
-"""What ntkc.runtime calls what a program reads of its data."""
+"""What ntkc.runtime calls the same of a kernel that the caller gives."""
 
 
 @dataclass(frozen=True)
@@ -413,20 +408,26 @@ def _call(made: _Emission) -> list[str]:
     program, schedule = made.program, made.schedule
     if program.is_port:
         return [f"onward = continued({', '.join(['per_sample', 'pair', *_reads(made), *_shown(made)])})"]
-    options = [*_reads(made), *_shown(made)]
+    walk = f"Rows({schedule.rows})"
+    if schedule.lanes:
+        more = ", one_by_one=True" if schedule.one_by_one else ""
+        walk = f"Tiles({schedule.lanes}, {schedule.wide_lanes}, {schedule.block}{more})"
+    options = [walk, *_reads(made), *_shown(made)]
     if program.has_pixels and (len(program.data) > 1 or program.pattern is not None):
         options.append(f"shapes={[tuple(n or 1 for n in shape) for shape in program.data.values()]}")
-    if schedule.lanes:
-        options += [f"lanes={schedule.lanes}", f"wide_lanes={schedule.wide_lanes}", f"block={schedule.block}"]
-        options += ["one_by_one=True"] if schedule.one_by_one else []
-    else:
-        options.append(f"rows={schedule.rows}")
     options += ["reads_features=True"] if program.reads_width else []
     options += [] if program.pattern is None else [f"pattern={(program.pattern.sizes, program.pattern.is_sparse)}"]
     options += ["masked=True"] if program.is_masked else []
     options += _series(made)
     names = "nngp, ntk, kernel, variance, unresolved"
-    return [f"{names} = kernels(", *indented(f"{text}," for text in ["per_sample", "pair", *options]), ")"]
+    whole = f"{names} = kernels({', '.join(['per_sample', 'pair', *options])})"
+    if len(whole) <= WIDTH:
+        return [whole]
+    inside = ", ".join(["per_sample", "pair", *options]) + ","
+    short = (
+        [inside] if len(inside) <= WIDTH - len(INDENT) else [f"{text}," for text in ["per_sample", "pair", *options]]
+    )
+    return [f"{names} = kernels(", *indented(short), ")"]
 
 
 def _reads(made: _Emission) -> list[str]:
@@ -441,17 +442,24 @@ def _reads(made: _Emission) -> list[str]:
         }
         return [f"{name}={_tuple(read)}" for name, read in given.items()]
     places = {node: i for i, node in enumerate(program.data)}
-    samples = [
-        (places.get(k.node, 0), SAMPLE_READS[k.kind], *_form(k, made)) for k in program.inputs if k.side == SAMPLE
+    functions = PIXEL_READS if program.has_pixels else ROW_READS
+    samples = [_read(places[k.node], SAMPLE_READS[k.kind], _form(k, made)) for k in program.inputs if k.side == SAMPLE]
+    differences = {k.node for k in program.inputs if k.kind is Kind.D}
+    pairs = [
+        _read(places[k.node], functions[Kind.D if k.node in differences else k.kind], _form(k, made))
+        for k in program.inputs
+        if k.side is None and k.kind is not Kind.D
     ]
-    samples += [] if program.pattern is None else [(0, "pattern")]
-    pairs: list[tuple[object, ...]] = []
-    for k in (k for k in program.inputs if k.side is None):
-        if k.kind is Kind.D and pairs and pairs[-1][:2] == (places.get(k.node, 0), "distance"):
-            pairs[-1] = (pairs[-1][0], "distances", *pairs[-1][2:])
-            continue
-        pairs.append((places.get(k.node, 0), PAIR_READS[k.kind], *_form(k, made)))
-    return [f"samples={_tuple(samples)}", f"pairs={_tuple(pairs)}"]
+    return [f"samples={_row(samples)}", f"pairs={_row(pairs)}"]
+
+
+def _read(place: int, function: str, form: Sequence[str]) -> str:
+    return _row([str(place), function, *(f'"{f}"' for f in form)])
+
+
+def _row(texts: Sequence[str]) -> str:
+    """A tuple of what stands in texts."""
+    return f"({_one(texts)})" if texts else "()"
 
 
 def _tuple(rows: Iterable[object]) -> str:

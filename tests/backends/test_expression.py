@@ -9,8 +9,8 @@ import pytest
 import sympy as sp
 from jax import lax
 
-from ntkc.backends.expression import HEADS, function_text, jax_text, number
-from ntkc.backends.prelude import HELPERS, helper_text
+from ntkc import runtime
+from ntkc.backends.expression import HEADS, function_of, jax_text, number, written
 from ntkc.errors import UnsupportedExpr
 from ntkc.gaussian.functions import Angle, Root
 
@@ -81,8 +81,7 @@ HARD = [
 
 
 def evaluate(expr, **values):
-    names = {"jnp": jnp, "lax": lax, "jax": jax, "np": np, "pi": math.pi}
-    exec(helper_text(HELPERS), names)
+    names = {**vars(runtime), "jnp": jnp, "lax": lax, "jax": jax, "np": np, "pi": math.pi}
     return float(eval(jax_text(expr), names, {n: jnp.asarray(v) for n, v in values.items()}))
 
 
@@ -122,9 +121,14 @@ def test_numbers_read_back_as_the_nearest_float():
         assert float(eval(number(R(int(p), int(q))))) == int(p) / int(q)
 
 
-def test_renamed_parts():
+def test_parts_that_have_a_text_already():
     gap = Root(k, a, b)
-    assert jax_text(gap * a + gap**2, {gap: "r"}) == "a*r + r**2"
+    assert jax_text((gap * a + gap**2).xreplace({gap: written("r")})) == "a*r + r**2"
+
+
+def test_symbols_and_numbers_by_name():
+    text = jax_text(R(9, 4) * k + R(1, 100) - a, lambda s: f"p.{s}", {R(9, 4): "W_std**2", R(1, 100): "b_std**2"})
+    assert text == "b_std**2 + W_std**2*p.k - p.a"
 
 
 @pytest.mark.parametrize(
@@ -143,17 +147,12 @@ def test_unknown_functions_list_the_known_ones():
 
 
 @pytest.mark.usefixtures("x64")
-def test_function_text_is_a_function_of_arrays():
-    text = function_text("value", sp.sqrt(a) * Angle(k, a, b), (k, a, b))
-    names = {"jnp": jnp, "lax": lax, "jax": jax, "pi": math.pi}
-    exec(compile(text, "value", "exec"), names)
+def test_a_function_of_arrays():
+    value = function_of(sp.sqrt(a) * Angle(k, a, b), (k, a, b))
     x = np.linspace(-1, 1, 5)
-    np.testing.assert_allclose(names["value"](x, 2.0, 3.0), 2**0.5 * np.arcsin(x / 6**0.5), rtol=1e-14, atol=1e-16)
+    np.testing.assert_allclose(value(x, 2.0, 3.0), 2**0.5 * np.arcsin(x / 6**0.5), rtol=1e-14, atol=1e-16)
 
 
 def test_arguments_may_have_any_name():
     odd = sp.Symbol("two words"), sp.Symbol("jnp"), sp.Symbol("lambda")
-    text = function_text("value", odd[0] + 2 * odd[1] * odd[2], odd)
-    names = {"jnp": jnp}
-    exec(compile(text, "value", "exec"), names)
-    assert names["value"](1, 2, 3) == 13
+    assert function_of(odd[0] + 2 * odd[1] * odd[2], odd)(1, 2, 3) == 13

@@ -10,7 +10,7 @@ from quadrature import Table, expectation
 
 import ntkc
 from ntkc import stax
-from ntkc.backends.prelude import HELPERS, helper_text
+from ntkc import runtime
 from ntkc.errors import NoClosedForm
 from ntkc.gaussian.dual import K12, Q1, Q2, dual, dual_of_derivatives
 from ntkc.gaussian.functions import Edge, Orthant, Ridge
@@ -85,9 +85,7 @@ def test_jumps_have_no_slope():
 
 @pytest.fixture
 def emitted(x64):
-    names = {"jnp": jnp, "lax": jax.lax, "jax": jax, "np": np, "pi": np.pi}
-    exec(helper_text(HELPERS), names)
-    return names
+    return vars(runtime)
 
 
 COSINES = (0.0, 0.5, -0.5, 0.999, -0.999, 1 - 1e-6, 1.0, -1.0)

@@ -11,7 +11,7 @@ import pytest
 import sympy as sp
 from test_closed_forms import CASES, JUMPS
 
-from ntkc.backends.expression import function_text
+from ntkc.backends.expression import function_of
 from ntkc.gaussian.dual import K12, Q1, Q2, dual, dual_of_derivatives
 from ntkc.gaussian.functions import Edge, Orthant, Ridge, explicit
 from ntkc.gaussian.parse import parse
@@ -47,10 +47,9 @@ def emitted(name, is_slope):
     """The formula, 60-digit numbers of it, and its JAX function of (k, q1, q2)."""
     f = parse(CASES[name].text)
     expr = dual_of_derivatives(f) if is_slope else dual(f)
-    names = {"jnp": jnp, "jax": jax, "lax": jax.lax, "np": np, "pi": np.pi}
-    exec(function_text("value", expr + 0 * K12, (K12, Q1, Q2)), names)
+    value = function_of(expr + 0 * K12, (K12, Q1, Q2))
     steps = {f.__name__: f.number for f in (Orthant, Edge, Ridge)}
-    return sp.lambdify((K12, Q1, Q2), explicit(expr), [steps, "mpmath"]), names["value"]
+    return sp.lambdify((K12, Q1, Q2), explicit(expr), [steps, "mpmath"]), value
 
 
 def misses(name, is_slope, where, got):

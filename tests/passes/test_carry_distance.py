@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import sympy as sp
 from jax import lax
+from ntkc.backends.prelude import helper_text
 from test_normalise import run, sided, value
 
 from ntkc import stax
-from ntkc.backends.prelude import helper_text
 from ntkc.gaussian.dual import K12, Q1, Q2, dual, dual_of_derivatives
 from ntkc.gaussian.erf_gap import AngleGap, ErfLike, Span, is_slope_of, recognise_erf
 from ntkc.gaussian.parse import parse

@@ -7,7 +7,7 @@ import sympy as sp
 import ntkc
 from ntkc import stax
 from ntkc.backends.formula import formula_of
-from ntkc.ir.program import SAMPLE, Carry, Stream, Let, Loop, Program
+from ntkc.ir.program import SAMPLE, Carry, Let, Loop, Program, Stream
 from ntkc.passes.prune import prune
 
 NET = stax.serial(stax.Dense(4, 2, 0.5), *[stax.Relu(), stax.Dense(4, 2, 0.5)] * 4, stax.Erf(), stax.Dense(1))

@@ -20,10 +20,11 @@ import sympy as sp
 
 from ntkc.errors import InvalidGraph, NtkcError, UnsupportedExpr, unknown
 from ntkc.frontends.expressions import expression, expression_document, symbol_document
-from ntkc.frontends.fields import field_types, shown
+from ntkc.frontends.fields import field_types
 from ntkc.frontends.graphs import Node, assemble, layer
 from ntkc.ir.graph import LARGEST_GRAPH, Graph, op_of, operands, ordered
 from ntkc.ir.op import Op, public_ops
+from ntkc.ir.words import shown
 
 FORMAT = "ntkc-network"
 VERSION = 1

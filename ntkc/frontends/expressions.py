@@ -12,10 +12,11 @@ from sympy.printing.precedence import PRECEDENCE
 from sympy.printing.str import StrPrinter
 
 from ntkc.errors import InvalidGraph, UnsupportedExpr, unknown
-from ntkc.frontends.fields import describe, shown
+from ntkc.frontends.fields import describe
 from ntkc.gaussian.normal_form import X
 from ntkc.gaussian.parse import CONSTANTS, FUNCTIONS, NAMES, parse
 from ntkc.ir.exact import exact
+from ntkc.ir.words import shown
 
 LONGEST_NAME = 200
 SYMBOL_NAME = re.compile(r"[A-Za-z](_?[A-Za-z0-9])*_?")

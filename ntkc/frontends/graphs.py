@@ -9,9 +9,10 @@ from typing import Any
 import networkx as nx
 
 from ntkc.errors import InvalidGraph, NtkcError, ShapeMismatch, unknown
-from ntkc.frontends.fields import checked_fields, is_whole, shown
+from ntkc.frontends.fields import checked_fields, is_whole
 from ntkc.ir.graph import LARGEST_GRAPH, NODE_NAME, Graph, GraphBuilder
 from ntkc.ir.op import Op, make_op
+from ntkc.ir.words import shown
 from ntkc.layers.inputs import open_inputs
 
 EDGE_ATTRIBUTES = ("slot", "label")

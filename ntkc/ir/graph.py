@@ -1,7 +1,7 @@
 """The network as a networkx.MultiDiGraph: node attribute `op`, edge key = operand slot, graph attributes input, output.
 
 x + x is two edges, of keys 0 and 1, from one node to the FanInSum. `inputs` has every Input in the order of the data,
-`input` the first. Graphs are frozen once built; a pass returns a new one.
+`input` the first, `operands` the operands of every node. Graphs are frozen once built; a pass returns a new one.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class GraphBuilder:
             raise InvalidGraph(f"{unknown} are operands, but no layers of the graph")
         _check_acyclic(graph)
         sources = tuple(n for n in graph if graph.in_degree(n) == 0)
-        graph.graph.update(input=sources[0], inputs=sources, output=output)
+        graph.graph.update(input=sources[0], inputs=sources, output=output, operands=_all_operands(graph))
         _check_structure(graph)
         feature_shapes(graph)
         return nx.freeze(graph)
@@ -84,8 +84,12 @@ def inputs_of(graph: Graph) -> tuple[str, ...]:
 
 def operands(graph: Graph, node: str) -> tuple[str, ...]:
     """The nodes that feed a node, in slot order."""
-    edges = sorted((slot, u) for u, _, slot in graph.in_edges(node, keys=True))
-    return tuple(u for _, u in edges)
+    return graph.graph["operands"][node]
+
+
+def _all_operands(graph: Graph) -> Mapping[str, tuple[str, ...]]:
+    """Found once: rules ask for them once for each pair of slots."""
+    return {node: tuple(u for _, u in sorted((s, u) for u, _, s in graph.in_edges(node, keys=True))) for node in graph}
 
 
 def ordered(graph: Graph) -> list[str]:

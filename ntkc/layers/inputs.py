@@ -43,7 +43,7 @@ class Input(_Source):
     spatial: tuple[int, ...] | None = ()
     masked: bool = False
 
-    def __post_init__(self) -> None:
+    def check_fields(self) -> None:
         if self.features is not None:
             object.__setattr__(self, "features", whole(self.features, "Input features"))
         if self.spatial is not None:

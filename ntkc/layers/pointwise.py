@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar
 
@@ -14,7 +14,6 @@ from ntkc.errors import NoClosedForm, NoInfiniteLimit
 from ntkc.gaussian.dual import K12, Q1, Q2, dual, dual_of_derivatives, evaluate
 from ntkc.gaussian.normal_form import X
 from ntkc.gaussian.series import series, series_of_derivatives
-from ntkc.ir.exact import exact
 from ntkc.ir.op import Op, Requests, Shape
 from ntkc.ir.value import Law, Value
 
@@ -102,7 +101,7 @@ class Pointwise(_Pointwise):
         places = {v: sp.Symbol(f"x{i}", real=True) for i, v in enumerate(self.variables)}
         return Pointwise, self.expr.xreplace(places)
 
-    def label(self) -> str:
+    def words(self) -> str:
         return " -> ".join(self.layers) or str(self.expr)
 
 
@@ -136,10 +135,6 @@ def split_terms(expr: sp.Expr, variables: tuple[sp.Symbol, ...]) -> tuple[Term, 
 @dataclass(frozen=True)
 class _Elementwise(_Pointwise):
     """One nonlinearity; a subclass says what `of(x)` is. Its fields are numbers or sympy expressions."""
-
-    def __post_init__(self) -> None:
-        for f in fields(self):
-            exact(getattr(self, f.name), f.name)
 
     @abstractmethod
     def of(self, x: sp.Expr) -> sp.Expr:

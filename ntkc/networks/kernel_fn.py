@@ -118,6 +118,7 @@ class KernelFn:
 
     def __call__(
         self,
+        /,
         x1_or_kernel: Any,
         x2: Any = None,
         get: str | Iterable[str] | None = None,

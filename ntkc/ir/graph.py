@@ -17,7 +17,8 @@ from ntkc.ir.op import UNKNOWN, Op, Shape
 
 Graph = nx.MultiDiGraph
 LARGEST_GRAPH = 100_000
-NODE_NAME = re.compile(r"[a-z]+[0-9]+")
+NODE_NAME = re.compile(r"[a-z]{1,40}[0-9]{1,20}")
+"""Names that stand in source and formulas as they are; nodes of other names get one, `dense1`."""
 
 
 class GraphBuilder:

@@ -15,7 +15,7 @@ import sympy as sp
 
 from ntkc.errors import InvalidInput, UnsupportedExpr
 from ntkc.ir.exact import exact
-from ntkc.ir.words import one_line
+from ntkc.ir.words import one_line, quoted
 
 CALL_ARGUMENTS = (
     *("x1", "x1_or_kernel", "x2", "get", "pattern", "mask_constant", "diagonal_batch", "diagonal_spatial"),
@@ -60,31 +60,27 @@ def parameter(name: str, where: str = "symbol") -> Parameter:
     Raises:
         InvalidInput: a name that a keyword of a call cannot have.
     """
-    fault = _fault(name)
-    if fault is not None:
+    rule = _broken_rule(name)
+    if rule is not None:
         raise InvalidInput(
-            f"{where}: the symbol {_quoted(name)} cannot name a hyper-parameter, {fault}; rename it, say w"
+            f"{where}: the symbol {quoted(name)} cannot name a hyper-parameter, {rule}; use a plain name such as w"
         )
     return Parameter(name)
 
 
-def _fault(name: str) -> str | None:
-    """What is wrong with a name; None for nothing."""
+def _broken_rule(name: str) -> str | None:
+    """What a name does against the rules; None for nothing."""
     if name in CALL_ARGUMENTS:
-        return f"the call has arguments {', '.join(CALL_ARGUMENTS)} of its own"
+        return f"as programs have arguments {', '.join(CALL_ARGUMENTS)} of their own"
     if not name.isidentifier() or keyword.iskeyword(name):
-        return "which is a name in Python: letters, digits and underscores, no digit first, and no keyword"
+        return "as it is no name in Python: letters, digits and underscores, no digit first, and no keyword"
     if unicodedata.normalize("NFKC", name) != name:
-        return f"since Python reads it as {_quoted(unicodedata.normalize('NFKC', name))}"
-    return "since Python keeps names with two underscores at both ends" if _is_dunder(name) else None
+        return f"as Python reads it as {quoted(unicodedata.normalize('NFKC', name))}"
+    return "as Python keeps names with two underscores at both ends" if _is_dunder(name) else None
 
 
 def _is_dunder(name: str) -> bool:
     return name.startswith("__") and name.endswith("__")
-
-
-def _quoted(name: str) -> str:
-    return one_line(repr(name), 80)
 
 
 def checked_fields(op: Any) -> dict[str, Any]:
@@ -171,21 +167,22 @@ def _check_parts(
             _check_assumptions(part, where)
         elif not (isinstance(part, sp.Number) or _is_own(kind)):
             raise error(
-                f"{where} = {one_line(str(expr))}: {one_line(str(part), 80)} is of the kind {one_line(kind.__name__, 40)}; "
-                f"write numbers, symbols, arithmetic and {', '.join(f.__name__ for f in (*ARITHMETIC[3:], *functions))}"
+                f"{where} = {one_line(str(expr))}: {one_line(str(part), 80)} is a {one_line(kind.__name__, 40)}; "
+                "write numbers, symbols as sympy.Symbol('w'), arithmetic, "
+                f"Max, Min, {', '.join(f.__name__ for f in functions)}"
             )
 
 
 def _is_own(kind: type) -> bool:
     """A function that ntkc defines, or what stands in one."""
-    return kind.__module__.startswith("ntkc.")
+    return str(kind.__module__).startswith("ntkc.")
 
 
 def _check_assumptions(symbol: sp.Symbol, where: str) -> None:
     if not symbol.is_commutative or symbol.is_real is False or symbol.is_finite is False:
         raise InvalidInput(
-            f"{where}: the symbol {_quoted(symbol.name)} is no finite real number by its assumptions; "
-            f"write sympy.Symbol({_quoted(symbol.name)})"
+            f"{where}: the symbol {quoted(symbol.name)} is no finite real number by its assumptions; "
+            f"write sympy.Symbol({quoted(symbol.name)})"
         )
 
 

@@ -141,7 +141,7 @@ class Op(ABC):
         for name, value in () if self.internal else checked_fields(self).items():
             object.__setattr__(self, name, value)
 
-    def check_fields(self) -> None:
+    def check_fields(self) -> None:  # noqa: B027  # most layers have nothing to add
         """The layer's own checks, and its fields in their one form; those of its hyper-parameters follow."""
 
     @classmethod

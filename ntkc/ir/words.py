@@ -21,6 +21,11 @@ def one_line(text: str, most: int = LONGEST_LINE) -> str:
     return quoted if len(quoted) <= most and len(text) <= 2 * most else f"{quoted[: most - 3]}..."
 
 
+def quoted(name: object) -> str:
+    """A name in a message."""
+    return one_line(repr(name), 80)
+
+
 def shown(value: object) -> str:
     """repr, in one short line, also of values that have none."""
     try:

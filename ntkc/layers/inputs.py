@@ -78,7 +78,8 @@ class Port(_Source):
         return (*self.spatial, self.features)
 
     def value(self, node: str, operands: Sequence[Value]) -> Value:
-        return Value(self.law, variable(node), frozenset({node}), self.trained)
+        is_opaque = self.law is Law.POINTWISE
+        return Value(self.law, variable(node), frozenset({node}), self.trained, opaque=is_opaque)
 
 
 def open_inputs(builder: GraphBuilder) -> None:

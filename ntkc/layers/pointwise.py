@@ -145,8 +145,7 @@ class _Elementwise(_Pointwise):
 
     def value(self, node: str, operands: Sequence[Value]) -> Value:
         (x,) = operands
-        is_closed = x.law is Law.POINTWISE and isinstance(x.expr, sp.Symbol) and x.expr.name.startswith("u_port")
-        if is_closed or x.law not in (Law.GAUSSIAN, Law.POINTWISE):
+        if x.opaque or x.law not in (Law.GAUSSIAN, Law.POINTWISE):
             raise NoInfiniteLimit(
                 f"{node} ({type(self).__name__}) acts on a value that is {x.law.value}, not Gaussian: "
                 "put a Dense layer before it"

@@ -50,7 +50,7 @@ def test_residual_network(kind):
     assert list(graph) == ["input1", "dense7", "relu1", "dense1", "faninsum1", "dense2"]
     assert op_of(graph, "dense7") == Dense(3, 1.5, sp.Symbol("b"))
     assert operands(graph, "faninsum1") == ("dense1", "dense7")
-    assert graph.graph == {"input": "input1", "inputs": ("input1",), "output": "dense2"}
+    assert graph.graph.items() >= {"input": "input1", "inputs": ("input1",), "output": "dense2"}.items()
     assert nx.is_frozen(graph)
 
 

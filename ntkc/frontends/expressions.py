@@ -40,7 +40,9 @@ def expression_document(expr: sp.Expr, is_formula: bool) -> Any:
     expr = in_parameters(exact(expr, "expr"), "expr", {X} if is_formula else ())
     symbols: list[Any] = sorted(expr.free_symbols - ({X} if is_formula else set()), key=str)
     documents = [_named_document(s, f"p{i}") for i, s in enumerate(symbols)]
-    text = _text(expr, _names(documents, is_formula))
+    written = {s: sp.Symbol(_text_name(d), real=True) for s, d in zip(symbols, documents, strict=True)}
+    names = {**(NAMES if is_formula else CONSTANTS), **{s.name: s for s in written.values()}}
+    text = _text(expr.xreplace(written), names)
     if is_formula and not symbols:
         return text
     return {"expr": text, "symbols": documents} if symbols else {"expr": text}

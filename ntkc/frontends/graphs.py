@@ -56,8 +56,8 @@ def _node(graph: Any, name: Hashable) -> Node:
     sources = _operands(graph, name)
     if op.arity is None and len(sources) == 1 and not graph.is_multigraph():
         raise InvalidGraph(
-            f"node {quoted(name)}: {type(op).__name__} has one operand in a DiGraph, which keeps one edge between two nodes; "
-            "for x + x use a MultiDiGraph, for x alone leave the sum out"
+            f"node {quoted(name)}: {type(op).__name__} has one operand in a DiGraph, which keeps one edge between two "
+            "nodes; for x + x use a MultiDiGraph, for x alone leave the sum out"
         )
     return Node(name, op, sources)
 

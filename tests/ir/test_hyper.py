@@ -45,7 +45,7 @@ def with_value(layer, field, value):
 
 def symbols_of(op, field):
     value = getattr(op, field)
-    return {s for v in (value if isinstance(value, tuple) else (value,)) for s in v.free_symbols} - {X, K12}
+    return {s for v in (value if isinstance(value, tuple) else (value,)) for s in sp.sympify(v).free_symbols} - {X, K12}
 
 
 def test_every_field_of_numbers_or_expressions_is_known():

@@ -16,10 +16,10 @@ from ntkc.data import checked_patterns
 from ntkc.errors import InvalidInput
 from ntkc.ir.exact import whole
 from ntkc.kernel import Kernel
+from ntkc.networks.graph import stated_layout
+from ntkc.networks.kernel_fn import KernelFn
 from ntkc.predict.progress import counting_bar
 from ntkc.program import KernelProgram
-from ntkc.trees.graph import stated_layout
-from ntkc.trees.kernel_fn import KernelFn
 
 MANY_TILES = 8
 """Fewer tiles need no progress bar."""

@@ -19,10 +19,10 @@ from ntkc.errors import InvalidInput, ShapeMismatch, unknown
 from ntkc.ir.exact import whole
 from ntkc.ir.op import Op
 from ntkc.layers.branching import FanInConcat
+from ntkc.networks.kernel_fn import KernelFn, Layer, inputs_of_data, tree_of
+from ntkc.networks.tree import ONE, Leaf, Parallel, Repeated, Serial, Tree
 from ntkc.predict.progress import counting_bar
 from ntkc.program import KernelProgram
-from ntkc.trees.kernel_fn import KernelFn, Layer, inputs_of_data, tree_of
-from ntkc.trees.tree import ONE, Leaf, Parallel, Repeat, Serial, Tree
 
 WIDTH_FIELDS = ("out_dim", "out_chan")
 """Fields of layers that hold a width."""
@@ -231,8 +231,8 @@ def widened(tree: Tree, width: int) -> Tree:
         case Leaf(_, op):
             held = [f.name for f in fields(op) if f.name in WIDTH_FIELDS]
             return replace(tree, op=replace(op, **dict.fromkeys(held, width)))
-        case Repeat(name, part, count):
-            return Repeat(name, widened(part, width), count)
+        case Repeated(name, part, count):
+            return Repeated(name, widened(part, width), count)
         case Serial(name, parts) | Parallel(name, parts):
             return type(tree)(name, tuple(widened(part, width) for part in parts))
         case _:
@@ -244,7 +244,7 @@ def ops_of(tree: Tree) -> Iterator[Op]:
     match tree:
         case Leaf(_, op):
             yield op
-        case Repeat(_, part, _):
+        case Repeated(_, part, _):
             yield from ops_of(part)
         case Serial(_, parts) | Parallel(_, parts):
             for part in parts:

@@ -33,9 +33,9 @@ from ntkc.layers import (
     resampling,
     reshape,
 )
+from ntkc.networks.kernel_fn import Layer, tree_of
+from ntkc.networks.tree import Leaf, Parallel, Repeated, Serial, picked
 from ntkc.tracing import expression_of
-from ntkc.trees.kernel_fn import Layer, tree_of
-from ntkc.trees.tree import Leaf, Parallel, Repeat, Serial, picked
 
 
 def from_op(op: Op) -> Layer:
@@ -55,7 +55,7 @@ def parallel(*layers: Any) -> Layer:
 
 def repeat(layer: Any, n: int) -> Layer:
     """One layer n times, each with weights of its own; outputs need the shape of inputs."""
-    return Layer(Repeat("repeat", tree_of(layer), whole(n, "repeat n", 0)))
+    return Layer(Repeated("repeat", tree_of(layer), whole(n, "repeat n", 0)))
 
 
 def _layer(op: Op, layout: Layout | None = None, layout_out: Layout | None = None) -> Layer:

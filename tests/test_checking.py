@@ -7,7 +7,7 @@ import pytest
 from ntkc import stax
 from ntkc.checking import at_infinity, check, ops_of, student, widened
 from ntkc.errors import InvalidGraph, InvalidInput, NoFiniteNetwork, ShapeMismatch, UnknownName
-from ntkc.trees.kernel_fn import KernelFn
+from ntkc.networks.kernel_fn import KernelFn
 
 X = np.random.default_rng(0).standard_normal((3, 5)).astype(np.float32)
 PIXELS = np.random.default_rng(1).standard_normal((2, 3, 3, 2)).astype(np.float32)

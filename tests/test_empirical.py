@@ -24,7 +24,7 @@ from ntkc.empirical import (
 from ntkc.empirical.axes import Pairing, contract
 from ntkc.empirical.choice import Trial
 from ntkc.empirical.convolutions import in_one_layout
-from ntkc.empirical.plans import Plan
+from ntkc.empirical.plans import JaxprPlan
 from ntkc.empirical.views import View, view_of
 from ntkc.errors import InvalidInput, ShapeMismatch, UnknownName
 
@@ -109,7 +109,7 @@ def test_explicit_jacobian(way, vmap_axes):
 def test_weights_whose_jacobians_are_never_made(name, structured):
     f, params, _ = finite.NETWORKS[name]
     x = finite.inputs(name)[0]
-    assert Plan.of(jax.make_jaxpr(lambda *p: f(p, x))(*params)).weights == structured
+    assert JaxprPlan.of(jax.make_jaxpr(lambda *p: f(p, x))(*params)).weights == structured
 
 
 def steps(body, x, count=4, **options):
@@ -228,7 +228,7 @@ def test_uses_of_weights(name):
     f, structured = USES[name]
     params = [np.random.default_rng(i).standard_normal(s) / 2 for i, s in enumerate(SHAPES[f])]
     x1, x2 = finite.inputs("dense")
-    assert Plan.of(jax.make_jaxpr(lambda *p: f(p, x1))(*params)).weights == structured
+    assert JaxprPlan.of(jax.make_jaxpr(lambda *p: f(p, x1))(*params)).weights == structured
     for option in ({"trace_axes": (), "vmap_axes": 0}, {"trace_axes": (-1,), "vmap_axes": None}):
         ours, expected = (
             jax.jit(empirical_ntk_fn(f, **option, implementation=way))(x1, x2, params)

@@ -20,7 +20,7 @@ from ntkc.layers.inputs import Input
 from ntkc.layers.norm import Dropout, LayerNorm
 from ntkc.layers.pooling import GlobalAvgPool
 from ntkc.layers.resampling import ImageResize, Index
-from ntkc.trees.arrays import Arrays
+from ntkc.networks.arrays import Arrays
 
 LAYOUT = ("batch_axis", "channel_axis")
 CONV = (

@@ -36,7 +36,7 @@ from ntkc.errors import (
 from ntkc.gram import StoredGram, gram
 from ntkc.gram.files import LOCK, PARTIAL, is_sound, one_writer, read_tile
 from ntkc.gram.maker import TileMaker
-from ntkc.gram.plan import Plan, plan_tiles
+from ntkc.gram.plan import TilePlan, plan_tiles
 from ntkc.gram.store import Store
 
 NET = stax.serial(stax.Dense(16, 1.2, 0.1), stax.Relu(), stax.Dense(1, 1.1))
@@ -92,7 +92,7 @@ def matrix(made, tmp_path):
     ("shape", "is_triangle"), [((7, 7), True), ((7, 5), False), ((1, 9), False), ((9, 1), False), ((1, 1), True)]
 )
 def test_tiles_cover_each_pair_once(shape, is_triangle, area):
-    plan, count = Plan.of(shape, is_triangle, area), np.zeros(shape, int)
+    plan, count = TilePlan.of(shape, is_triangle, area), np.zeros(shape, int)
     for tile in plan.tiles():
         count[tile.rows, tile.columns] += 1
         if tile.is_mirrored:
@@ -121,7 +121,7 @@ def test_a_program_that_does_not_say_what_it_needs():
         lower=lambda *args: SimpleNamespace(compile=lambda: SimpleNamespace(memory_analysis=lambda: None))
     )
     maker = TileMaker(SimpleNamespace(module={"ntk": function}), ("ntk",), X1, None, {})
-    assert maker.need(Plan((1001, 1001), (100, 100), True)) == 8 * 4 * (100 * 100 + 200 * 5)
+    assert maker.need(TilePlan((1001, 1001), (100, 100), True)) == 8 * 4 * (100 * 100 + 200 * 5)
 
 
 # Numbers

@@ -400,12 +400,10 @@ def test_saved_fit_of_several_outputs(saved):
     np.testing.assert_allclose(results["columns"], expected, rtol=1e-9)
 
 
-@pytest.mark.parametrize(
-    "name", ["lambda", "x1", "K_dense1", "q_dense1", "q1_dense1", "two words", "λ", "fit", "ridge", "t", "gap_relu1"]
-)
-def test_symbols_that_source_cannot_hold_are_refused(name):
+@pytest.mark.parametrize("name", ["lambda", "x1", "get", "two words", "__w__", "ﬁt", "mask_constant"])
+def test_names_that_a_call_cannot_have_are_refused(name):
     with pytest.raises(InvalidInput, match="cannot name a hyper-parameter"):
-        ntkc.compile(stax.serial(stax.Dense(3), stax.Relu(), stax.Dense(1, sp.Symbol(name))))
+        stax.Dense(1, sp.Symbol(name))
 
 
 def test_source_names_the_layers_and_is_what_runs(relu):

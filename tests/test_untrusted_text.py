@@ -5,7 +5,7 @@ import pytest
 
 import ntkc
 from ntkc import stax
-from ntkc.errors import InvalidGraph, NoClosedForm, UnsupportedExpr
+from ntkc.errors import InvalidGraph, InvalidInput, NoClosedForm, UnsupportedExpr
 
 CANARY = []
 """What an attack would write to."""
@@ -65,7 +65,7 @@ READERS = {
 @pytest.mark.parametrize("reader", READERS)
 def test_attack(reader, name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises((UnsupportedExpr, InvalidGraph)) as caught:
+    with pytest.raises((UnsupportedExpr, InvalidGraph, InvalidInput)) as caught:
         READERS[reader](name)
     assert len(str(caught.value)) < LONGEST_MESSAGE
     assert not CANARY

@@ -92,7 +92,7 @@ class JaxPrinter(StrPrinter):
     def _print_Symbol(self, expr: sp.Symbol) -> str:
         return expr.name if isinstance(expr, Written) else self.names(expr)
 
-    _print_Stream = _print_Reserved = _print_Written = _print_Symbol
+    _print_Stream = _print_Reserved = _print_Written = _print_Parameter = _print_Symbol
 
     def _print_Float(self, expr: sp.Expr) -> str:
         return repr(float(expr))

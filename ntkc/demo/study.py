@@ -35,7 +35,7 @@ class Grams:
 
 
 @dataclass(frozen=True, eq=False)
-class Posterior:
+class Forecast:
     """Gaussian predictions: mean [n, classes], variance [n] with the noise in it, and that noise."""
 
     mean: Any
@@ -46,9 +46,9 @@ class Posterior:
         """s = mean((y - mean)^2 / variance): the factor that makes variances as large as squared errors."""
         return float(np.mean((targets - self.mean) ** 2 / self.variance[:, None]))
 
-    def scaled(self, s: float) -> Posterior:
+    def scaled(self, s: float) -> Forecast:
         """variance -> s variance: the posterior of the kernel s K and the noise s sigma^2; the mean stays."""
-        return Posterior(self.mean, s * self.variance, s * self.noise)
+        return Forecast(self.mean, s * self.variance, s * self.noise)
 
     def loss(self, targets: Any) -> float:
         """-log N(y; mean, variance), averaged over samples and outputs."""
@@ -163,7 +163,7 @@ def tuned(get: str, grams: Grams, data: Split) -> tuple[float, float]:
     return min(found)[1:]
 
 
-def infer(get: str, grams: Grams, targets: Any, ridge: float) -> Posterior:
+def infer(get: str, grams: Grams, targets: Any, ridge: float) -> Forecast:
     """Variance = diag(covariance) + sigma^2,  sigma^2 = ridge mean(diag K11), K11 the kernel that is solved with.
 
     NNGP: the posterior of the Gaussian process. NTK: the infinite ensemble of networks trained to the end by gradient
@@ -172,7 +172,7 @@ def infer(get: str, grams: Grams, targets: Any, ridge: float) -> Posterior:
     fitted = predict.gp_inference(grams.train, targets, diag_reg=ridge)(get, grams.cross, grams.test)
     noise = ridge * float(np.mean(np.diagonal(getattr(grams.train, get))))
     variance = np.diagonal(fitted.covariance).astype(float) + noise
-    return Posterior(np.asarray(fitted.mean, float), variance, noise)
+    return Forecast(np.asarray(fitted.mean, float), variance, noise)
 
 
 def _block(pair: Any, rows: Any, columns: Any) -> Any:

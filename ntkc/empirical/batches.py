@@ -34,7 +34,7 @@ class Batch:
 
 
 @dataclass(frozen=True, eq=False)
-class Input:
+class Arguments:
     """What f gets beside its parameters."""
 
     x: Any
@@ -45,13 +45,13 @@ class Input:
         leaves, axes, _ = self._batched(batch)
         return [jnp.moveaxis(v, a, 0) for v, a in zip(leaves, axes, strict=True) if a is not None]
 
-    def of_sample(self, sample: list[Any], batch: Batch) -> Input:
+    def of_sample(self, sample: list[Any], batch: Batch) -> Arguments:
         """A batch of one."""
         leaves, axes, structure = self._batched(batch)
         given = iter(sample)
         lifted = [v if a is None else jnp.expand_dims(next(given), a) for v, a in zip(leaves, axes, strict=True)]
         x, keywords = jax.tree.unflatten(structure, lifted)
-        return Input(x, {**self.keywords, **keywords})
+        return Arguments(x, {**self.keywords, **keywords})
 
     def _batched(self, batch: Batch) -> tuple[list[Any], list[int | None], Any]:
         """Leaves of x and of the keywords that hold one value for each sample, and their axes."""
@@ -70,7 +70,7 @@ class Ntk:
     diagonal_axes: Axes
     batch: Batch
 
-    def __call__(self, params: Any, one: Input, two: Input) -> Any:
+    def __call__(self, params: Any, one: Arguments, two: Arguments) -> Any:
         types1, types2 = (jax.eval_shape(lambda p, v=v: self.f(p, v.x, **v.keywords), params) for v in (one, two))
         leaves, structure = jax.tree.flatten(types1)
         axes = leaf_axes(self.batch.output, types1)
@@ -80,7 +80,7 @@ class Ntk:
         ]
         return jax.tree.unflatten(structure, kernels)
 
-    def _leaf(self, i: int, pairing: Pairing, axis: int | None, params: Any, one: Input, two: Input) -> Any:
+    def _leaf(self, i: int, pairing: Pairing, axis: int | None, params: Any, one: Arguments, two: Arguments) -> Any:
         """The kernel of the i-th output array."""
         if axis is None:
             sides = self.implementation(Pair(self._output(i, one), self._output(i, two), params, [], []))
@@ -97,10 +97,10 @@ class Ntk:
         kernel = _of_all_pairs(sides, stacked, samples1, None if two is one else samples2)
         return jnp.moveaxis(kernel, (0, 1), (pairing.place(axis), pairing.place(axis) + 1))
 
-    def _output(self, i: int, given: Input) -> Callable[[Any, Any], Any]:
+    def _output(self, i: int, given: Arguments) -> Callable[[Any, Any], Any]:
         return lambda params, _: jax.tree.leaves(self.f(params, given.x, **given.keywords))[i]
 
-    def _of_sample(self, i: int, axis: int, given: Input) -> Callable[[Any, Any], Any]:
+    def _of_sample(self, i: int, axis: int, given: Arguments) -> Callable[[Any, Any], Any]:
         """Parameters and the arrays of a sample -> its output."""
 
         def output(params: Any, sample: Any) -> Any:

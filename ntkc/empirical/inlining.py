@@ -16,7 +16,7 @@ CALLS = ("pjit", "jit", "closed_call", "core_call", "checkpoint", "remat2")
 
 
 @dataclass(frozen=True, eq=False)
-class _Known:
+class _Bound:
     """A value, and whether it may be a view of a weight."""
 
     value: Any
@@ -27,7 +27,7 @@ def flattened(closed: core.ClosedJaxpr, are_weights: Sequence[bool]) -> core.Clo
     """The same function without calls that get weights; which of its arguments are weights is given."""
 
     def whole(*values: Any) -> list[Any]:
-        given = [_Known(v, is_weight) for v, is_weight in zip(values, are_weights, strict=True)]
+        given = [_Bound(v, is_weight) for v, is_weight in zip(values, are_weights, strict=True)]
         return [v.value for v in _inlined(closed.jaxpr, closed.consts, given)]
 
     types = [jax.ShapeDtypeStruct(a.shape, a.dtype, weak_type=a.weak_type) for a in closed.in_avals]
@@ -40,23 +40,23 @@ def bound(eqn: Any, given: Sequence[Any]) -> list[Any]:
     return list(made) if eqn.primitive.multiple_results else [made]
 
 
-def _inlined(jaxpr: core.Jaxpr, consts: Sequence[Any], given: Sequence[_Known]) -> list[_Known]:
-    known: dict[Any, _Known] = dict(zip(jaxpr.constvars, map(_Known, consts), strict=True))
+def _inlined(jaxpr: core.Jaxpr, consts: Sequence[Any], given: Sequence[_Bound]) -> list[_Bound]:
+    known: dict[Any, _Bound] = dict(zip(jaxpr.constvars, map(_Bound, consts), strict=True))
     known.update(zip(jaxpr.invars, given, strict=True))
 
-    def read(variable: Any) -> _Known:
-        return _Known(variable.val) if isinstance(variable, core.Literal) else known[variable]
+    def read(variable: Any) -> _Bound:
+        return _Bound(variable.val) if isinstance(variable, core.Literal) else known[variable]
 
     for eqn in jaxpr.eqns:
         known.update(zip(eqn.outvars, _equation(eqn, [read(v) for v in eqn.invars]), strict=True))
     return [read(v) for v in jaxpr.outvars]
 
 
-def _equation(eqn: Any, operands: Sequence[_Known]) -> list[_Known]:
+def _equation(eqn: Any, operands: Sequence[_Bound]) -> list[_Bound]:
     name = eqn.primitive.name
     if name in CALLS and "jaxpr" in eqn.params and any(v.is_weight for v in operands):
         body = eqn.params["jaxpr"]
         is_closed = isinstance(body, core.ClosedJaxpr)
         return _inlined(body.jaxpr, body.consts, operands) if is_closed else _inlined(body, (), operands)
     is_weight = name in RULES and operands[0].is_weight
-    return [_Known(v, is_weight) for v in bound(eqn, [v.value for v in operands])]
+    return [_Bound(v, is_weight) for v in bound(eqn, [v.value for v in operands])]

@@ -10,7 +10,7 @@ import jax
 from jax import random
 
 from ntkc.empirical.axes import Axes, contract, paired
-from ntkc.empirical.batches import Apply, Batch, Input, Ntk, VmapAxes
+from ntkc.empirical.batches import Apply, Arguments, Batch, Ntk, VmapAxes
 from ntkc.empirical.choice import fastest, memory_of
 from ntkc.empirical.implementations import IMPLEMENTATIONS, NtkImplementation
 from ntkc.errors import unknown
@@ -69,8 +69,8 @@ def empirical_ntk_fn(
 
     def kernel(way: NtkImplementation, x1: Any, x2: Any, params: Any, keywords: Mapping[str, Any]) -> Any:
         keywords1, keywords2 = split_keywords(keywords, x2 is not None)
-        one = Input(x1, keywords1)
-        two = one if x2 is None and keywords2 is keywords1 else Input(x1 if x2 is None else x2, keywords2)
+        one = Arguments(x1, keywords1)
+        two = one if x2 is None and keywords2 is keywords1 else Arguments(x1 if x2 is None else x2, keywords2)
         return Ntk(f, IMPLEMENTATIONS[way], trace_axes, diagonal_axes, batch)(params, one, two)
 
     def ntk_fn(x1: Any, x2: Any, params: Any, **kwargs: Any) -> Any:

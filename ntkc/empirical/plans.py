@@ -18,29 +18,29 @@ Path = tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class JaxprPlan:
     """A function of weights as a flat jaxpr; its uses of weights, and scans of them, by the number of the equation."""
 
     flat: core.ClosedJaxpr
     own_uses: dict[int, Use]
-    scans: dict[int, Plan]
+    scans: dict[int, JaxprPlan]
     spoiled: frozenset[int]
     """Weights that are used in another way as well."""
 
     @classmethod
-    def of(cls, closed: core.ClosedJaxpr, weights: int | None = None) -> Plan:
+    def of(cls, closed: core.ClosedJaxpr, weights: int | None = None) -> JaxprPlan:
         """The first arguments are weights; all of them if it is not said how many."""
         given = [View.whole(n, aval.shape) for n, aval in enumerate(closed.in_avals)]
         count = len(given) if weights is None else weights
         return cls.on(closed, [*given[:count], *[None] * (len(given) - count)])
 
     @classmethod
-    def on(cls, closed: core.ClosedJaxpr, given: Sequence[View | None]) -> Plan:
+    def on(cls, closed: core.ClosedJaxpr, given: Sequence[View | None]) -> JaxprPlan:
         """Some arguments are views of weights."""
         flat = flattened(closed, [view is not None for view in given])
         views = {v: view for v, view in zip(flat.jaxpr.invars, given, strict=True) if view is not None}
         uses: dict[int, Use] = {}
-        scans: dict[int, Plan] = {}
+        scans: dict[int, JaxprPlan] = {}
         spoiled: set[int] = set()
         for place, eqn in enumerate(flat.jaxpr.eqns):
             read = [None if isinstance(v, core.Literal) else views.get(v) for v in eqn.invars]
@@ -82,12 +82,12 @@ class Plan:
         return agreed(self, self)
 
 
-def _body_plan(eqn: Any, read: Sequence[View | None]) -> Plan:
+def _body_plan(eqn: Any, read: Sequence[View | None]) -> JaxprPlan:
     """Of one step of a scan; a weight that is carried from step to step is not followed."""
     start, end = _counts(eqn)
     given = [view and view.in_steps(i >= end) for i, view in enumerate(read)]
     carried = {view.weight for view in read[start:end] if view is not None}
-    body = Plan.on(eqn.params["jaxpr"], [*given[:start], *[None] * (end - start), *given[end:]])
+    body = JaxprPlan.on(eqn.params["jaxpr"], [*given[:start], *[None] * (end - start), *given[end:]])
     return replace(body, spoiled=body.spoiled | carried)
 
 
@@ -96,7 +96,7 @@ def _counts(eqn: Any) -> tuple[int, int]:
     return eqn.params["num_consts"], eqn.params["num_consts"] + eqn.params["num_carry"]
 
 
-def agreed(one: Plan, two: Plan) -> set[int]:
+def agreed(one: JaxprPlan, two: JaxprPlan) -> set[int]:
     """Weights all of whose uses, here and there, are of the same entries along the same axes, or of other entries."""
     lists = [{use for use, _ in plan.uses().values()} for plan in (one, two)]
     used = {use.view.weight for uses in lists for use in uses}
@@ -104,7 +104,7 @@ def agreed(one: Plan, two: Plan) -> set[int]:
     return used - clash - one.spoiled - two.spoiled
 
 
-def run(plan: Plan, given: Sequence[Any], probes: dict[Path, Any]) -> tuple[list[Any], dict[Path, Any]]:
+def run(plan: JaxprPlan, given: Sequence[Any], probes: dict[Path, Any]) -> tuple[list[Any], dict[Path, Any]]:
     """The outputs, a probe added to the result of each use, and the x of each."""
     jaxpr = plan.flat.jaxpr
     known: dict[Any, Any] = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*plan.flat.consts, *given), strict=True))
@@ -124,7 +124,9 @@ def run(plan: Plan, given: Sequence[Any], probes: dict[Path, Any]) -> tuple[list
     return [v.val if isinstance(v, core.Literal) else known[v] for v in jaxpr.outvars], inputs
 
 
-def _scan(eqn: Any, body: Plan, operands: Sequence[Any], probes: dict[Path, Any]) -> tuple[list[Any], dict[Path, Any]]:
+def _scan(
+    eqn: Any, body: JaxprPlan, operands: Sequence[Any], probes: dict[Path, Any]
+) -> tuple[list[Any], dict[Path, Any]]:
     """A scan whose steps get probes, and return what they were made from."""
     start, end = _counts(eqn)
 

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ntkc.empirical.axes import Pairing, contract
-from ntkc.empirical.plans import Path, Plan, agreed, run
+from ntkc.empirical.plans import JaxprPlan, Path, agreed, run
 from ntkc.empirical.sides import Function, Pair, Sides
 from ntkc.empirical.uses import Key, Use
 
@@ -34,7 +34,7 @@ WEIGHT, FREE = 100, 140
 
 @partial(jax.tree_util.register_dataclass, data_fields=["x", "slope"], meta_fields=["use"])
 @dataclass(frozen=True, eq=False)
-class Factors:
+class WeightFactors:
     """A use, its x, and dF/dy [*outputs, *y]; of many samples, both have an axis of these first."""
 
     use: Use
@@ -65,7 +65,7 @@ class Jacobian:
         return self
 
 
-Part = Factors | Jacobian
+Part = WeightFactors | Jacobian
 
 
 def by_structure(pair: Pair) -> Sides:
@@ -77,16 +77,16 @@ def by_structure(pair: Pair) -> Sides:
     return Sides(left, right, _sum_of_products)
 
 
-def _plan(f: Function, params: Any, sample: Any) -> Plan:
+def _plan(f: Function, params: Any, sample: Any) -> JaxprPlan:
     leaves, structure = jax.tree.flatten(params)
 
     def flat(weights: Sequence[Any], sample: Any) -> Any:
         return f(jax.tree.unflatten(structure, weights), sample)
 
-    return Plan.of(jax.make_jaxpr(flat)(leaves, sample), len(leaves))
+    return JaxprPlan.of(jax.make_jaxpr(flat)(leaves, sample), len(leaves))
 
 
-def _parts(plan: Plan, weights: set[int], leaves: Sequence[Any], sample: Any) -> tuple[list[Part], list[Any]]:
+def _parts(plan: JaxprPlan, weights: set[int], leaves: Sequence[Any], sample: Any) -> tuple[list[Part], list[Any]]:
     """What each use of `weights` has for other samples, and Jacobians in all other leaves; an empty one at least."""
     uses = {path: found for path, found in plan.uses().items() if found[0].view.weight in weights}
     probes = {path: jnp.zeros(shape, plan.dtype(path)) for path, (_, shape) in uses.items()}
@@ -104,7 +104,8 @@ def _parts(plan: Plan, weights: set[int], leaves: Sequence[Any], sample: Any) ->
         return [], [empty]
     (rest, slopes), inputs = jax.jacrev(probed, (0, 1), has_aux=True)(plain, probes)
     factors = [
-        _in_full(Factors(use, inputs[path], slopes[path]), leaves[use.view.weight]) for path, (use, _) in uses.items()
+        _in_full(WeightFactors(use, inputs[path], slopes[path]), leaves[use.view.weight])
+        for path, (use, _) in uses.items()
     ]
     cheap = [
         f.jacobian(output.ndim) if _jacobians_are_cheaper(f, output.ndim) else f
@@ -113,26 +114,26 @@ def _parts(plan: Plan, weights: set[int], leaves: Sequence[Any], sample: Any) ->
     return cheap, [empty, *rest]
 
 
-def _in_full(factors: Factors, weight: Any) -> Factors:
+def _in_full(factors: WeightFactors, weight: Any) -> WeightFactors:
     """In the weight's own precision, as its Jacobian would be."""
     dtype = jnp.result_type(weight)
-    return Factors(factors.use, factors.x.astype(dtype), factors.slope.astype(dtype))
+    return WeightFactors(factors.use, factors.x.astype(dtype), factors.slope.astype(dtype))
 
 
-def _gathered(factors: Sequence[Factors], outputs: int) -> list[Factors]:
+def _gathered(factors: Sequence[WeightFactors], outputs: int) -> list[WeightFactors]:
     """Equal uses of one weight as one use:  sum_t x_t dF/dy_t  is a sum over one more axis."""
-    groups: dict[Any, list[Factors]] = {}
+    groups: dict[Any, list[WeightFactors]] = {}
     for f in factors:
         groups.setdefault((f.use, f.x.shape, f.slope.shape, f.x.dtype, f.slope.dtype), []).append(f)
     return [group[0] if len(group) == 1 else _stacked(group, outputs) for group in groups.values()]
 
 
-def _stacked(group: Sequence[Factors], outputs: int) -> Factors:
+def _stacked(group: Sequence[WeightFactors], outputs: int) -> WeightFactors:
     x, slope = jnp.stack([f.x for f in group]), jnp.stack([f.slope for f in group], outputs)
-    return Factors(group[0].use.stacked(), x, slope)
+    return WeightFactors(group[0].use.stacked(), x, slope)
 
 
-def _jacobians_are_cheaper(factors: Factors, outputs: int) -> bool:
+def _jacobians_are_cheaper(factors: WeightFactors, outputs: int) -> bool:
     """Per pair: o^2 s w  for Jacobians,  f^2 s + o^2 f^2 w  or  f^2 s + o f^2 w + o^2 f w  for factors.
 
     o outputs, s entries of x that meet the weight, w columns of the weight, f all other entries of x.
@@ -156,7 +157,7 @@ def _sum_of_products(one: tuple[list[Part], list[Any]], two: tuple[list[Part], l
 def _product(left: Part, right: Part, pairing: Pairing) -> Any:
     """The part of one pair of uses of the same entries of a weight."""
     samples = int(pairing.of_samples)
-    if isinstance(left, Factors) and isinstance(right, Factors):
+    if isinstance(left, WeightFactors) and isinstance(right, WeightFactors):
         first, second, kernel = pairing.labels()
         of_key, fresh = labels_of(left.use), count(FREE)
         terms = [*left.terms(first, samples, of_key, fresh), *right.terms(second, samples, of_key, fresh)]

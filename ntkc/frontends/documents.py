@@ -1,8 +1,8 @@
 """Graph <-> JSON document:  {"format": "ntkc-network", "version": 1, "nodes": [...], "output": "dense2"}.
 
 A node is {"name": "dense1", "op": "Dense", "inputs": ["input1"], "out_dim": 512, "W_std": 1.5}. A hyper-parameter is a
-number, null, a list, {"symbol": "w"}, or {"expr": "sqrt(2)"}; the formula of an Activation is text. Documents are data:
-nothing in them is executed.
+number, null, a list, {"symbol": "w"}, or {"expr": "sqrt(w)", "symbols": [{"symbol": "w"}]}; the formula of an
+Activation is text. Documents are data: nothing in them is executed.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ import sympy as sp
 
 from ntkc.errors import InvalidGraph, NtkcError, UnsupportedExpr, unknown
 from ntkc.frontends.expressions import expression, expression_document, symbol_document
-from ntkc.frontends.fields import field_types, shown
+from ntkc.frontends.fields import field_types
 from ntkc.frontends.graphs import Node, assemble, layer
 from ntkc.ir.graph import LARGEST_GRAPH, Graph, op_of, operands, ordered
 from ntkc.ir.op import Op, public_ops
+from ntkc.ir.words import quoted, shown
 
 FORMAT = "ntkc-network"
 VERSION = 1
@@ -176,7 +177,7 @@ def _check_names(nodes: Sequence[Node]) -> None:
             raise InvalidGraph(f"{counts[node.name]} nodes are named {shown(node.name)}: each name stands once")
         for operand in node.operands:
             if operand not in counts:
-                raise InvalidGraph(f"node {node.name!r}: its input {shown(operand)} is no node")
+                raise InvalidGraph(f"node {quoted(node.name)}: its input {shown(operand)} is no node")
 
 
 def _node(entry: Any, place: int) -> Node:
@@ -189,9 +190,9 @@ def _node(entry: Any, place: int) -> Node:
         raise InvalidGraph(f"nodes[{place}]: name = {shown(name)}; text of 1 to {LONGEST_NAME} characters is needed")
     op, inputs = entry.get("op"), entry.get("inputs", [])
     if not isinstance(op, str):
-        raise InvalidGraph(f'node {name!r}: op = {shown(op)}; the name of a layer, such as "Dense", is needed')
+        raise InvalidGraph(f'node {quoted(name)}: op = {shown(op)}; the name of a layer, such as "Dense", is needed')
     if not isinstance(inputs, list) or not all(isinstance(i, str) for i in inputs):
-        raise InvalidGraph(f"node {name!r}: inputs = {shown(inputs)}; a list of names of nodes is needed")
+        raise InvalidGraph(f"node {quoted(name)}: inputs = {shown(inputs)}; a list of names of nodes is needed")
     written = {k: v for k, v in entry.items() if k not in NODE_KEYS}
     parameters = {k: _decoded(name, op, k, v) for k, v in written.items()}
     return Node(name, layer(name, op, parameters), tuple(inputs))
@@ -204,4 +205,4 @@ def _decoded(name: Hashable, op: str, field: str, value: Any) -> Any:
             return tuple(expression(v) if isinstance(v, dict) else v for v in value)
         return expression(value, _takes_text(op, field)) if isinstance(value, dict) else value
     except NtkcError as error:
-        raise type(error)(f"node {name!r}: {field}: {error}") from error
+        raise type(error)(f"node {quoted(name)}: {field}: {error}") from error

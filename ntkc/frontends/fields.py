@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import numbers
-import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from functools import lru_cache
@@ -15,6 +14,7 @@ import sympy as sp
 
 from ntkc.errors import InvalidGraph
 from ntkc.ir.op import Op, public_ops
+from ntkc.ir.words import shown
 
 LARGEST_WHOLE = 2**63 - 1
 WORDS = {
@@ -93,11 +93,3 @@ def describe(hint: Any) -> str:
         inner = get_args(hint)
         return f"a list of {'' if inner[-1] is ... else f'{len(inner)}, each '}{describe(inner[0])}"
     return WORDS.get(hint, str(hint))
-
-
-def shown(value: object) -> str:
-    """repr, short, also of values that have none."""
-    try:
-        return reprlib.repr(value)
-    except (ValueError, RecursionError):
-        return f"a value of type {type(value).__name__} too large to show"

@@ -9,9 +9,10 @@ from typing import Any
 import networkx as nx
 
 from ntkc.errors import InvalidGraph, NtkcError, ShapeMismatch, unknown
-from ntkc.frontends.fields import checked_fields, is_whole, shown
+from ntkc.frontends.fields import checked_fields, is_whole
 from ntkc.ir.graph import LARGEST_GRAPH, NODE_NAME, Graph, GraphBuilder
 from ntkc.ir.op import Op, make_op
+from ntkc.ir.words import quoted, shown
 from ntkc.layers.inputs import open_inputs
 
 EDGE_ATTRIBUTES = ("slot", "label")
@@ -48,13 +49,15 @@ def from_networkx(graph: Any) -> Graph:
 def _node(graph: Any, name: Hashable) -> Node:
     attributes = {k: v for k, v in graph.nodes[name].items() if k != "label"}
     if "op" not in attributes:
-        raise InvalidGraph(f'node {name!r} has no `op`: give it a layer, as graph.add_node({name!r}, op="Relu")')
+        raise InvalidGraph(
+            f'node {quoted(name)} has no `op`: give it a layer, as graph.add_node({quoted(name)}, op="Relu")'
+        )
     op = layer(name, attributes.pop("op"), attributes)
     sources = _operands(graph, name)
     if op.arity is None and len(sources) == 1 and not graph.is_multigraph():
         raise InvalidGraph(
-            f"node {name!r}: {type(op).__name__} has one operand in a DiGraph, which keeps one edge between two nodes; "
-            "for x + x use a MultiDiGraph, for x alone leave the sum out"
+            f"node {quoted(name)}: {type(op).__name__} has one operand in a DiGraph, which keeps one edge between two "
+            "nodes; for x + x use a MultiDiGraph, for x alone leave the sum out"
         )
     return Node(name, op, sources)
 
@@ -65,13 +68,15 @@ def _operands(graph: Any, name: Hashable) -> tuple[Hashable, ...]:
     for source, _, attributes in edges:
         for key in attributes:
             if key not in EDGE_ATTRIBUTES:
-                raise unknown(f"edge attribute (of {source!r} -> {name!r})", key, EDGE_ATTRIBUTES)
+                raise unknown(f"edge attribute (of {quoted(source)} -> {quoted(name)})", key, EDGE_ATTRIBUTES)
     slots = [a.get("slot") for *_, a in edges]
     if all(s is None for s in slots):
         keys = [k for *_, k in graph.in_edges(name, keys=True)] if graph.is_multigraph() else []
         slots = keys if _distinguish(keys) else list(range(len(edges)))
     if not all(is_whole(s) for s in slots) or sorted(slots) != list(range(len(edges))):
-        raise InvalidGraph(f"node {name!r}: the operands have slots {slots}; they must be 0, 1, 2, ..., each once")
+        raise InvalidGraph(
+            f"node {quoted(name)}: the operands have slots {slots}; they must be 0, 1, 2, ..., each once"
+        )
     return tuple(source for _, source in sorted(zip(slots, (u for u, *_ in edges), strict=True), key=lambda p: p[0]))
 
 
@@ -89,15 +94,17 @@ def layer(name: Hashable, op: object, parameters: Mapping[str, Any]) -> Op:
     if isinstance(op, Op):
         if parameters:
             raise InvalidGraph(
-                f"node {name!r} has the layer {op.label()} and fields {shown(parameters)}: give one of them"
+                f"node {quoted(name)} has the layer {op.label()} and fields {shown(parameters)}: give one of them"
             )
         return op
     if not isinstance(op, str):
-        raise InvalidGraph(f'node {name!r}: op={shown(op)} is neither a layer\'s name, such as "Dense", nor an Op')
+        raise InvalidGraph(
+            f'node {quoted(name)}: op={shown(op)} is neither a layer\'s name, such as "Dense", nor an Op'
+        )
     try:
         return make_op(op, checked_fields(op, parameters))
     except NtkcError as error:
-        raise type(error)(f"node {name!r}: {error}") from error
+        raise type(error)(f"node {quoted(name)}: {error}") from error
 
 
 def assemble(nodes: Sequence[Node], output: Hashable | None = None, source: Hashable | None = None) -> Graph:
@@ -130,7 +137,7 @@ def _wiring(nodes: Sequence[Node]) -> Any:
 def _check_acyclic(wiring: Any) -> None:
     if nx.is_directed_acyclic_graph(wiring):
         return
-    cycle = [repr(u) for u, *_ in nx.find_cycle(wiring)]
+    cycle = [quoted(u) for u, *_ in nx.find_cycle(wiring)]
     path = " -> ".join([*cycle, cycle[0]])
     raise InvalidGraph(f"the graph has a cycle, {path}; recurrence is not supported: write each step as nodes")
 
@@ -138,13 +145,13 @@ def _check_acyclic(wiring: Any) -> None:
 def _check_arity(node: Node) -> None:
     given, kind, arity = len(node.operands), type(node.op).__name__, node.op.arity
     if arity is None and not given:
-        raise InvalidGraph(f"node {node.name!r}: {kind} takes one operand or more, got 0")
+        raise InvalidGraph(f"node {quoted(node.name)}: {kind} takes one operand or more, got 0")
     if arity is None or given == arity:
         return
     remedy = "; join branches with FanInSum" if arity else "; it begins the network"
     if not given:
         remedy = '; draw an edge to it, from a node with op="Input" if it comes first'
-    raise InvalidGraph(f"node {node.name!r}: {kind} takes {arity} operand(s), got {given}{remedy}")
+    raise InvalidGraph(f"node {quoted(node.name)}: {kind} takes {arity} operand(s), got {given}{remedy}")
 
 
 def _check_source(found: Sequence[Hashable], stated: Hashable | None) -> None:
@@ -159,7 +166,7 @@ def _check_output(found: Sequence[Hashable], stated: Hashable | None) -> None:
             "join branches with FanInSum, or compile each alone"
         )
     if stated is not None and stated != found[0]:
-        raise InvalidGraph(f"the output is stated to be {shown(stated)}, but the edges make it {found[0]!r}")
+        raise InvalidGraph(f"the output is stated to be {shown(stated)}, but the edges make it {quoted(found[0])}")
 
 
 def _ordered(wiring: Any) -> list[Hashable]:
@@ -195,4 +202,4 @@ def _build(order: Sequence[Node], names: Mapping[Hashable, str]) -> Graph:
     except ShapeMismatch as error:
         place = str(error).partition(":")[0]
         given = next((k for k, v in names.items() if v == place), place)
-        raise ShapeMismatch(f"node {given!r}: {str(error).removeprefix(f'{place}: ')}") from error
+        raise ShapeMismatch(f"node {quoted(given)}: {str(error).removeprefix(f'{place}: ')}") from error

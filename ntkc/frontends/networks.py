@@ -13,10 +13,10 @@ from ntkc.errors import InvalidGraph
 from ntkc.frontends.documents import document_of, from_json
 from ntkc.frontends.graphs import from_networkx
 from ntkc.ir.graph import Graph, inputs_of
+from ntkc.networks.graph import data_graph
+from ntkc.networks.kernel_fn import KernelFn, Layer, tree_of
 from ntkc.passes.settle import on_data
 from ntkc.program import build
-from ntkc.trees.graph import data_graph
-from ntkc.trees.kernel_fn import KernelFn, Layer, tree_of
 
 
 def to_graph(net: Any) -> Graph:

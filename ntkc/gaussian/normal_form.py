@@ -30,7 +30,7 @@ class Atom:
 
 
 @dataclass(frozen=True)
-class Tail:
+class OuterPiece:
     """`change` is added where x lies beyond `edge`, away from 0."""
 
     edge: sp.Expr
@@ -43,11 +43,11 @@ class Pieces:
 
     plus: sp.Expr
     minus: sp.Expr
-    tails: tuple[Tail, ...] = ()
+    tails: tuple[OuterPiece, ...] = ()
 
     def derivative(self) -> Pieces:
         """f' almost everywhere: what back-propagation multiplies with, jumps left out."""
-        tails = tuple(Tail(t.edge, sp.diff(t.change, X)) for t in self.tails)
+        tails = tuple(OuterPiece(t.edge, sp.diff(t.change, X)) for t in self.tails)
         return Pieces(sp.diff(self.plus, X), sp.diff(self.minus, X), tails)
 
     @property
@@ -106,8 +106,8 @@ def _outward(edges: list[sp.Expr], parts: list[sp.Expr]) -> Pieces:
     """Pieces from the smooth parts between ascending edges."""
     above = [i for i, e in enumerate(edges) if e > 0]
     below = [i for i, e in enumerate(edges) if e < 0]
-    tails = [Tail(edges[i], parts[i + 1] - parts[i]) for i in above]
-    tails += [Tail(edges[i], parts[i] - parts[i + 1]) for i in below]
+    tails = [OuterPiece(edges[i], parts[i + 1] - parts[i]) for i in above]
+    tails += [OuterPiece(edges[i], parts[i] - parts[i + 1]) for i in below]
     plus = parts[above[0]] if above else parts[-1]
     minus = parts[below[-1] + 1] if below else parts[0]
     return Pieces(plus, minus, tuple(t for t in tails if sp.expand(t.change) != 0))

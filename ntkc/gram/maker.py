@@ -13,7 +13,7 @@ import numpy as np
 
 from ntkc.batching import Tile
 from ntkc.gram.files import Floats
-from ntkc.gram.plan import Plan, plan_tiles
+from ntkc.gram.plan import TilePlan, plan_tiles
 from ntkc.program import GETS, KernelProgram
 
 UNMEASURED_COPIES = 8
@@ -59,13 +59,13 @@ class TileMaker:
         made = self.function(rows, columns, **self.values)
         return tuple(np.asarray(v) for v in (made if len(self.kernels) > 1 else (made,)))
 
-    def plan(self, memory: float) -> Plan:
+    def plan(self, memory: float) -> TilePlan:
         """The largest tiles that need `memory` bytes."""
         itemsize = self.dtype.itemsize * len(self.kernels)
         shape = _count(self.x1), _count(self.others)
         return plan_tiles(shape, self.x2 is None, memory, itemsize, self.need)
 
-    def need(self, plan: Plan) -> float:
+    def need(self, plan: TilePlan) -> float:
         """Bytes that the largest tile of a plan needs."""
         rows, columns = plan.tile
         if not plan.is_triangle:

@@ -18,7 +18,7 @@ MARGIN = 0.9
 
 
 @dataclass(frozen=True)
-class Plan:
+class TilePlan:
     """An n1 x n2 matrix in tiles of `tile` samples; of a symmetric one only tiles on and below the diagonal."""
 
     shape: tuple[int, int]
@@ -26,7 +26,7 @@ class Plan:
     is_triangle: bool
 
     @classmethod
-    def of(cls, shape: tuple[int, int], is_triangle: bool, area: int) -> Plan:
+    def of(cls, shape: tuple[int, int], is_triangle: bool, area: int) -> TilePlan:
         """Tiles of at most `area` pairs, as square as the matrix allows, and as equal."""
         n1, n2 = shape
         columns = min(n2, math.isqrt(area))
@@ -57,8 +57,8 @@ class Plan:
 
 
 def plan_tiles(
-    shape: tuple[int, int], is_triangle: bool, memory: float, itemsize: int, measured: Callable[[Plan], float]
-) -> Plan:
+    shape: tuple[int, int], is_triangle: bool, memory: float, itemsize: int, measured: Callable[[TilePlan], float]
+) -> TilePlan:
     """The largest tiles, up to LARGEST, that need `memory` bytes or less; `measured` says what a plan needs.
 
     Raises:
@@ -66,7 +66,7 @@ def plan_tiles(
     """
     area, need = int(min(LARGEST, memory / (COPIES * itemsize))), 0.0
     while area >= 1:
-        plan = Plan.of(shape, is_triangle, area)
+        plan = TilePlan.of(shape, is_triangle, area)
         need = measured(plan)
         if need <= memory:
             return plan

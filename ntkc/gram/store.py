@@ -10,7 +10,7 @@ from typing import Any
 from ntkc.batching import Tile
 from ntkc.errors import InvalidStore, MissingExtra
 from ntkc.gram.files import LOCK, PARTIAL, Floats, is_sound, read_tile, write_file, write_tile
-from ntkc.gram.plan import Plan
+from ntkc.gram.plan import TilePlan
 
 METADATA = "zarr.json"
 KEY = "ntkc_gram"
@@ -22,7 +22,7 @@ FORMAT = 1
 class Header:
     """What a store says of itself."""
 
-    plan: Plan
+    plan: TilePlan
     dtype: str
     kernels: tuple[str, ...]
     source: dict[str, Any]
@@ -37,7 +37,7 @@ class Header:
     def of(cls, document: dict[str, Any]) -> Header:
         plan = document["plan"]
         return cls(
-            Plan(tuple(plan["shape"]), tuple(plan["tile"]), plan["is_triangle"]),
+            TilePlan(tuple(plan["shape"]), tuple(plan["tile"]), plan["is_triangle"]),
             document["dtype"],
             tuple(document["kernels"]),
             document["source"],

@@ -19,10 +19,10 @@ from ntkc.gram.files import Floats, checksum, one_writer
 from ntkc.gram.maker import TileMaker, versions
 from ntkc.gram.store import Header, Store, read_header
 from ntkc.gram.stored import StoredGram
+from ntkc.networks.kernel_fn import KernelFn, tree_of
 from ntkc.predict.matrix_free import read_memory
 from ntkc.predict.progress import counting_bar
 from ntkc.program import GETS, KernelProgram
-from ntkc.trees.kernel_fn import KernelFn, tree_of
 
 
 def gram(

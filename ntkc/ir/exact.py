@@ -8,6 +8,7 @@ import numbers
 import sympy as sp
 
 from ntkc.errors import InvalidInput
+from ntkc.ir.words import one_line
 
 SHORT = 10
 """A float whose decimal text has at most this many digits means that decimal."""
@@ -23,7 +24,7 @@ def whole(value: object, name: str, least: int = 1, most: int | None = None) -> 
     number = int(value) if isinstance(value, numbers.Integral) and is_whole else least - 1
     if number < least or (most is not None and number > most):
         bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
-        raise InvalidInput(f"{name} = {value!r}: a whole number {bounds} is needed")
+        raise InvalidInput(f"{name} = {one_line(repr(value))}: a whole number {bounds} is needed")
     return number
 
 
@@ -39,7 +40,7 @@ def exact(value: object, name: str = "value") -> sp.Expr:
     if isinstance(value, sp.Expr):
         return _checked_expr(value, name)
     if isinstance(value, bool) or not (isinstance(value, numbers.Real) or hasattr(value, "__float__")):
-        raise InvalidInput(f"{name} = {value!r}: a real number or a sympy expression is needed")
+        raise InvalidInput(f"{name} = {one_line(repr(value))}: a real number or a sympy expression is needed")
     if isinstance(value, numbers.Integral):
         return sp.Integer(int(value))
     number = float(value)  # type: ignore[arg-type]
@@ -50,7 +51,7 @@ def exact(value: object, name: str = "value") -> sp.Expr:
 
 def _checked_expr(value: sp.Expr, name: str) -> sp.Expr:
     if value.has(sp.nan, sp.oo, -sp.oo, sp.zoo, sp.I):
-        raise InvalidInput(f"{name} = {value}: hyper-parameters must be finite and real")
+        raise InvalidInput(f"{name} = {one_line(str(value))}: hyper-parameters must be finite and real")
     return value.replace(lambda e: e.is_Float, lambda e: _exact_float(float(e)))
 
 

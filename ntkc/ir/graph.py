@@ -1,7 +1,7 @@
 """The network as a networkx.MultiDiGraph: node attribute `op`, edge key = operand slot, graph attributes input, output.
 
 x + x is two edges, of keys 0 and 1, from one node to the FanInSum. `inputs` has every Input in the order of the data,
-`input` the first. Graphs are frozen once built; a pass returns a new one.
+`input` the first, `operands` the operands of every node. Graphs are frozen once built; a pass returns a new one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from ntkc.ir.op import UNKNOWN, Op, Shape
 
 Graph = nx.MultiDiGraph
 LARGEST_GRAPH = 100_000
-NODE_NAME = re.compile(r"[a-z]+[0-9]+")
+NODE_NAME = re.compile(r"[a-z]{1,40}[0-9]{1,20}")
+"""Names that stand in source and formulas as they are; nodes of other names get one, `dense1`."""
 
 
 class GraphBuilder:
@@ -66,7 +67,7 @@ class GraphBuilder:
             raise InvalidGraph(f"{unknown} are operands, but no layers of the graph")
         _check_acyclic(graph)
         sources = tuple(n for n in graph if graph.in_degree(n) == 0)
-        graph.graph.update(input=sources[0], inputs=sources, output=output)
+        graph.graph.update(input=sources[0], inputs=sources, output=output, operands=_all_operands(graph))
         _check_structure(graph)
         feature_shapes(graph)
         return nx.freeze(graph)
@@ -84,14 +85,20 @@ def inputs_of(graph: Graph) -> tuple[str, ...]:
 
 def operands(graph: Graph, node: str) -> tuple[str, ...]:
     """The nodes that feed a node, in slot order."""
-    edges = sorted((slot, u) for u, _, slot in graph.in_edges(node, keys=True))
-    return tuple(u for _, u in edges)
+    return graph.graph["operands"][node]
+
+
+def _all_operands(graph: Graph) -> Mapping[str, tuple[str, ...]]:
+    """Found once: rules ask for them once for each pair of slots."""
+    return {node: tuple(u for _, u in sorted((s, u) for u, _, s in graph.in_edges(node, keys=True))) for node in graph}
 
 
 def ordered(graph: Graph) -> list[str]:
     """Nodes, each after its operands; the order of insertion where the graph leaves a choice."""
-    position = {n: i for i, n in enumerate(graph)}
-    return list(nx.lexicographical_topological_sort(graph, key=lambda n: position[n]))
+    if "ordered" not in graph.graph:  # frozen graphs do not change
+        position = {n: i for i, n in enumerate(graph)}
+        graph.graph["ordered"] = list(nx.lexicographical_topological_sort(graph, key=lambda n: position[n]))
+    return graph.graph["ordered"]
 
 
 def feature_shapes(graph: Graph) -> Mapping[str, Shape]:
@@ -100,6 +107,12 @@ def feature_shapes(graph: Graph) -> Mapping[str, Shape]:
     Raises:
         ShapeMismatch: naming the layer where shapes do not fit.
     """
+    if "shapes" not in graph.graph:
+        graph.graph["shapes"] = _shapes(graph)
+    return graph.graph["shapes"]
+
+
+def _shapes(graph: Graph) -> dict[str, Shape]:
     shapes: dict[str, Shape] = {}
     for node in ordered(graph):
         below = [shapes[u] for u in operands(graph, node)]

@@ -11,9 +11,11 @@ from typing import Any, ClassVar, Protocol
 import sympy as sp
 
 from ntkc.errors import InvalidGraph, unknown
+from ntkc.ir.hyper import checked_fields
 from ntkc.ir.layout import Layout
 from ntkc.ir.maps import Maps
 from ntkc.ir.value import Value
+from ntkc.ir.words import one_line
 
 Shape = tuple[int | None, ...]
 """Shape of one sample: pixels along each spatial axis, then features; None where only the data will tell."""
@@ -129,8 +131,18 @@ class Op(ABC):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        if "__post_init__" in vars(cls):
+            raise TypeError(f"{cls.__name__}: write check_fields; __post_init__ is Op's, which checks hyper-parameters")
         if not cls.__name__.startswith("_"):
             OPS[cls.__name__] = cls
+
+    def __post_init__(self) -> None:
+        self.check_fields()
+        for name, value in () if self.internal else checked_fields(self).items():
+            object.__setattr__(self, name, value)
+
+    def check_fields(self) -> None:  # noqa: B027  # most layers have nothing to add
+        """The layer's own checks, and its fields in their one form; those of its hyper-parameters follow."""
 
     @classmethod
     def examples(cls) -> tuple[Op, ...]:
@@ -187,7 +199,11 @@ class Op(ABC):
         return layout
 
     def label(self) -> str:
-        """`Dense(out_dim=512, W_std=1.5)`: the arguments that differ from their defaults."""
+        """`Dense(out_dim=512, W_std=1.5)`: the arguments that differ from their defaults, in one safe line."""
+        return one_line(self.words())
+
+    def words(self) -> str:
+        """What the label says."""
         shown = [f"{f.name}={getattr(self, f.name)!r}" for f in fields(self) if getattr(self, f.name) != f.default]
         return f"{type(self).__name__}({', '.join(shown)})"
 

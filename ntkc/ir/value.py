@@ -29,6 +29,7 @@ class Value:
         fields: fresh nodes (and inputs) it depends on linearly or pointwise. Disjoint fields mean independence.
         trained: has weights below it, so that its tangent kernel is not zero.
         centered: its mean is known to be 0.
+        opaque: a pointwise value whose function is not known, that of a given Kernel: no function of it is, either.
         alike: all its features have one distribution, which those of flattened pixels or joined channels have not.
     """
 
@@ -38,6 +39,7 @@ class Value:
     trained: bool
     centered: bool = False
     alike: bool = True
+    opaque: bool = False
 
     @property
     def has_mean(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import sympy as sp
 
@@ -11,7 +12,9 @@ from ntkc.errors import InvalidInput, UnsupportedExpr
 from ntkc.gaussian.normal_form import HIGHEST_POWER, X
 from ntkc.gaussian.parse import parse
 from ntkc.ir.exact import exact, whole
+from ntkc.ir.hyper import Parameter
 from ntkc.ir.op import Op, Scalar
+from ntkc.ir.words import shown
 from ntkc.layers.pointwise import _Elementwise  # pyright: ignore[reportPrivateUsage]
 
 
@@ -137,7 +140,7 @@ class Monomial(_Elementwise):
 
     degree: int
 
-    def __post_init__(self) -> None:
+    def check_fields(self) -> None:
         object.__setattr__(self, "degree", whole(self.degree, "Monomial degree", 0, HIGHEST_POWER))
 
     def of(self, x: sp.Expr) -> sp.Expr:
@@ -154,15 +157,14 @@ class Polynomial(_Elementwise):
 
     coef: tuple[Scalar, ...]
 
-    def __post_init__(self) -> None:
+    def check_fields(self) -> None:
         if not isinstance(self.coef, Iterable) or isinstance(self.coef, str):
             raise InvalidInput(f"Polynomial(coef={self.coef!r}): a sequence of coefficients is needed")
         coef = tuple(self.coef)
-        for i, c in enumerate(coef):
-            exact(c, f"coef[{i}]")
         if not 1 <= len(coef) <= HIGHEST_POWER + 1:
             raise InvalidInput(f"Polynomial(coef={coef}): from 1 to {HIGHEST_POWER + 1} coefficients")
-        object.__setattr__(self, "coef", tuple(c if isinstance(c, (int, sp.Expr)) else float(c) for c in coef))
+        plain = (c if isinstance(c, (int, sp.Expr)) else float(exact(c, f"coef[{i}]")) for i, c in enumerate(coef))
+        object.__setattr__(self, "coef", tuple(plain))
 
     def of(self, x: sp.Expr) -> sp.Expr:
         return sp.Add(*(exact(c, f"coef[{i}]") * x**i for i, c in enumerate(self.coef)))
@@ -178,7 +180,7 @@ class RectifiedMonomial(_Elementwise):
 
     degree: int
 
-    def __post_init__(self) -> None:
+    def check_fields(self) -> None:
         object.__setattr__(self, "degree", whole(self.degree, "RectifiedMonomial degree", 0, HIGHEST_POWER))
 
     def of(self, x: sp.Expr) -> sp.Expr:
@@ -195,7 +197,7 @@ class Hermite(_Elementwise):
 
     degree: int
 
-    def __post_init__(self) -> None:
+    def check_fields(self) -> None:
         object.__setattr__(self, "degree", whole(self.degree, "Hermite degree", 0, HIGHEST_POWER))
 
     def of(self, x: sp.Expr) -> sp.Expr:
@@ -266,7 +268,7 @@ class Gelu(_Elementwise):
 
     approximate: bool = False
 
-    def __post_init__(self) -> None:
+    def check_fields(self) -> None:
         if not isinstance(self.approximate, bool):
             raise InvalidInput(f"Gelu(approximate={self.approximate!r}): True or False is needed")
 
@@ -285,9 +287,11 @@ class Gelu(_Elementwise):
 class Activation(_Elementwise):
     """Any expression of x: text such as "x*erf(x)" (read by a whitelist parser), or a sympy expression."""
 
+    variables: ClassVar[tuple[sp.Symbol, ...]] = (X,)
+
     expr: str | sp.Expr
 
-    def __post_init__(self) -> None:
+    def check_fields(self) -> None:
         if isinstance(self.expr, str):
             object.__setattr__(self, "expr", parse(self.expr))
         elif isinstance(self.expr, sp.Expr):
@@ -307,8 +311,8 @@ class Activation(_Elementwise):
 
 def _in_x(expr: sp.Expr) -> sp.Expr:
     """The expression with its argument named X: the symbol called x, or the only symbol there is."""
-    symbols = sorted(expr.free_symbols, key=str)
+    symbols = sorted((s for s in expr.free_symbols if not isinstance(s, Parameter)), key=str)
     named = [s for s in symbols if str(s) == "x"] or (symbols if len(symbols) == 1 else [])
     if len(named) != 1:
-        raise UnsupportedExpr(f"Activation({expr}): which of {symbols} is the argument? Call it x")
+        raise UnsupportedExpr(f"Activation({shown(expr)}): which of {shown(symbols)} is the argument? Call it x")
     return exact(expr.xreplace({named[0]: X}), "expr")

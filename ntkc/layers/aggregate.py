@@ -42,7 +42,7 @@ class Aggregate(Op):
     aggregate_axis: int | tuple[int, ...] | None = None
     is_sparse: bool = False
 
-    def __post_init__(self) -> None:
+    def check_fields(self) -> None:
         axis = self.aggregate_axis
         axes = axis if isinstance(axis, (tuple, list)) else () if axis is None else (axis,)
         if axis is not None and (not axes or not all(isinstance(a, int) for a in axes) or {0, -1} & {*axes}):

@@ -14,6 +14,7 @@ from ntkc.errors import InvalidInput, NoInfiniteLimit, ShapeMismatch, unknown
 from ntkc.gaussian.normal_form import X
 from ntkc.gaussian.parse import parse
 from ntkc.ir.exact import exact, whole
+from ntkc.ir.hyper import checked_number
 from ntkc.ir.op import Op, Requests, Scalar, Shape, WeightSpec, spatial_of
 from ntkc.ir.program import SAME_PIXEL
 from ntkc.ir.value import Law, Value, variable
@@ -93,7 +94,7 @@ class GlobalSelfAttention(Op):
     W_pos_emb_std: Scalar = 1.0
     val_pos_emb: bool = False
 
-    def __post_init__(self) -> None:
+    def check_fields(self) -> None:
         for name in ("n_chan_out", "n_chan_key", "n_chan_val", "n_heads"):
             object.__setattr__(self, name, whole(getattr(self, name), f"GlobalSelfAttention {name}"))
         if self.n_chan_pos_emb is not None:
@@ -103,11 +104,11 @@ class GlobalSelfAttention(Op):
             if value not in known:
                 raise unknown(name, getattr(self, name), known)
             object.__setattr__(self, name, value)
-        for name in ("W_key_std", "W_value_std", "W_query_std", "W_out_std", "W_pos_emb_std", "pos_emb_p_norm"):
-            exact(getattr(self, name), name)
-        exact(self.b_std or 0, "b_std")
         if isinstance(self.pos_emb_decay, str):
             object.__setattr__(self, "pos_emb_decay", parse(self.pos_emb_decay))
+        stds = (self.W_query_std, self.W_key_std, self.W_out_std, self.W_value_std)
+        product = sp.Mul(*(exact(v, "GlobalSelfAttention W_..._std") for v in stds))
+        checked_number(product, "GlobalSelfAttention W_query_std W_key_std W_out_std W_value_std")
         if not isinstance(self.linear_scaling, bool) or not isinstance(self.val_pos_emb, bool):
             raise InvalidInput("GlobalSelfAttention: linear_scaling and val_pos_emb are True or False")
 

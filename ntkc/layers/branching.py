@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -53,8 +54,12 @@ class FanInSum(Op):
         return self._bilinear(ask.tangent, ask)
 
     def _bilinear(self, stream: Any, ask: Requests) -> sp.Expr:
-        slots = range(ask.arity)
-        return sp.Add(*(stream(i, j) for i in slots for j in slots))
+        """sum_ab n_a n_b K[a, b] over different operands a, b that stand n_a and n_b times in the sum."""
+        # No two nodes share K[a, a] unless it is 0, and then it is 0 with every other node, too.
+        slots = {stream(i, i): i for i in range(ask.arity)}
+        counts = Counter(stream(i, i) for i in range(ask.arity))
+        terms = ((counts[a] * counts[b], stream(i, j)) for a, i in slots.items() for b, j in slots.items())
+        return sp.Add(*(count * term for count, term in terms))
 
     def forward(self, weights: Sequence[Any], operands: Sequence[Any], pointwise: Any) -> Any:
         return reduce(lambda x, y: x + y, operands)
@@ -107,7 +112,7 @@ class FanInConcat(Op):
 
     axis: int = -1
 
-    def __post_init__(self) -> None:
+    def check_fields(self) -> None:
         if not isinstance(self.axis, int) or self.axis == 0:
             raise InvalidInput(f"FanInConcat(axis={self.axis!r}): an axis other than that of the samples is needed")
 

@@ -36,7 +36,7 @@ class _Conv(Op):
     parameterization: str = "ntk"
     s: tuple[int, int] = (1, 1)
 
-    def __post_init__(self) -> None:
+    def check_fields(self) -> None:
         name = type(self).__name__
         object.__setattr__(self, "out_chan", whole(self.out_chan, f"{name} out_chan"))
         object.__setattr__(self, "filter_shape", sizes(self.filter_shape, f"{name} filter_shape"))
@@ -45,8 +45,6 @@ class _Conv(Op):
         object.__setattr__(self, "padding", padding_name(self.padding))
         if not isinstance(self.parameterization, str) or self.parameterization.lower() not in PARAMETERIZATIONS:
             raise unknown("parameterization", self.parameterization, PARAMETERIZATIONS)
-        exact(self.W_std, "W_std")
-        exact(self.b_std or 0, "b_std")
         object.__setattr__(self, "parameterization", self.parameterization.lower())
         object.__setattr__(self, "s", width_scales(self.s))
 
@@ -181,8 +179,8 @@ class Conv(_Conv):
     dilation: tuple[int, ...] | None = None
     groups: int = 1
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def check_fields(self) -> None:
+        super().check_fields()
         if self.dilation is not None:
             object.__setattr__(self, "dilation", sizes(self.dilation, "Conv dilation", len(self.filter_shape)))
         object.__setattr__(self, "groups", whole(self.groups, "Conv groups"))

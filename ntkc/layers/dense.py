@@ -35,12 +35,10 @@ class Dense(Op):
     parameterization: str = "ntk"
     s: tuple[int, int] = (1, 1)
 
-    def __post_init__(self) -> None:
+    def check_fields(self) -> None:
         object.__setattr__(self, "out_dim", whole(self.out_dim, "Dense out_dim"))
         if not isinstance(self.parameterization, str) or self.parameterization.lower() not in PARAMETERIZATIONS:
             raise unknown("parameterization", self.parameterization, PARAMETERIZATIONS)
-        exact(self.W_std, "W_std")
-        exact(self.b_std or 0, "b_std")
         object.__setattr__(self, "parameterization", self.parameterization.lower())
         object.__setattr__(self, "s", width_scales(self.s))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import sympy as sp
@@ -15,6 +15,7 @@ from ntkc.gaussian.functions import Angle, Ratio, Root, explicit
 from ntkc.gaussian.normal_form import X
 from ntkc.gaussian.parse import parse
 from ntkc.ir.exact import exact
+from ntkc.ir.hyper import Parameter
 from ntkc.ir.op import Op, Requests, Scalar, Shape
 from ntkc.ir.value import Law, Value, variable
 
@@ -75,7 +76,7 @@ class Elementwise(_Given):
     nngp_fn: sp.Expr
     d_nngp_fn: sp.Expr | None = None
 
-    def __post_init__(self) -> None:
+    def check_fields(self) -> None:
         fn = parse(self.fn) if isinstance(self.fn, str) else self.fn
         object.__setattr__(self, "fn", None if fn is None else exact(fn, "fn"))
         object.__setattr__(self, "nngp_fn", _of_covariances(self.nngp_fn, "nngp_fn"))
@@ -112,11 +113,9 @@ class ExpNormalized(_Given):
     shift: Scalar = -1
     do_clip: bool = False
 
-    def __post_init__(self) -> None:
+    def check_fields(self) -> None:
         if not isinstance(self.do_clip, bool):
             raise InvalidInput(f"ExpNormalized(do_clip={self.do_clip!r}): True or False is needed")
-        for f in fields(self)[:2]:
-            exact(getattr(self, f.name), f.name)
 
     @classmethod
     def examples(cls) -> tuple[Op, ...]:
@@ -137,7 +136,8 @@ class ExpNormalized(_Given):
 def _of_covariances(expr: object, name: str) -> sp.Expr:
     """The expression, in the symbols K12, Q1 and Q2 wherever symbols have those names."""
     given = exact(expr, name)
-    named = given.xreplace({s: KERNEL_VARIABLES[s.name] for s in given.free_symbols if s.name in KERNEL_VARIABLES})
+    symbols = [s for s in given.free_symbols if s.name in KERNEL_VARIABLES and not isinstance(s, Parameter)]
+    named = given.xreplace({s: KERNEL_VARIABLES[s.name] for s in symbols})
     return explicit(in_angles(named))
 
 

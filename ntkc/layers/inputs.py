@@ -43,7 +43,7 @@ class Input(_Source):
     spatial: tuple[int, ...] | None = ()
     masked: bool = False
 
-    def __post_init__(self) -> None:
+    def check_fields(self) -> None:
         if self.features is not None:
             object.__setattr__(self, "features", whole(self.features, "Input features"))
         if self.spatial is not None:
@@ -78,7 +78,8 @@ class Port(_Source):
         return (*self.spatial, self.features)
 
     def value(self, node: str, operands: Sequence[Value]) -> Value:
-        return Value(self.law, variable(node), frozenset({node}), self.trained)
+        is_opaque = self.law is Law.POINTWISE
+        return Value(self.law, variable(node), frozenset({node}), self.trained, opaque=is_opaque)
 
 
 def open_inputs(builder: GraphBuilder) -> None:

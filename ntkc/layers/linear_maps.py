@@ -26,7 +26,7 @@ class Permute(Mapped):
 
     order: tuple[int, ...]
 
-    def __post_init__(self) -> None:
+    def check_fields(self) -> None:
         order = tuple(self.order)
         if sorted(order) != list(range(len(order))) or len(order) > len(LABELS):
             raise InvalidInput(f"Permute(order={self.order!r}): each of 0, 1, ... once, 0 the first spatial axis")
@@ -69,7 +69,7 @@ class DotGeneral(Mapped):
     array_shared: tuple[int, ...] = ()
     is_left: bool = False
 
-    def __post_init__(self) -> None:
+    def check_fields(self) -> None:
         array, shape = tuple(float(v) for v in self.array), tuple(int(n) for n in self.array_shape)
         if len(array) != prod(shape) or not array or not np.isfinite(array).all():
             raise InvalidInput(
@@ -147,7 +147,7 @@ class DotGeneral(Mapped):
         array = jnp.asarray(np.array(self.array).reshape(self.array_shape), x.dtype)
         return jnp.einsum(f"y{reads}z,{own}->y{made}z", x, array, precision=pointwise.lax.Precision.HIGHEST)
 
-    def label(self) -> str:
+    def words(self) -> str:
         parts = [f"shape={self.array_shape}", f"contracted={self.contracted}", f"shared={self.shared}"]
         return f"DotGeneral({', '.join(parts[: 3 if self.shared else 2])})"
 

@@ -69,14 +69,13 @@ class LayerNorm(_Norm):
     axis: int | tuple[int, ...] = -1
     eps: Scalar = 1e-12
 
-    def __post_init__(self) -> None:
+    def check_fields(self) -> None:
         axes = (self.axis,) if isinstance(self.axis, int) else tuple(self.axis)
         if not axes or not all(isinstance(a, int) for a in axes):
             raise InvalidInput(f"LayerNorm(axis={self.axis!r}): one axis, or several, are needed")
         if 0 in axes:
             raise InvalidInput(f"LayerNorm(axis={self.axis!r}): normalising over samples is not supported")
         object.__setattr__(self, "axis", axes)
-        exact(self.eps, "eps")
 
     @classmethod
     def examples(cls) -> tuple[Op, ...]:
@@ -124,9 +123,6 @@ class RMSNorm(_Norm):
 
     eps: Scalar = 1e-12
 
-    def __post_init__(self) -> None:
-        exact(self.eps, "eps")
-
     @classmethod
     def examples(cls) -> tuple[Op, ...]:
         return (RMSNorm(), RMSNorm(0.1))
@@ -152,10 +148,9 @@ class GroupNorm(_Norm):
     groups: int = 1
     eps: Scalar = 1e-5
 
-    def __post_init__(self) -> None:
+    def check_fields(self) -> None:
         if not isinstance(self.groups, int) or self.groups < 1:
             raise InvalidInput(f"GroupNorm(groups={self.groups!r}): a positive whole number is needed")
-        exact(self.eps, "eps")
 
     @classmethod
     def examples(cls) -> tuple[Op, ...]:
@@ -193,7 +188,7 @@ class Dropout(Op):
     rate: float
     mode: str = "train"
 
-    def __post_init__(self) -> None:
+    def check_fields(self) -> None:
         if not isinstance(self.rate, (int, float)) or not 0 < self.rate <= 1:
             raise InvalidInput(f"Dropout(rate={self.rate!r}): the probability to keep an entry, above 0 and at most 1")
         if self.mode not in MODES:

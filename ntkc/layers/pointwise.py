@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar
 
@@ -14,7 +14,6 @@ from ntkc.errors import NoClosedForm, NoInfiniteLimit
 from ntkc.gaussian.dual import K12, Q1, Q2, dual, dual_of_derivatives, evaluate
 from ntkc.gaussian.normal_form import X
 from ntkc.gaussian.series import series, series_of_derivatives
-from ntkc.ir.exact import exact
 from ntkc.ir.op import Op, Requests, Shape
 from ntkc.ir.streams import Reserved
 from ntkc.ir.value import Law, Value
@@ -103,7 +102,7 @@ class Pointwise(_Pointwise):
         places = {v: Reserved(f"x{i}", real=True) for i, v in enumerate(self.variables)}
         return Pointwise, self.expr.xreplace(places)
 
-    def label(self) -> str:
+    def words(self) -> str:
         return " -> ".join(self.layers) or str(self.expr)
 
 
@@ -138,10 +137,6 @@ def split_terms(expr: sp.Expr, variables: tuple[sp.Symbol, ...]) -> tuple[Term, 
 class _Elementwise(_Pointwise):
     """One nonlinearity; a subclass says what `of(x)` is. Its fields are numbers or sympy expressions."""
 
-    def __post_init__(self) -> None:
-        for f in fields(self):
-            exact(getattr(self, f.name), f.name)
-
     @abstractmethod
     def of(self, x: sp.Expr) -> sp.Expr:
         """The function as a sympy expression of x."""
@@ -151,8 +146,7 @@ class _Elementwise(_Pointwise):
 
     def value(self, node: str, operands: Sequence[Value]) -> Value:
         (x,) = operands
-        is_closed = x.law is Law.POINTWISE and isinstance(x.expr, sp.Symbol) and x.expr.name.startswith("u_port")
-        if is_closed or x.law not in (Law.GAUSSIAN, Law.POINTWISE):
+        if x.opaque or x.law not in (Law.GAUSSIAN, Law.POINTWISE):
             raise NoInfiniteLimit(
                 f"{node} ({type(self).__name__}) acts on a value that is {x.law.value}, not Gaussian: "
                 "put a Dense layer before it"

@@ -63,7 +63,7 @@ class _Pool(Mapped):
     strides: tuple[int, ...] | None = None
     padding: str = "VALID"
 
-    def __post_init__(self) -> None:
+    def check_fields(self) -> None:
         name = type(self).__name__
         object.__setattr__(self, "window_shape", sizes(self.window_shape, f"{name} window_shape"))
         if self.strides is not None:
@@ -120,8 +120,8 @@ class AvgPool(_Pool):
 
     normalize_edges: bool = False
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def check_fields(self) -> None:
+        super().check_fields()
         if not isinstance(self.normalize_edges, bool):
             raise InvalidInput(f"AvgPool(normalize_edges={self.normalize_edges!r}): True or False is needed")
 
@@ -225,7 +225,7 @@ class FlattenPixels(Mapped):
     def forward(self, weights: Sequence[Any], operands: Sequence[Any], pointwise: Any) -> Any:
         return operands[0].reshape(len(operands[0]), -1)
 
-    def label(self) -> str:
+    def words(self) -> str:
         return "Flatten()"
 
 

@@ -42,7 +42,7 @@ class Index(Mapped):
 
     idx: tuple[Part, ...]
 
-    def __post_init__(self) -> None:
+    def check_fields(self) -> None:
         parts = tuple(tuple(p) if isinstance(p, (list, tuple)) else p for p in self.idx)
         known = [p for p in parts if p == REST or isinstance(p, int) or (isinstance(p, tuple) and len(p) == 3)]
         if len(known) < len(parts) or parts.count(REST) > 1:
@@ -98,7 +98,7 @@ class ImageResize(Mapped):
     method: str = "linear"
     antialias: bool = True
 
-    def __post_init__(self) -> None:
+    def check_fields(self) -> None:
         name = str(getattr(self.method, "name", self.method)).lower()
         name = ALIASES.get(name, name)
         if name != NEAREST and name not in METHODS:

@@ -67,7 +67,7 @@ class FanOut(_Transparent):
 
     num: int = 2
 
-    def __post_init__(self) -> None:
+    def check_fields(self) -> None:
         object.__setattr__(self, "num", whole(self.num, "FanOut num"))
 
     @classmethod

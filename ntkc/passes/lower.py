@@ -10,10 +10,11 @@ import sympy as sp
 from ntkc.errors import InvalidGraph
 from ntkc.ir.exact import exact
 from ntkc.ir.graph import Graph, feature_shapes, inputs_of, op_of, operands, ordered
+from ntkc.ir.hyper import Parameter
 from ntkc.ir.maps import Maps
 from ntkc.ir.op import Op, spatial_of
 from ntkc.ir.program import Carry, Let, Loop, Pattern, Program, Statement, lets, verify
-from ntkc.ir.streams import SAMPLE, Kind, Reserved, Stream, variance
+from ntkc.ir.streams import SAMPLE, Kind, Stream, variance
 from ntkc.layers.inputs import Input, Port
 from ntkc.passes.analyse import Values, analyse
 from ntkc.passes.ask import Covariances, rule
@@ -116,7 +117,7 @@ def _carry(kind: Kind, below: str, body: Graph, node: str) -> Carry:
 def _parameters(statements: _Statements, outputs: Iterable[sp.Expr]) -> tuple[sp.Symbol, ...]:
     """The hyper-parameters left open: symbols that are no streams."""
     exprs = [*outputs, *(let.expr for let in lets([*statements.per_sample, *statements.per_pair]))]
-    used = {s for expr in exprs for s in expr.free_symbols if not isinstance(s, (Stream, Reserved))}
+    used = {s for expr in exprs for s in expr.free_symbols if isinstance(s, Parameter)}
     return tuple(sorted(used, key=lambda s: s.name))
 
 
@@ -130,5 +131,4 @@ def numbers_of(op: Op) -> dict[str, sp.Expr]:
 def open_symbols(op: Op) -> set[sp.Symbol]:
     """Symbols in the hyper-parameters of a layer."""
     values = [v for value in vars(op).values() for v in (value if isinstance(value, tuple) else (value,))]
-    found = {s for v in values if isinstance(v, sp.Expr) for s in v.free_symbols}
-    return found - set(getattr(op, "variables", ()))
+    return {s for v in values if isinstance(v, sp.Expr) for s in v.free_symbols if isinstance(s, Parameter)}

@@ -48,7 +48,7 @@ class Block(Op):
     def forward(self, weights: Sequence[Any], operands: Sequence[Any], pointwise: Any) -> Any:
         raise AssertionError("finite networks run before roll")
 
-    def label(self) -> str:
+    def words(self) -> str:
         inner = " -> ".join(op_of(self.body, n).label() for n in ordered(self.body)[1:])
         return f"{self.count} times [{inner}]"
 

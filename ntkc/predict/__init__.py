@@ -12,7 +12,7 @@ from ntkc.predict.laplace import LaplaceClassifier, laplace_classification
 from ntkc.predict.likelihood import gram_log_marginal_likelihood, log_marginal_likelihood
 from ntkc.predict.matrix_free import iterative_inference
 from ntkc.predict.ode import ODEState
-from ntkc.predict.posterior import Gaussian
+from ntkc.predict.posterior import GaussianOutputs as Gaussian
 from ntkc.predict.rates import max_learning_rate
 from ntkc.predict.sampling import Interval, credible_interval, posterior_samples
 from ntkc.predict.steps import gradient_descent_mse_discrete

@@ -25,7 +25,7 @@ MODES = {"nngp": ("nngp", "nngp"), "ntk": ("ntk", "nngp"), "ntkgp": ("ntk", "ntk
 DEFAULT_GET = ("nngp", "ntk")
 
 
-class Gaussian(NamedTuple):
+class GaussianOutputs(NamedTuple):
     """N(mean, covariance): the mean has the shape of the outputs, the covariance that of the kernel."""
 
     mean: Array
@@ -82,7 +82,9 @@ def predict_modes(
     return predictions[0] if isinstance(get, str) else gaussians_type(modes)(*predictions)
 
 
-def predict_mode(mode: str, targets: Targets, factors: Factors, times: Times, blocks: Blocks) -> Array | Gaussian:
+def predict_mode(
+    mode: str, targets: Targets, factors: Factors, times: Times, blocks: Blocks
+) -> Array | GaussianOutputs:
     trained, initial = MODES[mode]
     factor = factors.factorise(trained, blocks.train(trained), times.is_infinite)
     block = blocks.cross(trained) if blocks.cross else blocks.train(trained)
@@ -98,7 +100,7 @@ def predict_mode(mode: str, targets: Targets, factors: Factors, times: Times, bl
     else:
         before = flatten_pairs(blocks.cross(initial)) if blocks.cross else None
         covariance = ensemble_covariance(factor, tau, cross, before, flatten_pairs(blocks.train(initial)), prior)
-    return Gaussian(mean, restore_pairs(covariance, times.shape, kept))
+    return GaussianOutputs(mean, restore_pairs(covariance, times.shape, kept))
 
 
 def bound_time(tau: Array, dtype: Any) -> Array:

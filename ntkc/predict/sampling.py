@@ -10,7 +10,7 @@ from jax import Array
 
 from ntkc.errors import InvalidInput
 from ntkc.predict.factor import eigh_in_double, is_concrete, matmul
-from ntkc.predict.posterior import Gaussian
+from ntkc.predict.posterior import GaussianOutputs
 from ntkc.predict.targets import Targets, flatten_pairs, read_gram, read_targets, require_count, require_finite
 
 ROUNDING = 64
@@ -23,7 +23,7 @@ class Interval(NamedTuple):
 
 
 def posterior_samples(
-    key: Array, gaussian: Gaussian, n_samples: int = 1, trace_axes: int | Sequence[int] = (-1,)
+    key: Array, gaussian: GaussianOutputs, n_samples: int = 1, trace_axes: int | Sequence[int] = (-1,)
 ) -> Array:
     """mean + V sqrt(lambda) z,  covariance = V diag(lambda) V^T,  z ~ N(0, I):  (n_samples,) + shape of the mean.
 
@@ -42,7 +42,9 @@ def posterior_samples(
     return targets.restore(mean + matmul(root, normal), (n_samples,), targets.kept)
 
 
-def credible_interval(gaussian: Gaussian, level: float = 0.95, trace_axes: int | Sequence[int] = (-1,)) -> Interval:
+def credible_interval(
+    gaussian: GaussianOutputs, level: float = 0.95, trace_axes: int | Sequence[int] = (-1,)
+) -> Interval:
     """mean -+ z sqrt(diag covariance),  P(|N(0, 1)| < z) = level,  in the shape of the mean.
 
     Of the outputs themselves; for new targets add the variance of their noise to the covariance. For a Gaussian with

@@ -10,12 +10,12 @@ import numpy as np
 from ntkc.predict.factor import Cholesky, Factor
 from ntkc.predict.held_out import held_out_moments
 from ntkc.sklearn.blocks import precision
-from ntkc.sklearn.training import Plan
+from ntkc.sklearn.training import TrainingPlan
 
 FOLDS = 5
 
 
-def held_out_scores(plan: Plan, gram: Any, factor: Factor, y: Any, labels: Any) -> Any:
+def held_out_scores(plan: TrainingPlan, gram: Any, factor: Factor, y: Any, labels: Any) -> Any:
     """What networks say of samples that they did not see: each alone, or for finite time each fold, left out."""
     if isinstance(factor, Cholesky):
         return leave_one_out(factor, y)
@@ -30,7 +30,7 @@ def leave_one_out(factor: Cholesky, y: Any) -> Any:
         return np.asarray(held_out_moments(double, jnp.asarray(y))[0])
 
 
-def leave_fold_out(plan: Plan, gram: Any, y: Any, labels: Any) -> Any:
+def leave_fold_out(plan: TrainingPlan, gram: Any, y: Any, labels: Any) -> Any:
     """Scores of each fold from the network trained on the others to the same time."""
     folds = folds_of(labels)
     scores = np.empty(y.shape)

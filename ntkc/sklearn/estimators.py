@@ -9,7 +9,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ntkc.sklearn.recipes import portable
-from ntkc.sklearn.training import Plan, read_plan
+from ntkc.sklearn.training import TrainingPlan, read_plan
 
 
 class InfiniteNetwork(BaseEstimator):
@@ -34,7 +34,7 @@ class InfiniteNetwork(BaseEstimator):
         self.learning_rate = learning_rate
         self.dtype = dtype
 
-    def plan(self) -> Plan:
+    def plan(self) -> TrainingPlan:
         """The checked parameters."""
         return read_plan(
             self.network, self.kernel_name, self.ridge, self.absolute_ridge, self.t, self.learning_rate, self.dtype

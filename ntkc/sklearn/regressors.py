@@ -10,7 +10,7 @@ from sklearn.utils.validation import validate_data
 
 from ntkc.errors import InvalidInput
 from ntkc.sklearn.estimators import InfiniteNetwork
-from ntkc.sklearn.training import Posterior, train
+from ntkc.sklearn.training import NetworkPosterior, train
 
 
 class InfiniteRegressor(MultiOutputMixin, RegressorMixin, InfiniteNetwork):
@@ -30,7 +30,7 @@ class InfiniteRegressor(MultiOutputMixin, RegressorMixin, InfiniteNetwork):
         posterior_: the trained network.
     """
 
-    posterior_: Posterior
+    posterior_: NetworkPosterior
 
     def __init__(
         self,

@@ -25,7 +25,7 @@ ROWS_OF_COVARIANCE = 256
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """What to train and how: the kernel `get` of a network, ridge, time (learning rate times t) and precision."""
 
     recipe: Recipe
@@ -60,7 +60,9 @@ class Plan:
         return found.reshape(y.shape)
 
 
-def read_plan(network: Any, get: str, ridge: Any, is_absolute: bool, t: Any, learning_rate: Any, dtype: Any) -> Plan:
+def read_plan(
+    network: Any, get: str, ridge: Any, is_absolute: bool, t: Any, learning_rate: Any, dtype: Any
+) -> TrainingPlan:
     """The checked parameters of an estimator.
 
     Raises:
@@ -74,7 +76,7 @@ def read_plan(network: Any, get: str, ridge: Any, is_absolute: bool, t: Any, lea
     require_finite("ridge", ridge)
     require_finite("learning_rate", learning_rate)
     time = np.inf if np.isinf(given["t"]) else float(given["t"]) * float(learning_rate)
-    return Plan(read_closed_recipe(network), get, float(ridge), bool(is_absolute), time, read_dtype(dtype))
+    return TrainingPlan(read_closed_recipe(network), get, float(ridge), bool(is_absolute), time, read_dtype(dtype))
 
 
 def read_dtype(dtype: Any) -> str:
@@ -91,7 +93,7 @@ def read_dtype(dtype: Any) -> str:
 class Predictor:
     """x* -> K(x*, x) weights:  the mean of the trained network, and all that a prediction of it needs."""
 
-    plan: Plan
+    plan: TrainingPlan
     x: Any
     weights: Any
 
@@ -107,7 +109,7 @@ class Predictor:
 
 
 @dataclass(frozen=True, eq=False)
-class Posterior:
+class NetworkPosterior:
     """The covariance of trained networks over their random initialisations (of a Gaussian process, given data)."""
 
     predictor: Predictor
@@ -151,7 +153,7 @@ class Posterior:
             return np.asarray(found.reshape(prior.shape), np.float64)
 
 
-def train(plan: Plan, x: Any, y: Any) -> Posterior:
+def train(plan: TrainingPlan, x: Any, y: Any) -> NetworkPosterior:
     """Train on x [n, features] and y [n, outputs].
 
     Warns:
@@ -159,7 +161,7 @@ def train(plan: Plan, x: Any, y: Any) -> Posterior:
     """
     x = np.asarray(x, plan.dtype)
     factor = plan.factorise(plan.gram(x))
-    return Posterior(Predictor(plan, x, plan.weights(factor, y)), factor, plan.tau(y.size))
+    return NetworkPosterior(Predictor(plan, x, plan.weights(factor, y)), factor, plan.tau(y.size))
 
 
 def in_numpy(factor: Factor) -> Factor:

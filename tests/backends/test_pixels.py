@@ -9,11 +9,11 @@ import jax
 import numpy as np
 import pytest
 import sympy as sp
+from ntkc.backends.pixels import emit_pixels
 
 import ntkc
 from ntkc import stax
 from ntkc.backends import module as modules
-from ntkc.backends.pixels import emit_pixels
 from ntkc.compile import compile_graph
 from ntkc.errors import SeriesNotConverged
 from ntkc.frontends import to_graph

@@ -3,18 +3,21 @@
 import pytest
 import sympy as sp
 
-from ntkc.errors import NtkcError, UnsupportedExpr
+from ntkc.errors import InvalidInput, NtkcError, UnsupportedExpr
 from ntkc.frontends.expressions import expression, expression_document, symbol_document
 from ntkc.gaussian.normal_form import X
 from ntkc.gaussian.parse import parse
+from ntkc.ir.hyper import Parameter
 
-W = sp.Symbol("w")
+W = sp.Symbol("w", real=True)
 NUMBERS = [
     (sp.sqrt(2), {"expr": "sqrt(2)"}),
     (sp.Rational(1, 3), {"expr": "1/3"}),
     (sp.pi / 2, {"expr": "pi/2"}),
     (2 * W, {"expr": "2*w", "symbols": [{"symbol": "w"}]}),
-    (sp.sqrt(sp.Symbol("v", positive=True)), {"expr": "sqrt(v)", "symbols": [{"symbol": "v", "assume": "positive"}]}),
+    (sp.sqrt(sp.Symbol("exp", real=True)), {"expr": "sqrt(p0)", "symbols": [{"symbol": "exp", "as": "p0"}]}),
+    (sp.sqrt(sp.Symbol("b__1", real=True)), {"expr": "sqrt(p0)", "symbols": [{"symbol": "b__1", "as": "p0"}]}),
+    (sp.sqrt(sp.Symbol("p0", real=True)), {"expr": "sqrt(p0)", "symbols": [{"symbol": "p0", "as": "p0"}]}),
 ]
 FORMULAS = [
     ("x*erf(x)", "x*erf(x)"),
@@ -35,13 +38,14 @@ REFUSED = [
     ({}, "a sympy expression"),
     ({"expr": 2}, "a sympy expression"),
     ({"expr": "2", "other": 1}, "a sympy expression"),
-    ({"symbol": 3}, '{"symbol": "w"} or'),
+    ({"symbol": 3}, '{"symbol": "w"} is needed'),
     ({"symbol": "w", "assume": "complex"}, "no assumption"),
     ({"symbol": "w", "assume": []}, "no assumption"),
-    ({"symbol": "w); import os"}, "letters, digits and single underscores"),
-    ({"symbol": "__class__"}, "letters, digits and single underscores"),
-    ({"symbol": ""}, "a letter first"),
-    ({"symbol": "w" * 300}, "a letter first"),
+    ({"symbol": "w); import os"}, "letters, digits and underscores"),
+    ({"symbol": "__class__"}, "two underscores at both ends"),
+    ({"symbol": ""}, "no digit first"),
+    ({"symbol": "w" * 300}, "at most 200 characters"),
+    ({"expr": "w__2", "symbols": [{"symbol": "w__2"}]}, "single underscores"),
     ({"expr": "x"}, "unknown name 'x'; have pi, E"),
     ({"expr": "w"}, "unknown name 'w'"),
     ({"expr": "w", "symbols": ["w"]}, '{"symbol": "w"}'),
@@ -70,7 +74,13 @@ def test_formulas_come_back_identical(text, written):
 def test_formula_with_symbols():
     document = expression_document(W * sp.erf(X), is_formula=True)
     assert document == {"expr": "w*erf(x)", "symbols": [{"symbol": "w"}]}
-    assert expression(document, is_formula=True) == W * sp.erf(X)
+    assert expression(document, is_formula=True) == Parameter("w") * sp.erf(X)
+
+
+def test_formula_whose_hyper_parameter_is_called_x():
+    document = expression_document(Parameter("x") * sp.erf(X), is_formula=True)
+    assert document == {"expr": "p0*erf(x)", "symbols": [{"symbol": "x", "as": "p0"}]}
+    assert expression(document, is_formula=True) == Parameter("x") * sp.erf(X)
 
 
 def test_factored_expressions_are_written_as_sympy_rebuilds_them():
@@ -81,12 +91,17 @@ def test_factored_expressions_are_written_as_sympy_rebuilds_them():
 @pytest.mark.parametrize("assumptions", [{}, {"real": True}, {"positive": True}, {"nonnegative": True}])
 def test_symbols(assumptions):
     symbol = sp.Symbol("w_1", **assumptions)
-    assert expression(symbol_document(symbol)) == symbol
+    assert symbol_document(symbol) == {"symbol": "w_1"}
+    assert expression(symbol_document(symbol)) == sp.Symbol("w_1", real=True)
 
 
-@pytest.mark.parametrize("symbol", [sp.Symbol("w", prime=True), sp.Dummy("w"), sp.Symbol("w{1}"), sp.Symbol("a b")])
-def test_symbols_that_text_cannot_hold(symbol):
-    with pytest.raises(UnsupportedExpr):
+def test_assumptions_of_old_documents_say_nothing():
+    assert expression({"symbol": "w", "assume": "positive"}) == W
+
+
+@pytest.mark.parametrize("symbol", [sp.Dummy("w"), sp.Symbol("w{1}"), sp.Symbol("a b"), sp.Symbol("get")])
+def test_symbols_that_are_no_hyper_parameters(symbol):
+    with pytest.raises(InvalidInput):
         symbol_document(symbol)
 
 

@@ -9,8 +9,7 @@ import sympy as sp
 from quadrature import Table, expectation
 
 import ntkc
-from ntkc import stax
-from ntkc import runtime
+from ntkc import runtime, stax
 from ntkc.errors import NoClosedForm
 from ntkc.gaussian.dual import K12, Q1, Q2, dual, dual_of_derivatives
 from ntkc.gaussian.functions import Edge, Orthant, Ridge

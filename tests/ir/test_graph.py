@@ -63,9 +63,12 @@ def test_twice_the_same_operand_is_two_edges():
     ]
 
 
+OPERANDS = {"input1": (), "dense1": ("input1",)}
+
+
 def test_finished_graphs_are_frozen():
     graph = build(Dense(3))
-    assert graph.graph == {"input": "input1", "inputs": ("input1",), "output": "dense1"}
+    assert graph.graph == {"input": "input1", "inputs": ("input1",), "output": "dense1", "operands": OPERANDS}
     assert op_of(graph, "dense1") == Dense(3)
     with pytest.raises(nx.NetworkXError):
         graph.add_node("more")

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import sympy as sp
 
-from ntkc.ir.program import SAMPLE, BrokenProgram, Carry, Stream, Let, Loop, Program, lets, verify
+from ntkc.ir.program import SAMPLE, BrokenProgram, Carry, Let, Loop, Program, Stream, lets, verify
 
 
 def K(u, v=None):

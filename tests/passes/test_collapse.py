@@ -11,8 +11,8 @@ from ntkc.compile import compile_graph
 from ntkc.ir.layout import PLAIN
 from ntkc.ir.program import lets
 from ntkc.layers.inputs import Port
+from ntkc.networks.graph import port_graph
 from ntkc.passes.collapse import FEWEST_KINKS, WORST, collapse
-from ntkc.trees.graph import port_graph
 
 ROOT2 = 2**0.5
 

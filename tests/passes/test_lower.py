@@ -5,7 +5,7 @@ import sympy as sp
 
 import ntkc
 from ntkc import stax
-from ntkc.errors import InvalidInput, NoInfiniteLimit
+from ntkc.errors import NoInfiniteLimit
 
 D, R = stax.Dense, stax.Relu
 W = sp.Symbol("w")
@@ -169,9 +169,3 @@ def test_comments_are_labels():
 def test_branches_that_are_not_jointly_gaussian():
     with pytest.raises(NoInfiniteLimit, match=r"Dense"):
         lowered(branches(stax.serial(D(4), R()), stax.Identity()), D(1))
-
-
-@pytest.mark.parametrize("name", ["x", "pair", "lambda", "q_other1", "K_x1", "not ascii", "ß"])
-def test_symbols_that_source_cannot_hold(name):
-    with pytest.raises(InvalidInput, match="cannot name a hyper-parameter; use a plain name such as w"):
-        lowered(D(4, sp.Symbol(name)))

@@ -33,8 +33,14 @@ ROW_READS = {Kind.K: "row_products", Kind.G: "cosine_gap", Kind.E: "distance", K
 PIXEL_READS = {Kind.K: "pixel_products", Kind.E: "pixel_distance", Kind.D: "pixel_distances"}
 """The functions of ntkc.runtime that make what a program reads of its data; that for D makes E, too."""
 PORT_READS = {
-    Kind.S: "q", Kind.W: "w",
-    Kind.K: "K", Kind.T: "T", Kind.G: "gap", Kind.H: "tau", Kind.E: "E", Kind.D: "D",
+    Kind.S: "q",
+    Kind.W: "w",
+    Kind.K: "K",
+    Kind.T: "T",
+    Kind.G: "gap",
+    Kind.H: "tau",
+    Kind.E: "E",
+    Kind.D: "D",
 }
 """What ntkc.runtime calls the same of a kernel that the caller gives."""
 

@@ -9,6 +9,7 @@ from itertools import chain, count
 import sympy as sp
 
 from ntkc.errors import UnsupportedExpr
+from ntkc.ir.hyper import Parameter
 from ntkc.ir.program import PATTERN, SAME_SAMPLE, WIDTH
 from ntkc.ir.streams import SAMPLE, Stream
 
@@ -51,9 +52,9 @@ class Names:
             return name if symbol.side in (None, SAMPLE) else f"{SIDES[symbol.side]}.{name}"
         if symbol in PLACE_NAMES:
             return PLACE_NAMES[symbol]
-        if type(symbol) is not sp.Symbol:
-            raise UnsupportedExpr(f"{symbol}: the JAX backend does not know what {symbol!r} stands for")
-        return f"p.{symbol.name}"
+        if isinstance(symbol, Parameter):
+            return f"p.{symbol.name}"
+        raise UnsupportedExpr(f"{symbol}: the JAX backend does not know what it stands for")
 
 
 PLACE_NAMES = {WIDTH: "features", SAME_SAMPLE: "same", PATTERN: "pattern"}

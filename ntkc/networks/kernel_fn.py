@@ -15,10 +15,10 @@ from ntkc.ir.value import Law
 from ntkc.kernel import Kernel
 from ntkc.layers.aggregate import Aggregate
 from ntkc.layers.inputs import Port
+from ntkc.networks.graph import check_plain_data, graph_of, place_of, port_graph, stated_layouts
+from ntkc.networks.tree import ONE, Inputs, Leaf, Spot, Tree, moved, picked
 from ntkc.passes.settle import has_patterns, without_patterns
 from ntkc.program import KernelProgram, build
-from ntkc.trees.graph import check_plain_data, graph_of, place_of, port_graph, stated_layouts
-from ntkc.trees.tree import ONE, Inputs, Leaf, Spot, Tree, moved, picked
 
 KEPT_PROGRAMS = 64
 """Compiled programs that kernel functions keep: each takes some 200 memory maps, of the 65,530 that Linux allows."""
@@ -118,6 +118,7 @@ class KernelFn:
 
     def __call__(
         self,
+        /,
         x1_or_kernel: Any,
         x2: Any = None,
         get: str | Iterable[str] | None = None,

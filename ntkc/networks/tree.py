@@ -16,7 +16,7 @@ from ntkc.ir.graph import GraphBuilder
 from ntkc.ir.layout import PLAIN, Layout, inverse
 from ntkc.ir.op import Op, Shape
 from ntkc.layers import branching, linear_maps, reshape
-from ntkc.trees.arrays import Arrays
+from ntkc.networks.arrays import Arrays
 
 
 @dataclass(frozen=True)
@@ -278,7 +278,7 @@ class Parallel(Tree):
 
 
 @dataclass(frozen=True)
-class Repeat(Tree):
+class Repeated(Tree):
     """One layer n times; its weights are stacked along a first axis."""
 
     part: Tree

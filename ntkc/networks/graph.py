@@ -11,7 +11,7 @@ from ntkc.errors import InvalidGraph, InvalidInput
 from ntkc.ir.graph import Graph, GraphBuilder
 from ntkc.ir.layout import PLAIN, Layout
 from ntkc.layers.inputs import Input, Port, open_inputs
-from ntkc.trees.tree import ONE, Inputs, Parallel, Serial, Spot, Tree, Wire, Wires
+from ntkc.networks.tree import ONE, Inputs, Parallel, Serial, Spot, Tree, Wire, Wires
 
 
 def graph_of(tree: Tree, inputs: Inputs = None) -> Graph:

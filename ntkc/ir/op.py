@@ -38,6 +38,10 @@ class Requests(Protocol):
         """Number of operands."""
         ...
 
+    def related(self, i: int) -> Sequence[int]:
+        """Slots of operands that may be correlated with operand i, itself among them."""
+        ...
+
     def covariance(self, i: int, j: int, maps: Maps = (), factor: sp.Expr = sp.S.One) -> sp.Expr:
         """K[a_i, a_j]: covariance of operand i on side 1 and operand j on side 2, times a factor, with maps applied."""
         ...

@@ -56,10 +56,11 @@ class FanInSum(Op):
     def _bilinear(self, stream: Any, ask: Requests) -> sp.Expr:
         """sum_ab n_a n_b K[a, b] over different operands a, b that stand n_a and n_b times in the sum."""
         # No two nodes share K[a, a] unless it is 0, and then it is 0 with every other node, too.
-        slots = {stream(i, i): i for i in range(ask.arity)}
-        counts = Counter(stream(i, i) for i in range(ask.arity))
-        terms = ((counts[a] * counts[b], stream(i, j)) for a, i in slots.items() for b, j in slots.items())
-        return sp.Add(*(count * term for count, term in terms))
+        own = [stream(i, i) for i in range(ask.arity)]
+        counts, slots = Counter(own), {own[i]: i for i in range(ask.arity)}
+        firsts = set(slots.values())
+        pairs = ((i, j) for i in sorted(firsts) for j in ask.related(i) if j in firsts)
+        return sp.Add(*(counts[own[i]] * counts[own[j]] * stream(i, j) for i, j in pairs))
 
     def forward(self, weights: Sequence[Any], operands: Sequence[Any], pointwise: Any) -> Any:
         return reduce(lambda x, y: x + y, operands)

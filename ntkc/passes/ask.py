@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import sympy as sp
 from sympy.core.symbol import Str
@@ -14,7 +16,7 @@ from ntkc.ir.maps import Maps, Mixed
 from ntkc.ir.op import Shape, spatial_of
 from ntkc.ir.program import PATTERN, PATTERN1, PATTERN2, SAME_PIXEL, SAME_SAMPLE, WIDTH, Pattern
 from ntkc.ir.streams import SAMPLE, Kind, Stream, variance
-from ntkc.ir.value import Law
+from ntkc.ir.value import Law, Value
 from ntkc.passes.analyse import Values
 from ntkc.passes.settle import is_masked
 
@@ -33,6 +35,8 @@ class Covariances:
     maps: dict[str, Maps] = field(default_factory=dict[str, Maps])
     sizes: dict[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
     patterns: set[Pattern] = field(default_factory=set[Pattern])
+    known: dict[tuple[Kind, str, str], sp.Expr] = field(default_factory=dict[tuple[Kind, str, str], sp.Expr])
+    """Covariances of different nodes that have been asked for."""
 
     @classmethod
     def of(cls, graph: Graph, values: Values, shapes: Mapping[str, Shape], read: Reader) -> Covariances:
@@ -66,9 +70,16 @@ class Covariances:
         if u == v:
             return self.read(Stream(kind, u, v, SAMPLE if kind.is_sample else None))
         later, other = (u, v) if self.position[u] > self.position[v] else (v, u)
+        if (kind, later, other) not in self.known:
+            self.known[kind, later, other] = self._of_operands(kind, later, other)
+        return self.known[kind, later, other]
+
+    def _of_operands(self, kind: Kind, later: str, other: str) -> sp.Expr:
+        """The same of a node and one that stands before it."""
         op = op_of(self.graph, later)
         if op.linear:
-            return sp.Add(*(self.get(kind, a, other) for a in operands(self.graph, later)))
+            counts = Counter(operands(self.graph, later))
+            return sp.Add(*(count * self.get(kind, a, other) for a, count in counts.items()))
         if op.fresh:
             return sp.S.Zero
         raise NoInfiniteLimit(
@@ -104,6 +115,19 @@ class Ask:
     @property
     def arity(self) -> int:
         return len(self._operands)
+
+    def related(self, i: int) -> Sequence[int]:
+        slots = self._slots_of
+        return sorted(set[int]().union(*(slots[mark] for mark in _marks(self.streams.values[self._operands[i]]))))
+
+    @cached_property
+    def _slots_of(self) -> dict[object, list[int]]:
+        """The operands that have a mark."""
+        found: dict[object, list[int]] = {}
+        for i, node in enumerate(self._operands):
+            for mark in _marks(self.streams.values[node]):
+                found.setdefault(mark, []).append(i)
+        return found
 
     def covariance(self, i: int, j: int, maps: Maps = (), factor: sp.Expr = sp.S.One) -> sp.Expr:
         kind = OF_OPERANDS[self.kind]
@@ -180,6 +204,11 @@ class Ask:
 
     def spatial(self, i: int) -> tuple[int, ...]:
         return spatial_of(self.streams.shapes[self._operands[i]])
+
+
+def _marks(value: Value) -> set[object]:
+    """Two nodes without a mark in common are uncorrelated: a field, data, a mean that may differ from 0."""
+    return {*value.fields, *([Law.GIVEN] if value.law is Law.GIVEN else []), *(["mean"] if value.has_mean else [])}
 
 
 def rule(streams: Covariances, key: Stream) -> sp.Expr:

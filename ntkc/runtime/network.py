@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 from math import prod
 from types import SimpleNamespace
@@ -22,8 +21,7 @@ Read = Sequence[Any]
 """(number of the input, function) or (number of the input, function, form): what a network reads of its data."""
 
 
-@dataclass(frozen=True)
-class Network:
+class Network(NamedTuple):
     """What emitted source says of a network; see `kernels`."""
 
     per_sample: Callable[..., Any]

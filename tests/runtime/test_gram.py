@@ -25,9 +25,7 @@ def pair(p, x, y, same, delta):
 
 
 def linear(size):
-    return rt.kernels(
-        per_sample, pair, rt.Rows(size), samples=((0, rt.mean_squares),), pairs=((0, rt.cosine_gap),)
-    )
+    return rt.kernels(per_sample, pair, rt.Rows(size), samples=((0, rt.mean_squares),), pairs=((0, rt.cosine_gap),))
 
 
 @pytest.mark.parametrize("size", [1, 3, 256])

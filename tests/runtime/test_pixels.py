@@ -84,7 +84,9 @@ def test_attention_of_samples_and_of_pairs():
     k = jnp.asarray(rng.standard_normal((4, 4, 3, 2)))
     made = rt.between(s1[..., None], k, s2[..., None, :])
     np.testing.assert_allclose(made, np.einsum("pay,abyz,qbz->pqyz", s1, k, s2), rtol=1e-12)
-    np.testing.assert_allclose(rt.between(s1, k[..., 0], s1), np.einsum("pay,aby,qby->pqy", s1, k[..., 0], s1), rtol=1e-12)
+    np.testing.assert_allclose(
+        rt.between(s1, k[..., 0], s1), np.einsum("pay,aby,qby->pqy", s1, k[..., 0], s1), rtol=1e-12
+    )
     np.testing.assert_allclose(jnp.sum(rt.softmax_of_keys(k), 1), np.ones((4, 3, 2)))
     np.testing.assert_allclose(jnp.sum(rt.softmax_of_keys(k[..., 0]), 1), np.ones((4, 3)))
     made = rt.gathered(s1[..., None], k, s2[..., None, :], "F", "F", (0,))

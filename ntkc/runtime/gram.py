@@ -102,7 +102,8 @@ class Jitted:
     """
 
     def __init__(self, function: Callable[..., Any], sides: int) -> None:
-        self.jitted, self.sides = jax.jit(function), sides
+        self.jitted: Any = jax.jit(function)
+        self.sides = sides
         self.__name__, self.__doc__ = function.__name__, function.__doc__
 
     def __call__(self, /, *data: Any, patterns: Any = None, **parameters: Any) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 from math import prod
 from types import SimpleNamespace
@@ -22,8 +21,7 @@ Read = Sequence[Any]
 """(number of the input, function) or (number of the input, function, form): what a network reads of its data."""
 
 
-@dataclass(frozen=True)
-class Network:
+class Network(NamedTuple):
     """What emitted source says of a network; see `kernels`."""
 
     per_sample: Callable[..., Any]
@@ -61,7 +59,7 @@ def joined(net: Network, x: Any, pattern: Any) -> Array:
 
 def both_joined(net: Network, x1: Any, x2: Any, patterns: Any) -> tuple[Array, Array | None]:
     """Both sides; None stays."""
-    pattern1, pattern2 = patterns
+    pattern1, pattern2 = (None, None) if patterns is None else patterns
     return joined(net, x1, pattern1), None if x2 is None else joined(net, x2, pattern2)
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,8 +14,7 @@ from jax import Array, lax
 from ntkc.runtime.network import Network, Side, Take, made_of_pairs, samples_of, squares_of
 
 
-@dataclass(frozen=True)
-class Rows:
+class Rows(NamedTuple):
     """Blocks of `size` samples, each compared with all others at once; tiles of one triangle of symmetric matrices."""
 
     size: int = 256

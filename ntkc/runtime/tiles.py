@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,8 +15,7 @@ from ntkc.runtime.loops import Values
 from ntkc.runtime.network import Network, Side, Take, made_of_pairs, samples_of, shown
 
 
-@dataclass(frozen=True)
-class Tiles:
+class Tiles(NamedTuple):
     """Tiles of `lanes` pairs of samples, `wide_lanes` on an accelerator, with the values of `block` samples kept.
 
     one_by_one: values are made for one sample at a time, where each has a covariance of all pairs of its pixels.

@@ -7,13 +7,14 @@ pool     \mathcal{A}_{pool1}(K) = 1/4 \sum_{p, p'} K_{p, p'}
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
 import sympy as sp
 
 from ntkc.backends.latex.printer import Printer, map_text
+from ntkc.ir.exact import exact
 from ntkc.ir.maps import (
     AxisMap,
     JointMap,
@@ -26,6 +27,7 @@ from ntkc.ir.maps import (
     Permuted,
     Pick,
     Place,
+    Product,
     ProductOfValues,
     Spread,
     Take,
@@ -56,6 +58,7 @@ class Part:
         left, right: the pixel of the operand on each side.
         bound: what is summed over.
         weight, factor: in front of the sum.
+        inside: in front of K, in the sum.
         is_free: the result has a pixel of this axis.
         note: what else a reader needs.
     """
@@ -65,6 +68,7 @@ class Part:
     bound: str = ""
     weight: float = 1
     factor: str = ""
+    inside: str = ""
     is_free: bool = True
     note: str = ""
 
@@ -98,13 +102,14 @@ def _equation(parts: Sequence[Part], indices: Sequence[Index]) -> str:
     weight = sp.Rational(prod(part.weight for part in parts)).limit_denominator(10**9)
     bound = ", ".join(part.bound for part in parts if part.bound)
     front = [
-        "" if weight == 1 else Printer().doprint(weight),
+        "" if weight == 1 else str(weight) if weight.q == 1 else rf"\frac{{{weight.p}}}{{{weight.q}}}",
         *(part.factor for part in parts),
         rf"\sum_{{{bound}}}" if bound else "",
     ]
+    inside = [part.inside for part in parts if part.inside]
     operand = rf"K_{{{_tuple(part.left for part in parts)},\, {_tuple(part.right for part in parts)}}}"
-    notes = "".join(rf", \quad {part.note}" for part in parts if part.note)
-    return f"{below} &= {' '.join([*(t for t in front if t), operand])}{notes}"
+    notes = "".join(rf", \quad {note}" for note in dict.fromkeys(part.note for part in parts if part.note))
+    return f"{below} &= {' '.join([*(t for t in front if t), *inside, operand])}{notes}"
 
 
 def _meaning_of_joint(joint: JointMap) -> str:
@@ -112,7 +117,10 @@ def _meaning_of_joint(joint: JointMap) -> str:
     if isinstance(joint, Permuted):
         return rf"_{{p,p'}} &= K_{{\sigma p,\, \sigma p'}}, \quad \sigma = {_tuple(map(str, joint.order))}"
     if isinstance(joint, ProductOfValues):
-        return rf"{'_{p,p}' if joint.made else ''} &= \sum_{{a}} M_{{p, a}} K_{{a,\, a}}"
+        matrix = "M_{p, a}" if joint.made else "M_{a}"
+        return rf"{below} &= \sum_{{a}} {matrix} K_{{a,\, a}}"
+    if isinstance(joint, Product) and not joint.own and isinstance(joint.array, float):
+        return rf"{below} &= {Printer().doprint(exact(joint.array) ** 2)} K_{{p,\, p'}}"
     matrix = "M_{p, a} M_{p', a'}" if joint.made else "M_{a} M_{a'}"
     return rf"{below} &= \sum_{{a, a'}} {matrix} K_{{a,\, a'}}"
 
@@ -122,24 +130,32 @@ def _filter(maps: Sequence[Patch], sizes: Sequence[int], index: Index) -> Part:
     count = prod(m.window for m in maps)
     left, right = (_tap(maps, sizes, index(p), index("t") if count > 1 else "") for p in ("p", "p'"))
     bound = rf"0 \le {index('t')} < {_numbers(m.window for m in maps)}" if count > 1 else ""
-    return Part(left, right, bound, 1 / count)
+    return Part(left, right, bound, 1 / count, note=_beyond(maps))
+
+
+def _beyond(maps: Sequence[Patch | Window]) -> str:
+    """What stands where the operand has no pixel."""
+    if any(isinstance(m, Patch) and m.interior > 1 for m in maps):
+        return r"\text{0 outside and at fractions}"
+    is_padded = any(m.low > 0 or m.high > 0 for m in maps)
+    return r"\text{0 outside}" if is_padded and not any(m.wraps for m in maps) else ""
 
 
 def _tap(maps: Sequence[Patch], sizes: Sequence[int], p: str, t: str) -> str:
     """s p + d t - low, of a wider or a periodic image where it is one."""
     taps = _times((m.spread for m in maps), t)
     place = _shifted(_times((m.stride for m in maps), p) + (f" + {taps}" if taps else ""), (m.low for m in maps))
+    if any(m.wraps for m in maps):
+        place = rf"({place}) \bmod {_numbers(n * m.interior for n, m in zip(sizes, maps, strict=True))}"
     if any(m.interior > 1 for m in maps):
         place = rf"({place}) / {_numbers(m.interior for m in maps)}"
-    if any(m.wraps for m in maps):
-        place = rf"({place}) \bmod {_numbers(sizes)}"
     return place
 
 
 def _local(maps: Sequence[Local], sizes: Sequence[int], index: Index) -> Part:
     part = _filter(maps, sizes, index)
     factor = rf"\delta_{{{index('p')} {index(chr(112) + chr(39))}}}"
-    return Part(part.left, part.right, part.bound, part.weight, factor)
+    return replace(part, factor=factor)
 
 
 def _pool(maps: Sequence[Window], sizes: Sequence[int], index: Index) -> Part:
@@ -152,7 +168,7 @@ def _pool(maps: Sequence[Window], sizes: Sequence[int], index: Index) -> Part:
     windows = _numbers(m.window for m in maps)
     bound = rf"0 \le {index('t')}, {index(chr(116) + chr(39))} < {windows}"
     if all(len(set(m.scales)) == 1 for m in maps):
-        return Part(*sides, bound, prod(m.scales[0] for m in maps) ** 2)
+        return Part(*sides, bound, prod(m.scales[0] for m in maps) ** 2, note=_beyond(maps))
     n = [rf"n_{{{index(p)}}}" for p in ("p", "p'")]
     inside = rf"\left[0 \le {sides[0]} < {_numbers(sizes)}\right]"
     note = rf"{n[0]} = \sum_{{0 \le {index('t')} < {windows}}} {inside}"
@@ -193,12 +209,12 @@ def _placed(maps: Sequence[Place], sizes: Sequence[int], index: Index) -> Part:
 
 def _product(maps: Sequence[Matrix], sizes: Sequence[int], index: Index) -> Part:
     p, q, a, b, m = (index(letter) for letter in ("p", "p'", "a", "a'", "M"))
-    return Part(a, b, f"{a}, {b}", factor=f"{{{m}}}_{{{p}, {a}}} {{{m}}}_{{{q}, {b}}}")
+    return Part(a, b, f"{a}, {b}", inside=f"{{{m}}}_{{{p}, {a}}} {{{m}}}_{{{q}, {b}}}")
 
 
 def _spread(maps: Sequence[Spread], sizes: Sequence[int], index: Index) -> Part:
     p, a, m = (index(letter) for letter in "paM")
-    return Part(a, a, a, factor=f"{{{m}}}_{{{p}, {a}}}")
+    return Part(a, a, a, inside=f"{{{m}}}_{{{p}, {a}}}")
 
 
 def _times(given: Iterable[int], letter: str) -> str:

@@ -1,5 +1,6 @@
 """LaTeX is read back by a reader of its own, and its value is that of the program."""
 
+import itertools
 import math
 import re
 import sys
@@ -9,9 +10,16 @@ import pytest
 import scipy.special
 import scipy.stats
 import sympy as sp
+from pixel_oracle import moving_taps, transposed_taps
 
 import ntkc
 from ntkc import stax
+from ntkc.backends.latex.labels import Entry, Kappa, Label
+from ntkc.backends.latex.maps import meaning
+from ntkc.backends.latex.names import names_of
+from ntkc.backends.latex.printer import Printer
+from ntkc.demo.mathml import mathml
+from ntkc.ir.maps import Matrix, Patch, Pick, Take, Total, Trace, Window, patch, patch_transposed, pool
 
 D, R, E = stax.Dense, stax.Relu, stax.Erf
 W, B = sp.symbols("W_std b")
@@ -154,6 +162,9 @@ class Reader:
     def product(self):
         value = self.power()
         while self.next() not in CLOSING:
+            if self.next() in ("/", r"\bmod"):
+                value = value / self.power() if self.take() == "/" else value % self.power()
+                continue
             is_dotted = self.next() == r"\cdot" and self.take()
             factor = self.power()
             value = value @ factor if is_dotted and np.ndim(value) == np.ndim(factor) == 1 else value * factor
@@ -256,8 +267,8 @@ class Reader:
         if letter == r"\kappa":
             return self.kappa()
         label = self.label()
-        if not label and letter in self.bound:
-            return self.bound[letter]
+        if not label and letter + "'" * primes in self.bound:
+            return self.bound[letter + "'" * primes]
         first, second = self.derivation.sides[self.is_second]
         constants = {"d": len(first), "x": second if primes else first, r"\pi": math.pi, "e": math.e}
         if not label and letter in constants:
@@ -314,6 +325,189 @@ def test_a_repeated_block_is_written_once():
     shallow, deep = (ntkc.compile(stax.serial(*[D(8, 1.3, 0.1), R()] * n, D(1, 1.3, 0.1))).latex() for n in (10, 200))
     assert shallow.count("\n") == deep.count("\n")
     assert r"\ell = 1, \dots, 200" in deep
+
+
+@pytest.mark.parametrize("bias", [0.1, None])
+@pytest.mark.parametrize("last_width", [1, 8])
+@pytest.mark.parametrize("depth", [2, 3, 7])
+def test_equal_layers_are_one_recursion(depth, bias, last_width):
+    net = stax.serial(*[D(8, 1.5, bias), R()] * depth, D(last_width, 1.5, bias))
+    text = ntkc.compile(net).latex()
+    between = "" if depth == 2 else r" \dots,"
+    span = rf"\qquad \ell = 1,{between} {depth}"
+    letters = ("K", r"\Theta") if bias else ("f", r"\tau")
+    for letter in letters:
+        assert re.search(rf"^{re.escape(letter)}_{{\\ell\+1}} &= .*{re.escape(span)} ", text, re.MULTILINE)
+        assert len(re.findall(rf"^{re.escape(letter)}_.*&=", text, re.MULTILINE)) <= 3
+    assert rf"= \Theta_{{{depth + 1}}}" in text or rf"\tau_{{{depth + 1}}}" in text
+
+
+def test_no_line_only_renames():
+    for net, _ in NETS.values():
+        for get in OUTPUTS:
+            for row in ntkc.compile(net).latex(get).split("\n"):
+                left, _, right = row.removesuffix(r" \\").partition(" &= ")
+                is_alias = re.fullmatch(r"(?:[A-Za-z]|\\[A-Za-z]+)'?_\{[^{}]*\}", right)
+                assert not is_alias or left in OUTPUTS.values(), row
+
+
+def test_aliases_share_a_line_or_go():
+    text = ntkc.compile(stax.serial(*[D(8, 1.5, 0.1), R()] * 3, D(1, 1.5, 0.1))).latex()
+    assert r"K_{1} = \Theta_{1} &= \frac{9}{4} K_{0} + \frac{1}{100} \\" in text
+    assert ntkc.compile(D(1)).latex("nngp") == (
+        "\\begin{aligned}\nK(x, x') &= \\frac{1}{d} x \\cdot x'\n\\end{aligned}"
+    )
+
+
+q1, q2, k = (Entry(letter, Label(1), prime) for letter, prime in (("q", False), ("q", True), ("K", False)))
+
+
+@pytest.mark.parametrize(
+    ("expr", "text"),
+    [
+        (9 * Kappa(1, Entry(r"\theta", Label(0, turns=True))) * sp.sqrt(q1) * sp.sqrt(q2) / 8 + sp.Rational(1, 100),
+         r"\frac{9}{8} \kappa_1(\theta_{\ell}) \sqrt{q_{1} q'_{1}} + \frac{1}{100}"),
+        (k / (sp.sqrt(q1) * sp.sqrt(q2)), r"\frac{K_{1}}{\sqrt{q_{1} q'_{1}}}"),
+        (2 * k / (sp.pi * sp.sqrt(q1)), r"\frac{2}{\pi} \frac{K_{1}}{\sqrt{q_{1}}}"),
+        (-k / 2 + q1, r"q_{1} - \frac{1}{2} K_{1}"),
+        (-k / 2 - q1, r"- \frac{1}{2} K_{1} - q_{1}"),
+        (1 / (2 * q1 + 1), r"\frac{1}{2 q_{1} + 1}"),
+        (3 / q1, r"\frac{3}{q_{1}}"),
+        ((q1 + 1) * k / sp.pi, r"\frac{1}{\pi} K_{1} \left(q_{1} + 1\right)"),
+        ((q1 + 1) ** sp.Rational(3, 2), r"\left(q_{1} + 1\right)^{\frac{3}{2}}"),
+        (W**2 * k + B**2, r"W_{std}^{2} K_{1} + b^{2}"),
+        (3 * 2**W, r"3 \cdot 2^{W_{std}}"),
+        (Entry("K", Label(1, "relu", True)), r"K_{\ell+1,\mathrm{relu}}"),
+        (sp.Rational(1, 10**12), r"10^{-12}"),
+        (-sp.Rational(1, 10**12), r"-10^{-12}"),
+        (sp.Rational(25, 10**8) * k, r"2.5 \cdot 10^{-7} K_{1}"),
+        (sp.Integer(10) ** 30 * k, r"10^{30} K_{1}"),
+        (sp.Integer(10) ** 400, r"10^{400}"),
+        (sp.Rational(20503125, 10**7), "2.0503125"),
+        (sp.Float(0.5), "0.5"),
+    ],
+)  # fmt: skip
+def test_expressions(expr, text):
+    assert Printer(names_of([W, B], ())).doprint(expr) == text
+
+
+def test_numbers_are_those_of_tex():
+    for net, _ in NETS.values():
+        text = ntkc.compile(net).latex()
+        assert not re.search(r"\d[eE][+-]?\d|\binf\b|\bnan\b", text)
+    assert "10^{-12}" in ntkc.compile(stax.serial(D(8), stax.LayerNorm(), D(1, 1.0, 0.1)), input_shape=(3,)).latex()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("W_std", "W_{std}"),
+        ("b", "b"),
+        ("sigma_w", r"\sigma_{w}"),
+        ("σ_w", r"\sigma_{w}"),
+        ("alpha2", r"\alpha_{2}"),
+        ("a_lambda", r"a_{\lambda}"),
+        ("a_b_c", "a_{b c}"),
+        ("self", r"\mathrm{self}"),
+        ("lambda_", r"\mathrm{lambda\_}"),
+        ("_x", r"\mathrm{\_x}"),
+        ("W__x", r"\mathrm{W\_\_x}"),
+        ("x", r"\mathrm{x}"),
+        ("K_1", r"\mathrm{K\_1}"),
+        ("theta_1", r"\mathrm{theta\_1}"),
+        ("K_dense1", "K_{dense1}"),
+        ("q1_dense1", "q_{1 dense1}"),
+    ],
+)
+def test_hyper_parameters_by_name(name, text):
+    symbol = sp.Symbol(name)
+    entries = [Entry("K", Label(1)), Entry(r"\theta", Label(1))]
+    assert names_of([symbol], entries) == {symbol: text}
+    assert mathml(text)
+
+
+def test_two_names_that_look_the_same():
+    symbols = sp.symbols("theta1 theta_1")
+    assert list(names_of(symbols, ()).values()) == [r"\theta_{1}", r"\mathrm{theta\_1}"]
+
+
+@pytest.mark.parametrize(
+    ("maps", "sizes", "text"),
+    [
+        ((Total(1 / 2), Total(1 / 2)), (2, 2), r" &= \frac{1}{16} \sum_{p, p'} K_{p,\, p'}"),
+        ((Trace(1 / 8),), (8,), r" &= \frac{1}{8} \sum_{p} K_{p,\, p}"),
+        ((Patch(3),), (8,), r"_{p,p'} &= \frac{1}{3} \sum_{0 \le t < 3} K_{p + t,\, p' + t}"),
+        ((Patch(3, 2, 1, 1, wraps=True),), (8,),
+         r"_{p,p'} &= \frac{1}{3} \sum_{0 \le t < 3} K_{(2 p + t - 1) \bmod 8,\, (2 p' + t - 1) \bmod 8}"),
+        ((Total(1 / 4), Patch()), (4, 5),
+         r"_{p_2,p'_2} &= \frac{1}{16} \sum_{p_1, p'_1} K_{(p_1, p_2),\, (p'_1, p'_2)}"),
+        ((Pick(1), Take((2, 1, 0))), (4, 3),
+         r"_{p_2,p'_2} &= K_{(1, i_2(p_2)),\, (1, i_2(p'_2))}, \quad i_2 = (2, 1, 0)"),
+        ((Window(2, 2, 0, 0, False, (0.5, 0.5)),), (4,),
+         r"_{p,p'} &= \frac{1}{4} \sum_{0 \le t, t' < 2} K_{2 p + t,\, 2 p' + t'}"),
+        ((Matrix(((1.0, 2.0),)),), (2,), r"_{p,p'} &= \sum_{a, a'} {M}_{p, a} {M}_{p', a'} K_{a,\, a'}"),
+    ],
+)  # fmt: skip
+def test_maps(maps, sizes, text):
+    assert meaning(maps, sizes) == text
+    assert mathml(f"K{text}".replace("&", ""))
+
+
+FILTERS = [
+    (mode, padding, window, stride, spread)
+    for padding in ("VALID", "SAME", "CIRCULAR")
+    for mode, window, stride, spread in (("conv", 3, 1, 1), ("conv", 3, 2, 1), ("conv", 2, 1, 3), ("pool", 3, 2, 1),
+                                         ("pool", 2, 2, 1), ("transposed", 3, 2, 1), ("transposed", 2, 3, 1))
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("mode", "padding", "window", "stride", "spread"), FILTERS)
+def test_filters_and_pools_read_the_pixels_of_the_oracle(mode, padding, window, stride, spread):
+    """The line of a map, read for every pair of pixels, against matrices for each tap."""
+    count = 6
+    if mode == "transposed":
+        m, taps = patch_transposed(padding, count, window, stride), transposed_taps(padding, count, window, stride)
+    else:
+        m = patch(padding, count, window, stride, spread)
+        m = pool(padding, count, window, stride, True, False) if mode == "pool" else m
+        taps = moving_taps(padding, count, window, stride, spread)
+    K = np.random.default_rng(0).standard_normal((count, count))
+    whole = [sum(taps)] if mode == "pool" else taps
+    expected = sum(A @ K @ A.T for A in map(np.asarray, whole)) / window ** (2 if mode == "pool" else 1)
+    np.testing.assert_allclose(read_map(meaning((m,), (count,)), K, len(expected)), expected, rtol=1e-12)
+
+
+MAP = re.compile(
+    r"_\{p,p'\} &= (\\frac\{\d+\}\{\d+\}) \\sum_\{0 \\le t(, t')? < (\d+)\} K_\{(.*),\\, ([^}]*)\}(?:, \\quad .*)?"
+)
+
+
+def read_map(text, K, size):
+    """K'[p, p'] of a map along one axis, by its line; 0 for pixels that are not there."""
+    front, is_apart, window, left, right = MAP.fullmatch(text).groups()
+    taps = itertools.product(range(int(window)), repeat=2) if is_apart else [(t, t) for t in range(int(window))]
+    made = np.zeros((size, size))
+    for (t, other), (p, q) in itertools.product(list(taps), itertools.product(range(size), repeat=2)):
+        bound = {"p": p, "p'": q, "t": t, "t'": other}
+        places = [read_with(place, bound) for place in (left, right)]
+        if all(place == int(place) and 0 <= place < len(K) for place in places):
+            made[p, q] += K[int(places[0]), int(places[1])]
+    return read_with(front, {}) * made
+
+
+def read_with(text, bound):
+    reader = Reader(None, text)
+    reader.derivation = Derivation("y &= 1", np.ones(1), np.ones(1), {})
+    reader.bound = bound
+    return reader.whole()
+
+
+def test_bound_indices_stand_on_no_left_side():
+    net = stax.serial(stax.Conv(4, (3, 3), b_std=0.1), R(), stax.GlobalAvgPool(), D(1))
+    text = ntkc.compile(net, input_shape=(4, 4, 2)).latex()
+    assert r"\mathcal{A}_{\mathrm{globalavgpool1}}(K) &= \frac{1}{16} \sum_{p, p'} K_{p,\, p'}" in text
+    flat = ntkc.compile(stax.serial(stax.Conv(4, (3,), b_std=0.1), R(), stax.Flatten(), D(1)), input_shape=(8, 2))
+    assert r"\mathcal{A}_{\mathrm{flatten1}}(K) &= \frac{1}{6} \sum_{p} K_{p,\, p}" in flat.latex()
 
 
 def test_every_line_is_read():

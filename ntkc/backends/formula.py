@@ -22,7 +22,9 @@ def formula_of(program: Program, get: str) -> sp.Expr:
     """The output of a program in K, T and S, all statements put into one another."""
     first, second = ({k: q for k in program.inputs if k.side == SAMPLE} for q in (Q1, Q2))
     pair = {k: K12 for k in program.inputs if k.side is None}
-    return min((run(program, first, second, pair, value)[get] for value in (_plain_at, _collected_at)), key=sp.count_ops)
+    return min(
+        (run(program, first, second, pair, value)[get] for value in (_plain_at, _collected_at)), key=sp.count_ops
+    )
 
 
 def _plain_at(expr: sp.Expr, known: Mapping[Any, Any]) -> sp.Expr:

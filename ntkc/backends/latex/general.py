@@ -12,7 +12,7 @@ import sympy as sp
 
 from ntkc.backends.latex.labels import Entry, Kappa, Label, angle_of, entry_of
 from ntkc.backends.latex.lines import Given, Line
-from ntkc.backends.latex.printer import plain
+from ntkc.backends.latex.plain import plain
 from ntkc.gaussian.functions import Angle
 from ntkc.ir.program import Let, Loop, Program, Statement
 from ntkc.ir.streams import Kind, Stream, streams_in, variance
@@ -25,7 +25,7 @@ class Angles:
 
     labels: Mapping[str, Label]
     lines: list[Line] = field(default_factory=list[Line])
-    known: set[Entry] = field(default_factory=set[Entry])
+    known: set[tuple[Entry, range | None]] = field(default_factory=set[tuple[Entry, range | None]])
 
     def add(self, angle: Entry, cosine: sp.Expr, turns: range | None) -> None:
         """angle = arccos(cosine), once for each angle."""

@@ -1,6 +1,6 @@
-r"""Streams as a reader meets them:  K of dense1  ->  K_{1},  q of relu1 on side 2  ->  q'_{1,relu},  K of a turn  ->  K_{\ell+1}.
+r"""Streams as a reader meets them:  K of dense1  ->  K_{1},  q2 of relu1  ->  q'_{1,relu},  in a turn  K_{\ell+1}.
 
-An Entry knows its level as a number, or as a distance from the turn of a range, so that lines can be moved and compared.
+An Entry knows its level as a number, or as a distance from the turn of a range: lines can be moved and compared.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Entry(sp.Symbol):
     is_second: bool
 
     def __new__(cls, letter: str, label: Label, is_second: bool = False) -> Entry:
-        return _entry(cls, letter, label, is_second)
+        return _entry(letter, label, is_second)
 
     def __getnewargs_ex__(self) -> tuple[tuple[str, Label, bool], dict[str, object]]:
         return (self.letter, self.label, self.is_second), {}
@@ -75,9 +75,9 @@ class Entry(sp.Symbol):
 
 
 @lru_cache(maxsize=2**14)
-def _entry(cls: type[Entry], letter: str, label: Label, is_second: bool) -> Entry:
+def _entry(letter: str, label: Label, is_second: bool) -> Entry:
     place = f"{label.level:05d}{'turn' if label.turns else ''}{label.mark}"
-    made = sp.Symbol.__xnew__(cls, f"{letter}_{place}{'2' if is_second else ''}", real=True)
+    made = sp.Symbol.__xnew__(Entry, f"{letter}_{place}{'2' if is_second else ''}", real=True)
     made.letter, made.label, made.is_second = letter, label, is_second
     return made
 

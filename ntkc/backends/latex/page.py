@@ -1,4 +1,4 @@
-r"""Program  ->  LaTeX: one line a statement, a recursion once with its range, arc-cosines as kappa_0 and kappa_1 of an angle.
+r"""Program  ->  LaTeX: one line a statement, a recursion once with its range, arc-cosines as kappa of an angle.
 
 Networks without biases are shown as functions of the angle (theta_l, f_l); all others in K, Theta and variances q.
 """
@@ -12,9 +12,12 @@ import sympy as sp
 
 from ntkc.backends.latex.general import general_lines
 from ntkc.backends.latex.labels import Kappa, entry_of, labels_of
-from ntkc.backends.latex.lines import Given, Line, entries_in, simplified
+from ntkc.backends.latex.lines import Given, Line, entries_in
 from ntkc.backends.latex.maps import definitions_of_maps
-from ntkc.backends.latex.printer import TURN, Chance, Printer, names_of, plain
+from ntkc.backends.latex.names import TURN, names_of
+from ntkc.backends.latex.plain import Chance, plain
+from ntkc.backends.latex.printer import Printer
+from ntkc.backends.latex.simplify import simplified
 from ntkc.backends.latex.zonal import SCALE, is_zonal, zonal_lines, zonal_output
 from ntkc.gaussian.series import Moment, Series
 from ntkc.ir.graph import Graph

@@ -5,20 +5,16 @@ r"""sympy  ->  LaTeX as people write it: numbers first, one root for a product o
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 
 import sympy as sp
 from sympy.printing.latex import LatexPrinter
 from sympy.printing.precedence import PRECEDENCE
 
-from ntkc.backends.latex.labels import Entry, Kappa, Label
-from ntkc.gaussian.functions import Edge, Orthant, Ridge, explicit
-from ntkc.gaussian.series import Sigmoid, Softplus
+from ntkc.backends.latex.labels import Entry, Kappa
+from ntkc.backends.latex.names import entry_text, map_text
 from ntkc.ir.program import PATTERN, PATTERN1, PATTERN2, SAME_PIXEL, SAME_SAMPLE, WIDTH
 
-TURN = r"\ell"
 RESERVED_TEXTS = {
     SAME_PIXEL: r"\delta_{p p'}",
     SAME_SAMPLE: r"\delta_{x x'}",
@@ -28,42 +24,7 @@ RESERVED_TEXTS = {
     WIDTH: "d",
 }
 """Symbols of pixels and samples, and the weights of edges of a sample."""
-TAKEN = frozenset((*"cdeikpqtuvxAKM", r"\pi", r"\kappa", r"\theta", r"\sigma", r"\Theta"))
-"""What a page uses for itself."""
-GREEK = frozenset(
-    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau upsilon phi chi psi "
-    "omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega".split()
-)
-NAME = re.compile(r"([A-Za-z]+)([0-9]*)((?:_[A-Za-z0-9]+)*)")
 LARGEST_DENOMINATOR, LARGEST_NUMERATOR = 1000, 10_000
-
-
-class Chance(sp.Function):
-    """Chance(k, q1, q2, c1, c2) = P(u > c1, v > c2)."""
-
-    nargs = 5
-    is_extended_real = True
-
-
-def plain(expr: sp.Expr) -> sp.Expr:
-    """An expression in functions that readers know."""
-    shown = expr.replace(Edge, _edge).replace(Ridge, _ridge)
-    if shown.has(Orthant):
-        shown = shown.replace(Orthant, lambda *a: 4 * Chance(*a))
-        shown = sp.Add(*map(sp.factor_terms, sp.Add.make_args(shown)))
-    shown = shown.replace(Sigmoid, lambda a: 1 / (1 + sp.exp(-a))).replace(Softplus, lambda a: sp.log(1 + sp.exp(a)))
-    return explicit(shown)
-
-
-def _edge(k: sp.Expr, q1: sp.Expr, q2: sp.Expr, c1: sp.Expr, c2: sp.Expr) -> sp.Expr:
-    density = sp.sqrt(2 / (sp.pi * q1)) * sp.exp(-(c1**2) / (2 * q1))
-    return density * sp.erfc((q1 * c2 - k * c1) / sp.sqrt(2 * q1 * (q1 * q2 - k**2)))
-
-
-def _ridge(k: sp.Expr, q1: sp.Expr, q2: sp.Expr, c1: sp.Expr, c2: sp.Expr) -> sp.Expr:
-    square = q1 * q2 - k**2
-    form = (q2 * c1**2 - 2 * k * c1 * c2 + q1 * c2**2) / (2 * square)
-    return 2 / sp.pi * sp.sqrt(square) * sp.exp(-form)
 
 
 class Printer(LatexPrinter):
@@ -93,7 +54,7 @@ class Printer(LatexPrinter):
         value = float(expr)
         shortest = repr(value) if value and abs(value) != float("inf") else str(sp.N(expr, 15))
         digits, _, power = shortest.partition("e")
-        digits = digits.removesuffix(".0")
+        digits = digits.rstrip("0").removesuffix(".") if "." in digits else digits
         if not power:
             return digits
         ten = rf"10^{{{int(power)}}}"
@@ -140,7 +101,7 @@ class Printer(LatexPrinter):
         over, under = self._fraction_of(number)
         if below and (not above or under == "1"):
             top = " ".join(t for t in ("" if over == "1" else over, self._factors(above)) if t) or "1"
-            bottom = " ".join(t for t in ("" if under == "1" else under, self._factors(below, bool(above))) if t)
+            bottom = " ".join(t for t in ("" if under == "1" else under, self._factors(below, under == "1")) if t)
             return rf"\frac{{{top}}}{{{bottom}}}"
         first = over if under == "1" else _fraction(False, over, under)
         rest = self._factors(above, bool(below) or first == "1")
@@ -242,10 +203,11 @@ def _is_negative(term: sp.Expr) -> bool:
     return bool(term.as_coeff_Mul()[0].is_negative)
 
 
-def _order(term: sp.Expr) -> tuple[bool, bool, int]:
-    """Negative terms after positive ones, numbers after others, long products after short ones."""
+def _order(term: sp.Expr) -> tuple[bool, int, int]:
+    """Negative terms after positive ones, constants after others, long products after short ones."""
     factors = [f for f in sp.Mul.make_args(term) if not f.is_number]
-    return _is_negative(term), not factors, len(factors)
+    rank = 2 if not factors else 0 if term.has(Entry) else 1
+    return _is_negative(term), rank, len(factors)
 
 
 def _place(factor: sp.Expr) -> tuple[int, object]:
@@ -254,62 +216,3 @@ def _place(factor: sp.Expr) -> tuple[int, object]:
     heads = ((Kappa, 1), (Entry, 2), (sp.Symbol, 0), (sp.Add, 3))
     rank = next((place for head, place in heads if isinstance(base, head)), 4)
     return rank, factor.sort_key()
-
-
-def entry_text(entry: Entry) -> str:
-    r"""`K_{2}`, `q'_{\ell+1}`, `K_{2,\mathrm{relu}}`."""
-    return f"{entry.letter}{chr(39) if entry.is_second else ''}_{{{_label_text(entry.label)}}}"
-
-
-def _label_text(label: Label) -> str:
-    level = str(label.level)
-    if label.turns:
-        level = TURN if label.level == 0 else f"{TURN}{label.level:+d}"
-    return rf"{level},\mathrm{{{escaped(label.mark)}}}" if label.mark else level
-
-
-def map_text(name: str) -> str:
-    r"""`conv1` -> `\mathcal{A}_{\mathrm{conv1}}`."""
-    return rf"\mathcal{{A}}_{{\mathrm{{{escaped(name)}}}}}"
-
-
-def escaped(name: str) -> str:
-    r"""`a_b` -> `a\_b`."""
-    return name.replace("_", r"\_")
-
-
-def names_of(parameters: Iterable[sp.Symbol], entries: Iterable[Entry]) -> dict[sp.Symbol, str]:
-    """Hyper-parameters as their names read, upright where another symbol of the page looks the same."""
-    taken = {entry_text(e) for e in entries} | TAKEN
-    names: dict[sp.Symbol, str] = {}
-    for symbol in parameters:
-        text = parameter_text(symbol.name)
-        names[symbol] = upright(symbol.name) if text in taken else text
-        taken.add(names[symbol])
-    return names
-
-
-def parameter_text(name: str) -> str:
-    r"""`W_std` -> `W_{std}`, `theta_1` -> `\theta_{1}`, `self` -> `\mathrm{self}`, `lambda_` -> `\mathrm{lambda\_}`."""
-    match = NAME.fullmatch("".join(map(_letter_name, name)))
-    if match is None:
-        return upright(name)
-    head, number, rest = match.groups()
-    text = rf"\{head}" if head in GREEK else head if len(head) == 1 else rf"\mathrm{{{head}}}"
-    below = [*([number] if number else []), *(rf"\{part}" if part in GREEK else part for part in rest.split("_")[1:])]
-    return text + (f"_{{{' '.join(below)}}}" if below else "")
-
-
-def upright(name: str) -> str:
-    r"""`K_1` -> `\mathrm{K\_1}`."""
-    return rf"\mathrm{{{escaped(name)}}}"
-
-
-def _letter_name(letter: str) -> str:
-    """A Greek letter by its name."""
-    words = unicodedata.name(letter, "").split()
-    if words[:1] != ["GREEK"] or words[2:3] != ["LETTER"] or len(words) != 4:
-        return letter
-    name = words[3].lower().replace("lamda", "lambda")
-    name = name.capitalize() if words[1] == "CAPITAL" else name
-    return name if name in GREEK else letter

@@ -20,6 +20,7 @@ from ntkc.backends.latex.names import names_of
 from ntkc.backends.latex.printer import Printer
 from ntkc.demo.mathml import mathml
 from ntkc.ir.maps import Matrix, Patch, Pick, Take, Total, Trace, Window, patch, patch_transposed, pool
+from ntkc.variants import Variant
 
 D, R, E = stax.Dense, stax.Relu, stax.Erf
 W, B = sp.symbols("W_std b")
@@ -340,6 +341,25 @@ def test_equal_layers_are_one_recursion(depth, bias, last_width):
         assert re.search(rf"^{re.escape(letter)}_{{\\ell\+1}} &= .*{re.escape(span)} ", text, re.MULTILINE)
         assert len(re.findall(rf"^{re.escape(letter)}_.*&=", text, re.MULTILINE)) <= 3
     assert rf"= \Theta_{{{depth + 1}}}" in text or rf"\tau_{{{depth + 1}}}" in text
+
+
+def test_equal_convolutions_are_one_recursion():
+    layers = [stax.Conv(8, (3, 3), padding="SAME", W_std=1.4, b_std=0.1), R()] * 4
+    text = ntkc.compile(stax.serial(*layers, stax.GlobalAvgPool(), D(1)), input_shape=(8, 8, 3)).latex()
+    for letter in ("q", "K", r"\Theta"):
+        assert rf"{letter}_{{\ell+1}} &= " in text
+    assert text.count(r"\ell = 1, \dots, 3") == 3
+
+
+def test_masks_and_graphs_have_derivations():
+    masked = ntkc.compile(
+        stax.serial(stax.Conv(4, (2,), b_std=0.1), R(), stax.GlobalAvgPool(), D(1)), input_shape=(5, 2)
+    )
+    text = masked.variant(Variant(None, masked=True)).latex()
+    assert r"m_{0} &= \left[x_{p}\right]" in text
+    assert mathml(text)
+    graph = ntkc.compile(stax.serial(D(4), stax.Aggregate(), R(), stax.GlobalAvgPool(), D(1)), input_shape=(5, 2))
+    assert mathml(graph.latex())
 
 
 def test_no_line_only_renames():

@@ -357,6 +357,7 @@ def test_masks_and_graphs_have_derivations():
     )
     text = masked.variant(Variant(None, masked=True)).latex()
     assert r"m_{0} &= \left[x_{p}\right]" in text
+    assert r"\kappa_1(\theta_{1}) m_{1} m'_{1} \sqrt{q_{1} q'_{1}}" in text
     assert mathml(text)
     graph = ntkc.compile(stax.serial(D(4), stax.Aggregate(), R(), stax.GlobalAvgPool(), D(1)), input_shape=(5, 2))
     assert mathml(graph.latex())
@@ -387,6 +388,7 @@ q1, q2, k = (Entry(letter, Label(1), prime) for letter, prime in (("q", False), 
     [
         (9 * Kappa(1, Entry(r"\theta", Label(0, turns=True))) * sp.sqrt(q1) * sp.sqrt(q2) / 8 + sp.Rational(1, 100),
          r"\frac{9}{8} \kappa_1(\theta_{\ell}) \sqrt{q_{1} q'_{1}} + \frac{1}{100}"),
+        (q1**2 * q2**2 * k, r"K_{1} q_{1}^{2} {q'_{1}}^{2}"),
         (k / (sp.sqrt(q1) * sp.sqrt(q2)), r"\frac{K_{1}}{\sqrt{q_{1} q'_{1}}}"),
         (2 * k / (sp.pi * sp.sqrt(q1)), r"\frac{2}{\pi} \frac{K_{1}}{\sqrt{q_{1}}}"),
         (-k / 2 + q1, r"q_{1} - \frac{1}{2} K_{1}"),

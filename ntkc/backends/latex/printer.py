@@ -80,6 +80,8 @@ class Printer(LatexPrinter):
             return self._product((expr,))
         if power == sp.S.Half:
             return rf"\sqrt{{{self._print(base)}}}"
+        if isinstance(base, Entry) and base.is_second:
+            return f"{{{self._print(base)}}}^{{{self._print(power)}}}"  # a prime is a superscript: TeX takes one
         if base.is_Rational and (_is_long(base) or base.q != 1):
             return rf"{self._bracketed(self._print(base))}^{{{self._print(power)}}}"
         return super()._print_Pow(expr)

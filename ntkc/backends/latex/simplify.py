@@ -13,6 +13,7 @@ import sympy as sp
 
 from ntkc.backends.latex.labels import Entry
 from ntkc.backends.latex.lines import Given, Line, entries_in
+from ntkc.ir.streams import Kind
 
 
 def simplified(lines: Sequence[Line], output: sp.Expr) -> tuple[list[Line], sp.Expr]:
@@ -21,7 +22,18 @@ def simplified(lines: Sequence[Line], output: sp.Expr) -> tuple[list[Line], sp.E
     shown, output = _without_aliases(shown, output, same_letter=True)
     shown = _merged(shown)
     shown, output = _without_aliases(shown, output)
-    return _named_directly(_needed(shown, output), output)
+    shown, output = _named_directly(_needed(shown, output), output)
+    return [replace(line, expr=_without_powers(line.expr)) for line in shown], _without_powers(output)
+
+
+def _without_powers(expr: sp.Expr) -> sp.Expr:
+    """m**2 -> m of what is 1 or 0."""
+    return expr.replace(_is_power_of_presence, lambda e: e.base)
+
+
+def _is_power_of_presence(expr: sp.Expr) -> bool:
+    is_presence = isinstance(expr, sp.Pow) and isinstance(expr.base, Entry) and expr.base.letter == Kind.Y.latex
+    return is_presence and expr.exp.is_positive is True
 
 
 def _inlined(lines: Sequence[Line], output: sp.Expr) -> list[Line]:

@@ -55,6 +55,16 @@ def blobs(n=96, features=16, classes=3):
         (r"\mathbb{E}", "<mi>𝔼</mi>"),
         (r"\mathcal{N}", "<mi>𝒩</mi>"),
         ("a < b", "<mrow><mi>a</mi><mo>&lt;</mo><mi>b</mi></mrow>"),
+        (
+            r"p \bmod 2",
+            '<mrow><mi>p</mi><mo lspace="0.3em" rspace="0.3em">mod</mo><mn>2</mn></mrow>',
+        ),
+        (
+            r"\begin{pmatrix} a & b \\ c & d \end{pmatrix}",
+            '<mrow><mo fence="true" stretchy="true">(</mo><mtable class="pmatrix" displaystyle="false">'
+            "<mtr><mtd><mi>a</mi></mtd><mtd><mi>b</mi></mtd></mtr><mtr><mtd><mi>c</mi></mtd><mtd><mi>d</mi></mtd></mtr>"
+            '</mtable><mo fence="true" stretchy="true">)</mo></mrow>',
+        ),
         (r"a \cdot b - 1", "<mrow><mi>a</mi><mo>·</mo><mi>b</mi><mo>−</mo><mn>1</mn></mrow>"),
         (
             r"\left(x\right)",
@@ -102,6 +112,8 @@ NETS = {
             stax.LeakyRelu(0.1),
             stax.Polynomial((0, 1, 2)),
             stax.Activation("x*exp(x)"),
+            stax.Activation("tanh(x)"),
+            stax.Activation("max(min(x, 1), -1)"),
         )
     },
 }
@@ -111,6 +123,21 @@ NETS = {
 @pytest.mark.parametrize("name", NETS)
 def test_the_latex_of_every_network_converts(name, get):
     assert ET.fromstring(mathml(ntkc.compile(NETS[name]).latex(get))).tag.endswith("math")
+
+
+PIXEL_LAYERS = {
+    "circular": stax.Conv(4, (3,), (2,), "CIRCULAR", b_std=0.1),
+    "transposed": stax.ConvTranspose(4, (3,), (2,), "CIRCULAR", b_std=0.1),
+    "normalized": stax.AvgPool((3,), padding="SAME", normalize_edges=True),
+    "attention": stax.GlobalSelfAttention(4, 4, 4, 2),
+}
+
+
+@pytest.mark.parametrize("name", PIXEL_LAYERS)
+def test_the_latex_of_pixels_converts(name):
+    net = stax.serial(stax.Conv(4, (2,), b_std=0.1), PIXEL_LAYERS[name], stax.Flatten(), stax.Dense(1))
+    text = ntkc.compile(net, input_shape=(6, 2)).latex()
+    assert ET.fromstring(mathml(text)).tag.endswith("math")
 
 
 # drawing

@@ -4,6 +4,7 @@ import dataclasses
 import gc
 import subprocess
 import sys
+import time
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,10 @@ import ntkc
 from ntkc import predict, stax
 from ntkc.errors import InvalidInput, ShapeMismatch, UnknownName
 from ntkc.frontends import from_json
+from ntkc.gaussian.dual import K12, Q1, Q2
+from ntkc.gaussian.functions import explicit
+from ntkc.ir.evaluate import run, substitute
+from ntkc.ir.streams import SAMPLE
 from ntkc.runtime import rows
 
 RELU = stax.serial(stax.Dense(8, 1.4, 0.2), stax.Relu(), stax.Dense(8, 1.4, 0.2), stax.Relu(), stax.Dense(3, 1.1))
@@ -289,6 +294,30 @@ def test_formula_of_one_hidden_layer():
     expected = norm / (2 * sp.pi) * (sp.sqrt(1 - rho**2) + (sp.pi - sp.acos(rho)) * rho)
     values = {s: {"k": rho * norm, "q1": 2, "q2": 3}[s.name] for s in formula.free_symbols}
     assert abs((formula.subs(values) - expected).evalf(30)) < 1e-25
+
+
+@pytest.mark.parametrize("layer", [stax.Relu(), stax.Erf(), stax.Abs(), stax.LeakyRelu(0.1), stax.Sin()], ids=str)
+@pytest.mark.parametrize("get", ["nngp", "ntk"])
+def test_formula_is_collected(layer, get):
+    """No longer than all statements put into one another as they are, and equal to them."""
+    net = stax.serial(*[stax.Dense(1, 1.5, 0.1), layer] * 2, stax.Dense(1, 1.5, 0.1))
+    program = ntkc.compile(net)
+    lowered = program._derivation[1]
+    first, second = ({k: q for k in lowered.inputs if k.side == SAMPLE} for q in (Q1, Q2))
+    plain = explicit(run(lowered, first, second, {k: K12 for k in lowered.inputs if k.side is None}, substitute)[get])
+    formula = program.formula(get)
+    assert sp.count_ops(formula) <= sp.count_ops(plain)
+    for values in ((0.3, 1.2, 0.7), (-0.6, 0.5, 0.9), (2.0, 2.0, 2.5)):
+        at = {s: sp.Float(v, 40) for s, v in zip((K12, Q1, Q2), values, strict=True)}
+        assert abs((formula.xreplace(at) - plain.xreplace(at)).evalf(30)) < 1e-25
+
+
+def test_formula_of_five_layers_is_quick_and_short():
+    net = stax.serial(*[stax.Dense(1, 1.5, 0.1), stax.Relu()] * 5, stax.Dense(1, 1.5, 0.1))
+    start = time.perf_counter()
+    formula = ntkc.compile(net).formula("ntk")
+    assert time.perf_counter() - start < 4
+    assert sp.count_ops(formula) < 15_000  # 27,844 with every term written out
 
 
 def test_unknown_get_of_formula_and_latex(relu):

@@ -37,10 +37,10 @@ class Runtime:
 
 def module_text(source: str) -> str:
     """The emitted module with `fit`, standing alone."""
-    names = _imported(ast.parse(source))
-    first = next(line for line in source.splitlines() if line.startswith(f"from {PACKAGE} import "))
-    wanted = f"from {PACKAGE} import {', '.join(sorted({*names, 'predictor'}))}"
-    return bundle(source.replace(first, wanted) + FIT) if names else source
+    tree = ast.parse(source)
+    body = _doc(source, tree) + _import_lines(_imports(tree)) if _imports(tree) else _doc(source, tree)
+    names = ", ".join(sorted({*_imported(tree), "predictor"}))
+    return bundle(f"{body}from {PACKAGE} import {names}\n\n\n{_body(source, tree).strip()}{FIT}")
 
 
 def bundle(source: str) -> str:

@@ -99,10 +99,17 @@ ACCENTS = {
     "\\vec": "→",
 }
 ALPHABETS = {"\\mathbb": "DOUBLE-STRUCK", "\\mathcal": "SCRIPT", "\\mathbf": "BOLD"}
+WORDS = {"\\bmod": "mod"}
+"""Operators that are words."""
 UPRIGHT = ("\\operatorname", "\\operatorname*", "\\mathrm", "\\mathsf")
 NO_BREAK = "\u00a0"
 TEXTS = ("\\text", "\\textrm", "\\mbox")
-ENVIRONMENTS = {"aligned": "aligned", "align": "aligned", "align*": "aligned", "gathered": "gathered", "cases": "cases"}
+ENVIRONMENTS = {
+    **dict.fromkeys(("aligned", "align", "align*"), "aligned"),
+    **{name: name for name in ("gathered", "cases", "pmatrix")},
+}
+BRACKETS = {"cases": ("{", ""), "pmatrix": ("(", ")")}
+"""What stands on both sides of an environment."""
 SIZES = tuple(f"\\{size}{side}" for size in ("big", "Big", "bigg", "Bigg") for side in ("", "l", "r", "m"))
 STYLES = ("\\displaystyle", "\\textstyle", "\\limits", "\\nolimits")
 
@@ -226,6 +233,8 @@ class Reader:
         """A function, a word, or letters of another alphabet."""
         if token[1:] in FUNCTIONS.split():
             return f'<mi>{token[1:]}</mi><mspace width="0.1em"></mspace>'
+        if token in WORDS:
+            return f'<mo lspace="0.3em" rspace="0.3em">{WORDS[token]}</mo>'
         if token in UPRIGHT:
             return f'<mi mathvariant="normal">{escape(self.word().strip())}</mi>'
         if token in TEXTS:
@@ -312,5 +321,8 @@ def _letter(letter: str, alphabet: str) -> str:
 
 def _table(kind: str, rows: list[list[str]]) -> str:
     body = "".join(f"<mtr>{''.join(f'<mtd>{cell}</mtd>' for cell in row)}</mtr>" for row in rows)
-    table = f'<mtable class="{kind}" displaystyle="{"false" if kind == "cases" else "true"}">{body}</mtable>'
-    return f'<mrow><mo fence="true" stretchy="true">{{</mo>{table}</mrow>' if kind == "cases" else table
+    table = f'<mtable class="{kind}" displaystyle="{"false" if kind in BRACKETS else "true"}">{body}</mtable>'
+    if kind not in BRACKETS:
+        return table
+    left, right = (f'<mo fence="true" stretchy="true">{b}</mo>' if b else "" for b in BRACKETS[kind])
+    return f"<mrow>{left}{table}{right}</mrow>"

@@ -75,11 +75,13 @@ def roll(graph: Graph, keep_first: bool | None = None) -> Graph:
     there already, and two turns are enough.
 
     With `keep_first`, no block starts before the first nonlinearity: covariances after it are often known to be
-    non-negative, and the block's code need not tell the signs apart. By default so for rows.
+    non-negative, and the block's code need not tell the signs apart. By default so for rows. False is for formulas:
+    blocks then end on Gaussian nodes with pixels, too.
     """
     values = analyse(graph)
     is_of_rows = all(len(shape) == 1 for shape in feature_shapes(graph).values())
-    last_law, fewest = (Law.GAUSSIAN, FEWEST_TURNS) if is_of_rows else (Law.POINTWISE, 2)
+    last_law = Law.GAUSSIAN if is_of_rows or keep_first is False else Law.POINTWISE
+    fewest = FEWEST_TURNS if is_of_rows else 2
     keep_first = is_of_rows if keep_first is None else keep_first
     cuts = _cut_nodes(graph)
     place = {n: i for i, n in enumerate(ordered(graph))}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -16,6 +16,9 @@ from ntkc.runtime.loops import Values
 from ntkc.runtime.network import Network, Read, Walk, both_joined, joined, samples_of, shown
 from ntkc.runtime.roots import ratio
 from ntkc.runtime.series import CHUNK
+
+Named = Mapping[str, Any]
+"""Hyper-parameters."""
 
 
 class Kernels(NamedTuple):
@@ -59,37 +62,63 @@ def kernels(
     net = Network(per_sample, pair, samples, pairs, output, sizes, shapes, reads_features, pattern, masked)
     gram = partial(walk.gram, net)
 
-    def nngp(x1: Any, x2: Any = None, /, *, patterns: Any = (None, None), **parameters: Any) -> Array:
+    def nngp(x1: Any, x2: Any, patterns: Any, parameters: Named) -> Array:
         """K of every pair of samples of x1 and x2; of x1 with itself if x2 is None."""
-        p = SimpleNamespace(**parameters)
-        return gram(True, only, *both_joined(net, x1, x2, patterns), p)
+        return gram(True, only, *both_joined(net, x1, x2, patterns), SimpleNamespace(**parameters))
 
-    def ntk(x1: Any, x2: Any = None, /, *, patterns: Any = (None, None), **parameters: Any) -> Array:
+    def ntk(x1: Any, x2: Any, patterns: Any, parameters: Named) -> Array:
         """T of every pair of samples of x1 and x2; of x1 with itself if x2 is None."""
-        p = SimpleNamespace(**parameters)
-        return gram(False, last, *both_joined(net, x1, x2, patterns), p)
+        return gram(False, last, *both_joined(net, x1, x2, patterns), SimpleNamespace(**parameters))
 
-    def kernel(x1: Any, x2: Any = None, /, *, patterns: Any = (None, None), **parameters: Any) -> tuple[Array, Array]:
+    def kernel(x1: Any, x2: Any, patterns: Any, parameters: Named) -> tuple[Array, Array]:
         """(nngp, ntk). The two travel as one complex array: as two, XLA would compute their common part twice."""
-        p = SimpleNamespace(**parameters)
-        both = gram(False, lax.complex, *both_joined(net, x1, x2, patterns), p)
+        both = gram(False, lax.complex, *both_joined(net, x1, x2, patterns), SimpleNamespace(**parameters))
         return both.real, both.imag
 
-    def variance(x: Any, /, *, patterns: Any = None, **parameters: Any) -> Array:
+    def variance(x: Any, patterns: Any, parameters: Named) -> Array:
         """nngp of every sample with itself, without the pairs: [n, pixels ...], of all pairs of pixels if nngp is."""
         whole = joined(net, x, patterns)
         made, _ = samples_of(net, whole, SimpleNamespace(**parameters))
         return jnp.moveaxis(jnp.broadcast_to(jnp.asarray(made, whole.dtype), (*shown(net), len(whole))), -1, 0)
 
-    def unresolved(x: Any, /, *, patterns: Any = None, **parameters: Any) -> Array:
+    def unresolved(x: Any, patterns: Any, parameters: Named) -> Array:
         """The largest share that the last terms have in the squares of a series: 0 where all have converged."""
         p = SimpleNamespace(**parameters)
         return walk.largest(
             lambda some: unresolved_share(samples_of(net, some, p)[1], series, kinked), joined(net, x, patterns)
         )
 
-    shares = jax.jit(unresolved) if series or kinked else None
-    return Kernels(jax.jit(nngp), jax.jit(ntk), jax.jit(kernel), jax.jit(variance), shares)
+    shares = Jitted(unresolved, 1) if series or kinked else None
+    return Kernels(Jitted(nngp, 2), Jitted(ntk, 2), Jitted(kernel, 2), Jitted(variance, 1), shares)
+
+
+class Jitted:
+    """f(x1, x2=None, patterns=(pattern1, pattern2), **parameters), or f(x, patterns=pattern, **parameters), jitted.
+
+    jit would mistake a hyper-parameter called x1 for the data, and so is given all of them as one argument.
+    """
+
+    def __init__(self, function: Callable[..., Any], sides: int) -> None:
+        self.jitted: Any = jax.jit(function)
+        self.sides = sides
+        self.__name__, self.__doc__ = function.__name__, function.__doc__
+
+    def __call__(self, /, *data: Any, patterns: Any = None, **parameters: Any) -> Any:
+        return self.jitted(*data, *self.missing(data), patterns, parameters)
+
+    def lower(self, /, *data: Any, patterns: Any = None, **parameters: Any) -> Any:
+        """What jax.jit's `lower` gives."""
+        return self.jitted.lower(*data, *self.missing(data), patterns, parameters)
+
+    def clear_cache(self) -> None:
+        """Forget what was compiled."""
+        self.jitted.clear_cache()
+
+    def missing(self, data: Sequence[Any]) -> tuple[None, ...]:
+        """The second side, where it was left out."""
+        if not 0 < len(data) <= self.sides:
+            raise TypeError(f"{self.__name__} takes 1 to {self.sides} sets of samples, not {len(data)}")
+        return (None,) * (self.sides - len(data))
 
 
 def only(k: Array, *_: Array) -> Array:

@@ -59,7 +59,7 @@ def joined(net: Network, x: Any, pattern: Any) -> Array:
 
 def both_joined(net: Network, x1: Any, x2: Any, patterns: Any) -> tuple[Array, Array | None]:
     """Both sides; None stays."""
-    pattern1, pattern2 = patterns
+    pattern1, pattern2 = (None, None) if patterns is None else patterns
     return joined(net, x1, pattern1), None if x2 is None else joined(net, x2, pattern2)
 
 

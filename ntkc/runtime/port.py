@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -40,10 +40,9 @@ def continued(
         made, values = per_sample(p, jnp.ones(lanes, variance.dtype), *read)
         return jnp.broadcast_to(jnp.asarray(made, variance.dtype), shown + lanes), Values(values)
 
-    def onward(
-        nngp: Array, ntk: Array, variance1: Array, variance2: Array, same: Array, /, **parameters: Any
+    def after(
+        nngp: Array, ntk: Array, variance1: Array, variance2: Array, same: Array, parameters: Mapping[str, Any]
     ) -> tuple[Array, Array, Array, Array]:
-        """(nngp, ntk, variance1, variance2) after this network, from those before it."""
         p = SimpleNamespace(**parameters)
         variance1, variance2 = (jnp.moveaxis(v, 0, -1) for v in (variance1, variance2))
         nngp, ntk = (jnp.moveaxis(v, (0, 1), (-2, -1)) for v in (nngp, ntk))
@@ -54,7 +53,15 @@ def continued(
         k, t = (jnp.moveaxis(v, (-2, -1), (0, 1)) for v in (k, t))
         return k, t, jnp.moveaxis(out1, -1, 0), jnp.moveaxis(out2, -1, 0)
 
-    return jax.jit(onward)
+    made = jax.jit(after)
+
+    def onward(
+        nngp: Array, ntk: Array, variance1: Array, variance2: Array, same: Array, /, **parameters: Any
+    ) -> tuple[Array, Array, Array, Array]:
+        """(nngp, ntk, variance1, variance2) after this network, from those before it."""
+        return made(nngp, ntk, variance1, variance2, same, parameters)
+
+    return onward
 
 
 def kind_and_form(of: Sequence[str]) -> tuple[str, str]:

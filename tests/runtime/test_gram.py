@@ -107,6 +107,15 @@ def test_any_name_may_be_a_hyper_parameter(name):
     assert fit(x, jnp.ones(3), 0.1, **named)(x).shape == (3,)
 
 
+def test_functions_can_be_lowered_and_refuse_a_third_set():
+    k, x = linear(2), data(3, 4)
+    assert k.nngp.lower(x, self=2.0, x1=0.5).compile().memory_analysis() is not None
+    k.nngp.clear_cache()
+    assert k.ntk.__name__ == "ntk"
+    with pytest.raises(TypeError, match="1 to 2 sets of samples, not 3"):
+        k.nngp(x, x, x)
+
+
 def test_constants_and_features():
     k = rt.kernels(
         lambda p, features, q: (3, {"c": 2.0}),

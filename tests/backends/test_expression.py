@@ -10,9 +10,10 @@ import sympy as sp
 from jax import lax
 
 from ntkc import runtime
-from ntkc.backends.expression import HEADS, function_of, jax_text, number, written
+from ntkc.backends.expression import HEADS, jax_text, number, written
 from ntkc.errors import UnsupportedExpr
 from ntkc.gaussian.functions import Angle, Root
+from ntkc.networks.arrays import function_of
 
 a, b = sp.symbols("a b", positive=True)
 k = sp.Symbol("k", real=True)

@@ -154,7 +154,8 @@ def test_text_is_tidy(module):
 def test_what_runs_is_the_end_of_what_is_saved(module):
     """But for imports, and tables that have to stand before their readers."""
     text, program = module
-    ran = [ast.unparse(n) for n in ast.parse(program.source).body[1:] if not isinstance(n, (ast.Import, ast.ImportFrom))]
+    imports = (ast.Import, ast.ImportFrom)
+    ran = [ast.unparse(n) for n in ast.parse(program.source).body[1:] if not isinstance(n, imports)]
     saved = [ast.unparse(n) for n in ast.parse(text).body]
     assert saved[-len(ran) - 1 :] == [*ran, "fit = predictor(nngp, ntk)"]
     assert ast.get_docstring(ast.parse(text)) == ast.get_docstring(ast.parse(program.source))

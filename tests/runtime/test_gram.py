@@ -15,7 +15,7 @@ def data(*shape, seed=0):
     return jnp.asarray(np.random.default_rng(seed).standard_normal(shape))
 
 
-def per_sample(p, q):
+def per_sample(p, one, q):
     return p.self * q, {"n": rt.safe_sqrt(q)}
 
 
@@ -44,7 +44,7 @@ def test_rows(size, n):
     assert k.unresolved is None
 
 
-def of_pixels(p, q, w):
+def of_pixels(p, one, q, w):
     return rt.total(w, "F", 0.25), {"q": q}
 
 
@@ -77,7 +77,7 @@ def test_tiles(lanes, one_by_one):
 def test_pixels_of_the_output_are_mirrored():
     x = data(5, 3, 2)
     k = rt.kernels(
-        lambda p, w: (w, {}),
+        lambda p, one, w: (w, {}),
         lambda p, x, y, same, k: (k, k),
         rt.Tiles(4, 4),
         samples=((0, rt.covariances, "F"),),
@@ -92,7 +92,7 @@ def test_pixels_of_the_output_are_mirrored():
 @pytest.mark.parametrize("name", NAMES)
 def test_any_name_may_be_a_hyper_parameter(name):
     k = rt.kernels(
-        lambda p, q: (getattr(p, name) * q, {}),
+        lambda p, one, q: (getattr(p, name) * q, {}),
         lambda p, x, y, same, k: (getattr(p, name) * k, k),
         rt.Rows(),
         samples=((0, rt.mean_squares),),
@@ -118,7 +118,7 @@ def test_functions_can_be_lowered_and_refuse_a_third_set():
 
 def test_constants_and_features():
     k = rt.kernels(
-        lambda p, features, q: (3, {"c": 2.0}),
+        lambda p, features, one, q: (3 * one, {"c": 2.0 * one}),
         lambda p, features, x, y, same: (features, x.c + y.c),
         rt.Rows(2),
         samples=((0, rt.mean_squares),),
@@ -134,7 +134,7 @@ def test_constants_and_features():
 def test_several_inputs_masks_and_patterns():
     x1, x2 = (data(3, 2, 2), data(3, 4, seed=1)), (data(2, 2, 2, seed=2), data(2, 4, seed=3))
     k = rt.kernels(
-        lambda p, q1, q2: (jnp.mean(q1, 0) + q2, {}),
+        lambda p, one, q1, q2: (jnp.mean(q1, 0) + q2, {}),
         lambda p, x, y, same, a, b: (jnp.mean(a, 0) + b, b),
         rt.Tiles(4, 4),
         samples=((0, rt.mean_squares), (1, rt.mean_squares)),
@@ -152,7 +152,7 @@ def test_several_inputs_masks_and_patterns():
     x = data(2, 2, 3).at[1, 1].set(jnp.nan)
     for pattern, is_sparse in ((edges, True), (dense, False)):
         of_graph = rt.kernels(
-            lambda p, q, seen, a: (jnp.sum(a, (0, 1)), {"q": q, "seen": seen, "a": a}),
+            lambda p, one, q, seen, a: (jnp.sum(a, (0, 1)), {"q": q, "seen": seen, "a": a}),
             lambda p, x, y, same, k: (rt.total(x.a * y.a, "F", 1.0), jnp.sum(rt.left(x.seen, "D") * y.seen * k, 0)),
             rt.Tiles(4, 4),
             samples=((0, rt.mean_squares), (0, rt.present)),
@@ -173,8 +173,8 @@ def turn(x, y, k, t):
 
 
 def made_by_turns(walk, loop):
-    def sample(p, q):
-        (q,), block = rt.stacked(lambda q: ((q + 1,), {"a": 1 / (1 + q), "one": 1.0}), 3, q)
+    def sample(p, one, q):
+        (q,), block = rt.stacked(lambda q: ((q + 1,), {"a": 1 / (1 + q), "one": one}), 3, q)
         return q, {"block1": block}
 
     return rt.kernels(
@@ -207,7 +207,7 @@ def test_loops():
 
 
 def test_series_that_have_not_converged():
-    def sample(p, q):
+    def sample(p, one, q):
         return q, {"h_step": rt.coefficients(jnp.sign, q), "h_tanh": rt.coefficients(jnp.tanh, q)}
 
     def resolved(*names):
@@ -226,7 +226,7 @@ def test_series_that_have_not_converged():
 
 def test_continued():
     onward = rt.continued(
-        lambda p, q: (p.w * q, {}),
+        lambda p, one, q: (p.w * q, {}),
         lambda p, x, y, same, delta, tau, e, d: (p.w * (1 - delta), e + d + 0 * tau),
         samples=(("q",),),
         pairs=(("gap",), ("tau",), ("E",), ("D",)),
@@ -242,7 +242,7 @@ def test_continued():
 
 def test_continued_of_pixels():
     onward = rt.continued(
-        lambda p, q, w: (rt.total(w, "F", 1.0) + jnp.sum(q, 0), {"q": q}),
+        lambda p, one, q, w: (rt.total(w, "F", 1.0) + jnp.sum(q, 0), {"q": q}),
         lambda p, x, y, same, k, t, e: (rt.total(k, "F", 1.0), rt.total(t, "D", 1.0) + rt.total(e, "D", 1.0)),
         samples=(("q", "D"), ("w", "F")),
         pairs=(("K", "F"), ("T", "D"), ("E", "D")),

@@ -1,6 +1,7 @@
 """Imports point one way, jax stays out of the compiler, and no text is executed but what ntkc itself emitted."""
 
 import ast
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from ntkc import stax
 
 ROOT = Path(ntkc.__file__).parent
 GROUPS = (
-    ("errors",),
+    ("errors", "runtime"),
     ("ir",),
     ("gaussian",),
     ("layers",),
@@ -23,6 +24,7 @@ GROUPS = (
     ("stage_table",),
     ("kernel",),
     ("data",),
+    ("variants",),
     ("program",),
     ("tracing",),
     ("networks",),
@@ -44,6 +46,7 @@ GROUPS = (
 """A module imports from its own group and those above."""
 RANK = {name: rank for rank, group in enumerate(GROUPS) for name in group}
 RUNS_JAX = {
+    "runtime",
     "costs",
     "data",
     "kernel",
@@ -61,12 +64,17 @@ RUNS_JAX = {
     "demo",
     "cli",
 }
+READS_RUNTIME = {"backends", *RUNS_JAX}
+"""Emitters, which read its names, and what runs arrays."""
+COMPILER = ("ir", "gaussian", "layers", "passes", "backends", "compile")
+"""From first to last; the data that networks take and what they are used for come after."""
 RUNS_SOURCE = {"program.py", "networks/arrays.py"}
 MAKES_NUMBERS = {"passes/collapse.py"}
 """Files that run what sympy.lambdify writes: of streams and numbers, no text of users."""
 FORBIDDEN_CALLS = {"eval", "__import__", "parse_expr", "import_module", "getoutput", "system"}
 FORBIDDEN_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "marshal", "shelve", "subprocess", "ctypes"}
 FILES = sorted(ROOT.rglob("*.py"))
+RUNTIME_MODULES = {"ntkc.runtime", *(f"ntkc.runtime.{f.stem}" for f in (ROOT / "runtime").glob("*.py"))}
 
 
 def tree_of(file):
@@ -102,13 +110,52 @@ def called(tree):
             yield function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", ""), node
 
 
+def is_allowed(module, group):
+    """The run-time library imports nothing of ntkc but itself, and of the compiler only backends know it."""
+    other = ntkc_group(module)
+    if "runtime" in (group, other) and group != other:
+        return group in READS_RUNTIME and other == "runtime"
+    return RANK[other] <= RANK[group]
+
+
 def violations(tree, group):
     modules = [m for m in imported(tree) if m.split(".")[0] == "ntkc"]
-    return [m for m in modules if RANK[ntkc_group(m)] > RANK[group]]
+    return [m for m in modules if not is_allowed(m, group)]
 
 
-def test_every_file_has_a_group():
-    assert {group_of(f) for f in FILES} <= set(RANK)
+def test_every_file_has_a_group_and_every_group_files():
+    assert {group_of(f) for f in FILES} == set(RANK)
+
+
+def test_the_order_of_the_compiler():
+    order = (*COMPILER, "program", "networks", "stax", "predict")
+    assert sorted(order, key=RANK.__getitem__) == list(order)
+    assert len({RANK[group] for group in order}) == len(order)
+    assert not set(COMPILER) & RUNS_JAX
+
+
+LIBRARIES = {"jax", "numpy", "ntkc", *sys.stdlib_module_names}
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "runtime").glob("*.py")), ids=lambda f: f.stem)
+def test_the_run_time_library_needs_jax_and_numpy_alone(file):
+    assert {m.split(".")[0] for m in imported(tree_of(file))} <= LIBRARIES
+    assert {m.rpartition(".")[0] for m in imported(tree_of(file)) if m.startswith("ntkc")} <= RUNTIME_MODULES
+
+
+ALONE = """
+import sys, types
+sys.modules["ntkc"] = types.ModuleType("ntkc")
+sys.modules["ntkc"].__path__ = [sys.argv[1]]
+import ntkc.runtime
+print(sorted(m for m in sys.modules if m.startswith("ntkc.") and not m.startswith("ntkc.runtime")))
+print([m for m in ("sympy", "networkx", "rich") if m in sys.modules])
+"""
+
+
+def test_the_run_time_library_loads_without_the_compiler():
+    done = subprocess.run([sys.executable, "-c", ALONE, str(ROOT)], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n[]\n"
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(ROOT)))
@@ -149,6 +196,12 @@ def test_private_attributes_of_jax_are_not_used():
         ("from ntkc.layers import dense", "ir", ["ntkc.layers.dense"]),
         ("def f():\n    import ntkc.stax", "passes", ["ntkc.stax"]),
         ("from ntkc import Kernel", "ir", ["ntkc.Kernel"]),
+        ("from ntkc.runtime.data import cleaned", "runtime", []),
+        ("from ntkc import runtime", "backends", []),
+        ("from ntkc.runtime import kernels", "passes", ["ntkc.runtime.kernels"]),
+        ("from ntkc.errors import NtkcError", "runtime", ["ntkc.errors.NtkcError"]),
+        ("from ntkc.program import KernelProgram", "compile", ["ntkc.program.KernelProgram"]),
+        ("from ntkc.networks.tree import Tree", "program", ["ntkc.networks.tree.Tree"]),
     ],
 )
 def test_violations_are_found(text, group, found):

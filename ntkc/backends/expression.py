@@ -238,18 +238,3 @@ def check_writable(expr: sp.Basic) -> None:
     for part in expr.args:
         check_writable(part)
     return None
-
-
-def function_of(expr: sp.Expr, arguments: Sequence[sp.Symbol]) -> Callable[..., Any]:
-    """A Python function of arrays: the expression, over jax.numpy and ntkc.runtime."""
-    # JAX takes half a second to import, which graphs need not wait for.
-    import jax
-    import jax.numpy as jnp
-    from jax import lax
-
-    from ntkc import runtime
-
-    places = {s: f"v{i}" for i, s in enumerate(arguments)}
-    text = jax_text(expr, places.__getitem__)
-    names = {**vars(runtime), "jax": jax, "jnp": jnp, "lax": lax, "pi": float(sp.pi)}
-    return eval(f"lambda {', '.join(places.values())}: {text}", names)

@@ -60,7 +60,7 @@ class Collapsed(sp.Function):
 def collapse(program: Program) -> Program:
     """The program with its pair statements replaced by two polynomials, if they read delta and numbers only."""
     inputs = [k for k in program.inputs if k.side is None]
-    if program.is_port or program.parameters or [k.kind for k in inputs] != [Kind.G]:
+    if program.is_port or program.parameters or program.reads_width or [k.kind for k in inputs] != [Kind.G]:
         return program
     kinks = _count_kinks(program.per_pair)
     if kinks < FEWEST_KINKS or any(_is_sampled(s) for let in lets(program.per_pair) for s in streams_in(let.expr)):

@@ -10,9 +10,10 @@ import sympy as sp
 from jax import lax
 
 from ntkc import runtime
-from ntkc.backends.expression import HEADS, function_of, jax_text, number, written
+from ntkc.backends.expression import HEADS, jax_text, number, written
 from ntkc.errors import UnsupportedExpr
 from ntkc.gaussian.functions import Angle, Root
+from ntkc.networks.arrays import function_of
 
 a, b = sp.symbols("a b", positive=True)
 k = sp.Symbol("k", real=True)
@@ -128,7 +129,7 @@ def test_parts_that_have_a_text_already():
 
 def test_symbols_and_numbers_by_name():
     text = jax_text(R(9, 4) * k + R(1, 100) - a, lambda s: f"p.{s}", {R(9, 4): "W_std**2", R(1, 100): "b_std**2"})
-    assert text == "b_std**2 + W_std**2*p.k - p.a"
+    assert text == "W_std**2*p.k + b_std**2 - p.a"
 
 
 @pytest.mark.parametrize(

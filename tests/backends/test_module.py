@@ -2,13 +2,17 @@
 
 import ast
 import builtins
+import inspect
 import re
+import sys
 
+import numpy as np
 import pytest
 import sympy as sp
 
 import ntkc
 from ntkc import stax
+from ntkc.backends.bundle import RULES
 from ntkc.backends.module import module_text
 
 D, R = stax.Dense, stax.Relu
@@ -41,7 +45,7 @@ FUNCTIONS = {"nngp", "ntk", "kernel", "variance", "fit"}
 @pytest.fixture(scope="module", params=NETS, ids=str)
 def module(request):
     program = ntkc.compile(NETS[request.param])
-    return module_text(program.source, program.parameters), program
+    return module_text(program.source), program
 
 
 def defined(tree):
@@ -64,30 +68,76 @@ def test_every_name_is_defined(module):
     assert read - set(defined(tree)) - set(dir(builtins)) == set()
 
 
+def is_rule(function):
+    """It stands under the function whose rule it is: @f.defjvp."""
+    return any(isinstance(d, ast.Attribute) and d.attr in RULES for d in function.decorator_list)
+
+
 def test_every_function_and_table_is_used_and_stands_once(module):
     tree = ast.parse(module[0])
-    top = [n.name for n in tree.body if isinstance(n, ast.FunctionDef) and not n.name.startswith("_")]
-    top += [t.id for n in tree.body if isinstance(n, ast.Assign) for t in n.targets]
+    top = [n.name for n in tree.body if isinstance(n, ast.FunctionDef) and not is_rule(n)]
+    assigned = [t for n in tree.body if isinstance(n, ast.Assign) for t in n.targets]
+    top += [t.id for target in assigned for t in ast.walk(target) if isinstance(t, ast.Name)]
     assert len(top) == len(set(top))
     read = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
-    assert set(top) - read - FUNCTIONS == set()
+    assert set(top) - read - FUNCTIONS - {"unresolved"} == set()
 
 
-def test_imports_are_jax_and_math(module):
+def test_imports_are_jax_and_the_standard_library(module):
     for node in ast.walk(ast.parse(module[0])):
         if isinstance(node, ast.Import):
             assert {alias.name.split(".")[0] for alias in node.names} <= {"jax"}
         if isinstance(node, ast.ImportFrom):
-            assert node.module in ("jax", "math")
+            assert node.level == 0
+            assert node.module.split(".")[0] in {"jax", *sys.stdlib_module_names}
 
 
-def test_functions_and_keywords(module):
-    text, program = module
-    functions = {n.name: n for n in ast.parse(text).body if isinstance(n, ast.FunctionDef)}
-    assert set(functions) >= FUNCTIONS
+@pytest.fixture(scope="module")
+def names(module):
+    """What the saved module defines, after running it."""
+    found = {"__name__": "saved"}
+    exec(compile(module[0], "saved", "exec"), found)
+    return found
+
+
+def test_functions_take_data_by_place_and_hyper_parameters_by_name(names):
     for name in FUNCTIONS:
-        assert tuple(a.arg for a in functions[name].args.kwonlyargs) == program.parameters
-        assert ast.get_docstring(functions[name])
+        found = inspect.signature(names[name]).parameters.values()
+        positional = [p.name for p in found if p.kind is p.POSITIONAL_ONLY]
+        assert positional == {"variance": ["x"], "fit": ["x", "y"]}.get(name, ["x1", "x2"])
+        assert [p.kind for p in found if p.kind is p.VAR_KEYWORD] == [inspect.Parameter.VAR_KEYWORD]
+        assert not [p for p in found if p.kind is p.VAR_POSITIONAL]
+        assert inspect.getdoc(names[name])
+
+
+@pytest.mark.parametrize(
+    "name", ["input", "relu", *(pytest.param(n, marks=pytest.mark.slow) for n in NETS if n not in ("input", "relu"))]
+)
+def test_functions_have_the_kernels_of_the_program(name):
+    program, names = ntkc.compile(NETS[name]), {}
+    exec(compile(module_text(program.source), "saved", "exec"), names)
+    rng = np.random.default_rng(0)
+    x1, x2 = rng.standard_normal((4, 3)).astype("float32"), rng.standard_normal((2, 3)).astype("float32")
+    values = {name: 0.4 + i for i, name in enumerate(program.parameters)}
+    for second in (x2, None):
+        expected = program(x1, second, ("nngp", "ntk"), **values)
+        for found, right in zip(names["kernel"](x1, second, **values), expected, strict=True):
+            np.testing.assert_array_equal(found, right)
+    np.testing.assert_allclose(names["nngp"](x1, x2, **values), program(x1, x2, "nngp", **values), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(names["variance"](x1, **values), program(x1, **values).cov1, rtol=1e-6)
+    mean = names["fit"](x1, x1[:, 0], ridge=0.1, get="nngp", **values)(x2)
+    gram, between = (np.asarray(program(*x, "nngp", **values), float) for x in ((x1, None), (x2, x1)))
+    np.testing.assert_allclose(mean, between @ np.linalg.solve(gram + 0.1 * np.eye(4), x1[:, 0]), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("net", "shape"), [(D(3), (2,)), (stax.serial(stax.Conv(3, (1,)), stax.Flatten()), (2, 1))], ids=["rows", "pixels"]
+)
+def test_a_saved_module_runs_unregistered(net, shape):
+    """As importlib.util.module_from_spec leaves it: its name is not in sys.modules."""
+    names = {"__name__": "nowhere"}
+    exec(compile(module_text(ntkc.compile(net, input_shape=shape).source), "saved", "exec"), names)
+    np.testing.assert_allclose(names["nngp"](2 * np.ones((1, *shape))), [[4]], rtol=1e-6)
 
 
 def test_text_is_tidy(module):
@@ -101,6 +151,11 @@ def test_text_is_tidy(module):
     compile(text, "module", "exec")
 
 
-def test_what_runs_is_the_start_of_what_is_saved(module):
+def test_what_runs_is_the_end_of_what_is_saved(module):
+    """But for imports, and tables that have to stand before their readers."""
     text, program = module
-    assert text.startswith(program.source)
+    imports = (ast.Import, ast.ImportFrom)
+    ran = [ast.unparse(n) for n in ast.parse(program.source).body[1:] if not isinstance(n, imports)]
+    saved = [ast.unparse(n) for n in ast.parse(text).body]
+    assert saved[-len(ran) - 1 :] == [*ran, "fit = predictor(nngp, ntk)"]
+    assert ast.get_docstring(ast.parse(text)) == ast.get_docstring(ast.parse(program.source))

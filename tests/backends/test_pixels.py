@@ -1,5 +1,6 @@
 """Emitted modules for data with pixels: they run alone, in tiles of any size, with derivatives, in both precisions."""
 
+import ast
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,14 +10,15 @@ import jax
 import numpy as np
 import pytest
 import sympy as sp
-from ntkc.backends.pixels import emit_pixels
 
 import ntkc
 from ntkc import stax
-from ntkc.backends import module as modules
+from ntkc.backends.jax import emit
+from ntkc.backends.module import module_text
 from ntkc.compile import compile_graph
 from ntkc.errors import SeriesNotConverged
 from ntkc.frontends import to_graph
+from ntkc.gaussian.certificates import TOLERANCES
 from ntkc.passes.settle import on_data
 
 SHAPE = (5, 4, 3)
@@ -55,7 +57,7 @@ def in_tiles(name, lanes, block):
     """The module of a network, walking over tiles of this size."""
     made = compile_graph(on_data(to_graph(NETS[name]), [SHAPE])).made
     plan = replace(made["schedule"], lanes=lanes, block=block)
-    return names_of(emit_pixels(made["prune"], made["forms"], plan, "tiles"))
+    return names_of(emit(made["prune"], made["forms"], plan, on_data(to_graph(NETS[name]), [SHAPE]), TOLERANCES))
 
 
 ALONE = """
@@ -202,15 +204,24 @@ def test_near_duplicates_in_float32(name):
         np.testing.assert_allclose(rough, exact, rtol=0, atol=bound * np.abs(exact).max())
 
 
+def functions_of(text):
+    """The text of per_sample and pair."""
+    found = [n for n in ast.parse(text).body if getattr(n, "name", "") in ("per_sample", "pair")]
+    return [ast.get_source_segment(text, n) for n in found]
+
+
 @pytest.mark.parametrize("name", NETS)
 def test_text_is_tidy(name):
     text = ntkc.compile(NETS[name], input_shape=SHAPE).source
     assert text.startswith('"""NNGP and NTK kernels of an infinitely wide network.\n')
-    assert "import jax\nimport jax.numpy as jnp\n" in text
+    assert "\nfrom ntkc.runtime import (\n    Tiles, " in text
     assert not [line for line in text.splitlines() if line != line.rstrip() or "\t" in line]
     assert "\n\n\n\n" not in text
-    assert "ntkc." not in text
-    assert modules.module_text(text, ()).startswith(text)
+    assert text.count("ntkc") == 1
+    saved = module_text(text)
+    assert "ntkc" not in saved
+    assert saved.endswith("\n\nfit = predictor(nngp, ntk)\n")
+    assert [f for f in functions_of(text) if f not in functions_of(saved)] == []
 
 
 def of_series(text, make, *between):
@@ -222,8 +233,9 @@ def of_series(text, make, *between):
 def test_series_are_written_for_pixels(text):
     net = of_series(text, lambda: stax.Conv(4, (2, 2), None, "SAME"), stax.Flatten())
     source = ntkc.compile(net, input_shape=SHAPE).source
-    assert "def unresolved(" in source
-    assert ("kink_sum(left_terms(" in source) == (text == "elu(x)")
+    assert ("kinked=(" in source) == ("kink_sum(left_terms(" in source) == (text == "elu(x)")
+    assert ("series=(" in source) == ("hermite_sum(" in source) == (text == "tanh(x)")
+    assert ("left_terms(" in source) == (text == "elu(x)")
 
 
 @pytest.mark.slow

@@ -11,10 +11,10 @@ import pytest
 import sympy as sp
 from test_closed_forms import CASES, JUMPS
 
-from ntkc.backends.expression import function_of
 from ntkc.gaussian.dual import K12, Q1, Q2, dual, dual_of_derivatives
 from ntkc.gaussian.functions import Edge, Orthant, Ridge, explicit
 from ntkc.gaussian.parse import parse
+from ntkc.networks.arrays import function_of
 
 BOUNDS = {np.float32: 4e-7, np.float64: 1e-14}
 COSINES = (0, 0.3, -0.3, 0.9, -0.9, 0.99, -0.99, 1 - 1e-4, -1 + 1e-4, 1 - 2e-6, -1 + 2e-6, 1, -1)

@@ -5,15 +5,16 @@ from dataclasses import replace
 import pytest
 import sympy as sp
 
-from ntkc.ir.program import SAMPLE, BrokenProgram, Carry, Let, Loop, Program, Stream, lets, verify
+from ntkc.ir.program import BrokenProgram, Carry, Let, Loop, Program, lets, verify
+from ntkc.ir.streams import SAMPLE, Kind, Stream
 
 
 def K(u, v=None):
-    return Stream(Kind.K, u, v or u)
+    return Stream(Kind.K, u, v)
 
 
 def q(u):
-    return Stream(Kind.S, u, u, SAMPLE)
+    return Stream(Kind.S, u, side=SAMPLE)
 
 
 LOOP = Loop(
@@ -46,9 +47,7 @@ PROGRAM = Program(
     ],
 )
 def test_names(key, name):
-    assert key.name == name
-    assert key == key
-    assert key.name == name
+    assert key.name == str(key) == name
     assert key.is_real
 
 
@@ -91,7 +90,7 @@ LATE = Let(K("d1"), K("block1"))
 BROKEN = {
     "reads what is defined later": (
         replace(PROGRAM, per_pair=(LATE, *PROGRAM.per_pair)),
-        "K_d1 reads undefined {'K_block1'}",
+        "K_d1 reads undefined {K_block1}",
     ),
     "defined twice": (replace(PROGRAM, per_pair=(PROGRAM.per_pair[0], *PROGRAM.per_pair)), "K_a1 is defined twice"),
     "defined twice in a loop": (
@@ -100,24 +99,24 @@ BROKEN = {
     ),
     "a loop's inside is read outside": (
         replace(PROGRAM, per_pair=(*PROGRAM.per_pair, Let(K("d1"), K("b1")))),
-        "K_d1 reads undefined {'K_b1'}",
+        "K_d1 reads undefined {K_b1}",
     ),
-    "a loop carries what is not there": (replace(PROGRAM, per_pair=(LOOP,)), "loop block1 carries undefined {'K_a1'}"),
+    "a loop carries what is not there": (replace(PROGRAM, per_pair=(LOOP,)), "loop block1 carries undefined {K_a1}"),
     "an unknown hyper-parameter": (
         replace(PROGRAM, per_pair=(Let(K("a1"), sp.Symbol("w") * K("input1")), LOOP)),
-        "K_a1 reads undefined {'w'}",
+        "K_a1 reads undefined {w}",
     ),
     "a pair reads a sample without a side": (
         replace(PROGRAM, per_pair=(Let(K("a1"), q("a1")), LOOP)),
-        "K_a1 reads undefined {'q_a1'}",
+        "K_a1 reads undefined {q_a1}",
     ),
     "a sample reads a pair": (
         replace(PROGRAM, per_sample=(Let(q("a1"), K("input1")),)),
-        "q_a1 reads undefined {'K_input1'}",
+        "q_a1 reads undefined {K_input1}",
     ),
     "an output is not there": (
         replace(PROGRAM, outputs={"nngp": K("z1")}),
-        "output nngp reads {'K_z1'}",
+        "output nngp reads {K_z1}",
     ),
 }
 

@@ -73,8 +73,8 @@ def test_collapsed(name):
 
 def test_outputs_are_norms_times_a_polynomial():
     program = made(COLLAPSED["depth 10"], "collapse")
-    assert str(program.outputs["nngp"]) == "n1_block1*n2_block1*NNGP(u_input1)"
-    assert str(program.outputs["ntk"]) == "n1_block1*n2_block1*NTK(u_input1)"
+    assert str(program.outputs["nngp"]) == "n1_block1*n2_block1*Collapsed(NNGP, u_input1)"
+    assert str(program.outputs["ntk"]) == "n1_block1*n2_block1*Collapsed(NTK, u_input1)"
     theta, u = lets(program.per_pair)
     assert str(theta.expr) == "AngleOverPi(delta_input1)"
     assert u.expr.subs(theta.dst, 0) == -1
@@ -83,13 +83,14 @@ def test_outputs_are_norms_times_a_polynomial():
 
 @pytest.mark.parametrize("name", KEPT)
 def test_kept(name):
-    before = made(KEPT[name], "normalise")
+    before = made(KEPT[name], "carry_gap")
     assert collapse(before) is before
+    assert made(KEPT[name], "collapse") is before
 
 
 def test_continuations_of_a_kernel_are_kept():
     tree = stax.serial(*[stax.serial(stax.Relu(), dense())] * 8).tree
-    program = compile_graph(port_graph(tree, Port(), PLAIN), "normalise").made["normalise"]
+    program = compile_graph(port_graph(tree, Port(), PLAIN), "carry_gap").made["carry_gap"]
     assert collapse(program) is program
 
 

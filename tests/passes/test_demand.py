@@ -4,8 +4,9 @@ import pytest
 
 import ntkc
 from ntkc import stax
+from ntkc.ir.streams import Kind
 from ntkc.passes.analyse import analyse
-from ntkc.passes.demand import carried_streams, demand, in_order
+from ntkc.passes.demand import carried_kinds, demand, demand_of, in_order, outputs_of
 from ntkc.passes.roll import Block
 
 D, R = stax.Dense, stax.Relu
@@ -16,15 +17,22 @@ def branches(*parts):
     return stax.serial(stax.FanOut(len(parts)), stax.parallel(*parts), stax.FanInSum())
 
 
-def demanded(streams, *layers):
-    """{"dense1": "q K"}: names without the node."""
+def kinds_of(letters):
+    return tuple(Kind[letter] for letter in letters)
+
+
+def letters_of(found):
+    """{"dense1": "q K"}: in the order in which they are computed."""
+    return {node: " ".join(k.kind.letter for k in in_order(keys)) for node, keys in found.items()}
+
+
+def demanded(kinds, *layers):
     graph = ntkc.compile(stax.serial(*layers), until="fuse")
-    found = demand(graph, analyse(graph), streams)
-    return {node: " ".join(k.name.removesuffix(f"_{node}") for k in in_order(keys)) for node, keys in found.items()}
+    return letters_of(demand_of(graph, analyse(graph), kinds_of(kinds)))
 
 
 @pytest.mark.parametrize(
-    ("streams", "layers", "expected"),
+    ("kinds", "layers", "expected"),
     [
         ("S", [D(4)], {"input1": "q", "dense1": "q"}),
         ("K", [D(4)], {"input1": "K", "dense1": "K"}),
@@ -39,8 +47,8 @@ def demanded(streams, *layers):
         ("T", [stax.Identity()], {"input1": ""}),
     ],
 )
-def test_streams(streams, layers, expected):
-    found = demanded(streams, *layers)
+def test_kinds(kinds, layers, expected):
+    found = demanded(kinds, *layers)
     if "monomial1" in expected:  # a constant reads no covariance, but may ask for it before it is multiplied by zero
         assert found["monomial1"] == expected["monomial1"]
         assert "T" not in " ".join(found.values())
@@ -72,15 +80,41 @@ def block_of(*layers):
 
 
 @pytest.mark.parametrize(
-    ("streams", "carried"), [("S", ("S",)), ("K", ("S", "K")), ("T", ("S", "K", "T")), ("SKT", ("S", "K", "T"))]
+    ("kinds", "carried"), [("S", "S"), ("K", "SK"), ("T", "SKT"), ("SKT", "SKT")]
 )
-def test_a_block_carries_what_its_next_turn_reads(streams, carried):
+def test_a_block_carries_what_its_next_turn_reads(kinds, carried):
     graph, (node, block) = block_of(D(4), *[R(), D(4)] * 5)
-    keys = demand(graph, analyse(graph), streams)[node]
-    assert carried_streams(block, keys) == carried
+    keys = demand_of(graph, analyse(graph), kinds_of(kinds))[node]
+    assert carried_kinds(block, keys) == kinds_of(carried)
 
 
 def test_a_linear_block_carries_no_variance_for_pairs():
     graph, (node, block) = block_of(*[D(4)] * 5)
-    keys = demand(graph, analyse(graph), "K")[node]
-    assert carried_streams(block, keys) == ("K",)
+    keys = demand_of(graph, analyse(graph), [Kind.K])[node]
+    assert carried_kinds(block, keys) == (Kind.K,)
+
+
+def test_of_rows_variance_nngp_and_ntk_are_wanted():
+    graph = ntkc.compile(stax.serial(D(4), R(), D(1)), until="fuse")
+    for diagonal in (False, True):
+        assert outputs_of(graph, diagonal) == {"variance": Kind.S, "nngp": Kind.K, "ntk": Kind.T}
+        assert letters_of(demand(graph, diagonal)) == demanded("SKT", D(4), R(), D(1))
+
+
+@pytest.mark.parametrize(
+    ("diagonal", "expected"),
+    [
+        (False, {"input1": "q w K", "conv1": "q w K T", "relu1": "w K T"}),
+        (True, {"input1": "q K", "conv1": "q K T", "relu1": "q K T"}),
+    ],
+    ids=["all pairs", "diagonal"],
+)
+def test_pixels_that_are_left(diagonal, expected):
+    """Of all pairs of them, the covariance within a sample is wanted, too."""
+    graph = ntkc.compile(stax.serial(stax.Conv(4, (2, 2)), R()), until="fuse", input_shape=(4, 3, 2))
+    assert letters_of(demand(graph, diagonal)) == expected
+
+
+def test_demand_is_the_stage():
+    graph = ntkc.compile(stax.serial(D(4), R(), D(1)), until="roll")
+    assert ntkc.compile(stax.serial(D(4), R(), D(1)), until="demand") == demand(graph)

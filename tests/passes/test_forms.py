@@ -7,13 +7,13 @@ import pytest
 import ntkc
 from ntkc import stax
 from ntkc.ir.maps import Level, Local, Patch, Pick, Place, Take, Total, Trace, Window
-from ntkc.ir.program import Stream
+from ntkc.ir.streams import SAMPLE, Kind, Stream
+from ntkc.passes.carry_gap import carry_gap
 from ntkc.passes.forms import count_entries, find_forms, inner_form, joined, letter_of, step_of
 from ntkc.passes.prune import prune
-from ntkc.passes.take_angles import take_angles
 
 SHAPE = (4, 3, 2)
-R, FLAT, MEAN, D = stax.Relu(), stax.Flatten(), stax.GlobalAvgPool(), stax.Dense(1)
+R, FLAT, MEAN, D = stax.Relu(), stax.Flatten(), stax.GlobalAvgPool(), stax.Dense(1, 1.1)
 POOL = stax.AvgPool((2, 2), None, "SAME")
 
 
@@ -25,8 +25,13 @@ def block(*layers):
     return stax.serial(stax.FanOut(2), stax.parallel(stax.serial(*layers), stax.Identity()), stax.FanInSum())
 
 
-def forms_of(*layers, until="prune", **choice):
-    return find_forms(ntkc.compile(stax.serial(*layers), until=until, input_shape=SHAPE), **choice).of
+def named(program, diagonal=False):
+    """{"K_conv1": its form}."""
+    return {key.name: form for key, form in find_forms(program, diagonal).of.items()}
+
+
+def forms_of(*layers, until="prune", diagonal=False):
+    return named(ntkc.compile(stax.serial(*layers), until=until, input_shape=SHAPE), diagonal)
 
 
 def of_streams(forms, *letters):
@@ -51,16 +56,16 @@ def test_a_net_that_ends_in_a_global_pool_carries_all_pairs():
 @pytest.mark.parametrize("after", [(), (POOL,), (POOL, conv())], ids=["global pool", "pool", "pool, conv"])
 def test_without_a_nonlinearity_after_a_pool_pairs_need_no_covariance_within_a_sample(after):
     program = ntkc.compile(stax.serial(conv(), R, conv(), R, *after, MEAN, D), until="prune", input_shape=SHAPE)
-    assert of_streams(find_forms(program).of, "w") == {"FF"}
+    assert of_streams(named(program), "w") == {"FF"}
     pairs = prune(replace(program, outputs={get: program.outputs[get] for get in ("nngp", "ntk")}))
-    assert {k for k, form in find_forms(pairs).of.items() if k[0] == "w" and form == "FF"} == set()
+    assert {k for k, form in named(pairs).items() if k[0] == "w" and form == "FF"} == set()
     assert [s.dst.kind for s in pairs.per_sample if s.dst.kind not in (Kind.S, Kind.I)] == []
 
 
 def test_with_a_nonlinearity_after_a_pool_they_do():
     program = ntkc.compile(stax.serial(conv(), R, POOL, conv(), R, FLAT), until="prune", input_shape=SHAPE)
     pairs = prune(replace(program, outputs={get: program.outputs[get] for get in ("nngp", "ntk")}))
-    assert {k for k, form in find_forms(pairs).of.items() if k[0] == "w" and form == "FF"} == {
+    assert {k for k, form in named(pairs).items() if k[0] == "w" and form == "FF"} == {
         "w_input1",
         "w_conv1",
         "w_relu1",
@@ -82,7 +87,7 @@ def test_loops_carry_one_form(head, form):
     (loop,) = (s for s in program.per_pair if hasattr(s, "body"))
     assert loop.count == 5
     for carry in loop.carry:
-        assert {forms[getattr(carry, part).name] for part in ("start", "end", "after")} == {form}
+        assert {forms[getattr(carry, part)] for part in ("start", "end", "after")} == {form}
 
 
 def test_a_residual_block_has_the_form_of_its_reader():
@@ -111,7 +116,7 @@ def test_attention_reads_all_pairs():
 
 def test_outputs_of_pixels_are_pairs_or_diagonals():
     assert of_streams(forms_of(conv(), R), "K", "T") == {"FF"}
-    assert of_streams(forms_of(conv(), R, is_full=False), "K", "T") == {"DD"}
+    assert of_streams(forms_of(conv(), R, diagonal=True), "K", "T") == {"DD"}
 
 
 @pytest.mark.parametrize(
@@ -128,9 +133,9 @@ def test_count_entries(form, sizes, entries):
 def test_entries_of_keys_and_the_report():
     net = stax.serial(conv(), R, FLAT, D)
     forms = ntkc.compile(net, until="forms", input_shape=SHAPE)
-    assert forms.entries(Stream(Kind.K, "conv1", "conv1")) == 12
-    assert forms.entries(Stream(Kind.T, "dense1", "dense1")) == 1
-    assert forms.entries(Stream(Kind.S, "conv1", "conv1", 0)) == 12
+    assert forms.entries(Stream(Kind.K, "conv1")) == 12
+    assert forms.entries(Stream(Kind.T, "dense1")) == 1
+    assert forms.entries(Stream(Kind.S, "conv1", side=SAMPLE)) == 12
     (report,) = (r.what for r in ntkc.compile(net, input_shape=SHAPE).stages if r.stage == "forms")
     # K and T of conv and relu with 12 entries each, K and T of flatten and dense with one.
     assert report.startswith("52 entries a pair, 580 if all were full: K_conv1 DD 12, ")
@@ -154,13 +159,13 @@ def strided(stride):
 def test_above_strides_pairs_are_kept_mod_s(strides, shape, letters):
     """Where s divides the pixels; above a stride of one after that, too."""
     layers = [layer for s in strides for layer in (strided(s), R)]
-    forms = find_forms(ntkc.compile(stax.serial(*layers, MEAN), until="prune", input_shape=shape)).of
+    forms = named(ntkc.compile(stax.serial(*layers, MEAN), until="prune", input_shape=shape))
     assert [forms["K_input1"], *(forms[f"K_conv{i + 1}"] for i in range(len(strides)))] == letters
 
 
 def test_above_strides_a_diagonal_stays_one():
     net = stax.serial(strided((2, 2)), R, strided((2, 2)), R, FLAT)
-    assert of_streams(ntkc.compile(net, until="forms", input_shape=(8, 8, 2)).of, "K", "T") == {"DD"}
+    assert of_streams(named(ntkc.compile(net, until="prune", input_shape=(8, 8, 2))), "K", "T") == {"DD"}
 
 
 def test_steps_and_letters():
@@ -193,6 +198,16 @@ def test_joined():
     assert [joined(a, b) for a, b in (("2", "4"), ("2", "3"), ("2", "D"), ("F", "2"))] == ["2", "F", "2", "F"]
 
 
-def test_angles_change_no_form():
+OF_GAPS = {Kind.E: Kind.K, Kind.J: Kind.W}
+"""Distances, and the covariances that they stand for."""
+
+
+def test_gaps_change_no_form():
+    """Streams that stay have the form that they had, distances that of covariances."""
     program = ntkc.compile(stax.serial(conv(), R, POOL, conv(), R, MEAN), until="lower", input_shape=SHAPE)
-    assert find_forms(take_angles(program)).of == find_forms(program).of
+    before, after = find_forms(program).of, find_forms(carry_gap(program)).of
+    places = [(key, key.of(OF_GAPS.get(key.kind, key.kind)), form) for key, form in after.items()]
+    assert {form for key, place, form in places if before.get(place, form) != form} == set()
+    assert {(place.kind, place.node) for _, place, _ in places} >= {
+        (kind, node) for kind in (Kind.K, Kind.T) for node in ("conv1", "relu1", "avgpool1", "conv2", "relu2")
+    }

@@ -7,18 +7,23 @@ import sympy as sp
 import ntkc
 from ntkc import stax
 from ntkc.backends.formula import formula_of
-from ntkc.ir.program import SAMPLE, Carry, Let, Loop, Program, Stream
+from ntkc.ir.program import Carry, Let, Loop, Program
+from ntkc.ir.streams import SAMPLE, Kind, Stream
 from ntkc.passes.prune import prune
 
 NET = stax.serial(stax.Dense(4, 2, 0.5), *[stax.Relu(), stax.Dense(4, 2, 0.5)] * 4, stax.Erf(), stax.Dense(1))
 
 
-def key(stream, node):
-    return Stream(stream, node, node, SAMPLE if stream == "S" else None)
+def q(node):
+    return Stream(Kind.S, node, side=SAMPLE)
 
 
-def symbol(stream, node):
-    return key(stream, node)
+def K(node):
+    return Stream(Kind.K, node)
+
+
+def T(node):
+    return Stream(Kind.T, node)
 
 
 def only(program, *names):
@@ -26,22 +31,21 @@ def only(program, *names):
 
 
 def hand_made():
-    q, K, T = (lambda n, s=s: symbol(s, n) for s in "SKT")
-    carry = tuple(Carry(*(key(s, n) for n in ("a1", "before1", "b1", "block1"))) for s in "KT")
+    carry = tuple(Carry(*map(of, ("a1", "before1", "b1", "block1"))) for of in (K, T))
     body = (
-        Let(key("K", "b1"), K("before1") / 2),
-        Let(key("T", "b1"), K("b1") + T("before1")),
-        Let(key("K", "dead1"), K("b1")),
+        Let(K("b1"), K("before1") / 2),
+        Let(T("b1"), K("b1") + T("before1")),
+        Let(K("dead1"), K("b1")),
     )
     return Program(
-        (Let(key("S", "a1"), q("input1")), Let(key("S", "dead1"), q("a1"))),
+        (Let(q("a1"), 2 * q("input1")), Let(q("dead1"), q("a1"))),
         (
-            Let(key("K", "a1"), K("input1")),
-            Let(key("T", "a1"), K("a1")),
+            Let(K("a1"), 2 * K("input1")),
+            Let(T("a1"), K("a1")),
             Loop(body, 3, carry),
-            Let(key("T", "dead1"), T("a1")),
+            Let(T("dead1"), T("a1")),
         ),
-        (key("S", "input1"), key("K", "input1")),
+        (q("input1"), K("input1")),
         {"nngp": K("block1"), "ntk": T("block1"), "variance": q("a1")},
     )
 
@@ -58,9 +62,9 @@ def test_dead_carries_are_gone():
     assert program.text() == "\n".join(
         [
             "per sample:",
-            "    q_a1 = q_input1",
+            "    q_a1 = 2*q_input1",
             "per pair:",
-            "    K_a1 = K_input1",
+            "    K_a1 = 2*K_input1",
             "    repeat 3 times: K_before1 = K_a1",
             "        K_b1 = K_before1/2",
             "        next K_before1 = K_b1",
@@ -78,6 +82,71 @@ def test_a_loop_that_nothing_reads_is_gone():
     program = only(hand_made(), "variance")
     assert program.per_pair == ()
     assert [k.name for k in program.inputs] == ["q_input1"]
+
+
+def with_aliases():
+    """The program by hand with each stream under a second name, before, in and after its loop."""
+    loop = next(s for s in hand_made().per_pair if isinstance(s, Loop))
+    carry = tuple(Carry(of("a2"), of("before1"), of("b2"), of("block1")) for of in (K, T))
+    body = (
+        Let(K("before2"), K("before1")),
+        Let(K("b1"), K("before2") / 2 + q("a2").on(1) * q("a2").on(2)),
+        Let(T("b1"), K("b1") + T("before1")),
+        Let(K("b2"), K("b1")),
+        Let(T("b2"), T("b1")),
+    )
+    return Program(
+        (Let(q("a1"), 2 * q("input1")), Let(q("a2"), q("a1"))),
+        (
+            Let(K("a1"), 2 * K("input1")),
+            Let(T("a1"), K("a1")),
+            Let(K("a2"), K("a1")),
+            Let(T("a2"), T("a1")),
+            replace(loop, body=body, carry=carry),
+            Let(K("c1"), K("block1")),
+        ),
+        (q("input1"), K("input1")),
+        {"nngp": K("c1"), "ntk": T("block1") + K("c1"), "variance": q("a2")},
+    )
+
+
+def test_aliases_are_gone_and_readers_read_what_they_stand_for():
+    program = prune(with_aliases())
+    assert program.text() == "\n".join(
+        [
+            "per sample:",
+            "    q_a1 = 2*q_input1",
+            "per pair:",
+            "    K_a1 = 2*K_input1",
+            "    T_a1 = K_a1",
+            "    repeat 3 times: K_before1 = K_a1, T_before1 = T_a1",
+            "        K_b1 = K_before1/2 + q1_a1*q2_a1",
+            "        T_b1 = K_b1 + T_before1",
+            "        next K_before1 = K_b1, T_before1 = T_b1",
+            "    then K_block1 = K_b1, T_block1 = T_b1",
+        ]
+    )
+    assert program.outputs == {"nngp": K("block1"), "ntk": T("block1") + K("block1"), "variance": q("a1")}
+
+
+def test_a_stream_of_another_kind_is_no_alias():
+    assert "T_a1 = K_a1" in prune(hand_made()).text()
+
+
+def test_aliases_of_what_a_loop_stacks():
+    carry = Carry(q("input1"), q("before1"), q("b1"), q("block1"))
+    body = (Let(q("a1"), q("before1")), Let(q("b1"), 2 * q("a1")))
+    inside = (Let(K("b1"), K("before1") + q("a1").on(1) * q("a1").on(2)),)
+    program = Program(
+        (Loop(body, 3, (carry,), (q("before1"), q("a1"), q("b1")), "block1"),),
+        (Loop(inside, 3, (Carry(K("input1"), K("before1"), K("b1"), K("block1")),), (), "block1"),),
+        (q("input1"), K("input1")),
+        {"nngp": K("block1"), "variance": q("block1")},
+    )
+    pruned = prune(program)
+    assert "K_b1 = K_before1 + q1_before1*q2_before1" in pruned.text()
+    assert pruned.per_sample[0].stacked == (q("before1"),)
+    assert "q_a1" not in pruned.text()
 
 
 def test_prune_twice_is_prune():

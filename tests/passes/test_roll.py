@@ -9,9 +9,11 @@ from ntkc.ir.graph import op_of
 from ntkc.ir.value import Law
 from ntkc.layers.inputs import Port
 from ntkc.passes import roll as roll_module
-from ntkc.passes.roll import Block, Repeat, find_repeats
+from ntkc.passes.roll import Block, Repeat, find_repeats, roll
 
 D, R = stax.Dense, stax.Relu
+C, POOL = stax.Conv(4, (2, 2), None, "SAME", 1.2, 0.1), stax.AvgPool((2, 2))
+CONV_LABEL = "Conv(out_chan=4, filter_shape=(2, 2), padding='SAME', W_std=1.2, b_std=0.1)"
 G, P, X = Law.GAUSSIAN, Law.POINTWISE, Law.GIVEN
 LAWS = {"G": G, "P": P, "X": X}
 
@@ -55,9 +57,9 @@ def test_find_repeats_from_a_place_on():
     assert Repeat(2, 3, 4).saved == 9
 
 
-def rolled(*layers):
+def rolled(*layers, keep_first=None):
     """The nodes of the rolled graph, a Block as its label."""
-    graph = ntkc.compile(stax.serial(*layers), until="roll")
+    graph = roll(ntkc.compile(stax.serial(*layers), until="fuse"), keep_first)
     return [o.label() if isinstance(o, Block) else type(o).__name__ for _, o in graph.nodes(data="op")]
 
 
@@ -84,30 +86,80 @@ def rolled(*layers):
         ),
     ],
 )
-def test_rolled_graphs(layers, nodes):
-    assert rolled(*layers) == nodes
+def test_rolled_from_the_first_layer_on(layers, nodes):
+    """As derivations show them."""
+    assert rolled(*layers, keep_first=False) == nodes
+
+
+@pytest.mark.parametrize(
+    ("layers", "nodes"),
+    [
+        ([D(4), *[R(), D(4)] * 3], ["Input", "Dense", *["Pointwise", "Dense"] * 3]),
+        (
+            [D(4, 1.3), *[R(), D(4, 1.3)] * 4],
+            ["Input", "Dense", "Pointwise", "Dense", "3 times [Relu() -> Dense(out_dim=4, W_std=1.3)]"],
+        ),
+        (
+            [D(4, 1.3), *[R(), D(4, 1.3)] * 3, R(), D(1, 1.1)],
+            ["Input", "Dense", "Pointwise", "3 times [Dense(out_dim=4, W_std=1.3) -> Relu()]", "Dense"],
+        ),
+        (
+            [D(4), *[R(), D(4), stax.Erf(), D(4)] * 4],
+            [
+                *("Input", "Dense", "Pointwise", "Dense"),
+                "3 times [Erf() -> Dense(out_dim=4) -> Relu() -> Dense(out_dim=4)]",
+                *("Pointwise", "Dense"),
+            ],
+        ),
+        ([D(4)] * 5, ["Input", "Dense", "4 times [Dense(out_dim=4)]"]),
+        (
+            [D(4), *[residual(stax.serial(R(), D(4)))] * 5, D(1)],
+            ["Input", "Dense", "5 times [Relu() -> Dense(out_dim=4) -> FanInSum()]", "Dense"],
+        ),
+    ],
+)
+def test_no_block_of_rows_starts_before_the_first_nonlinearity(layers, nodes):
+    """Unless that stands in a branch."""
+    assert rolled(*layers) == rolled(*layers, keep_first=True) == nodes
+
+
+@pytest.mark.parametrize(
+    ("layers", "nodes"),
+    [
+        ([*[C, R()] * 2, stax.Flatten()], ["Input", *["Conv", "Pointwise"] * 2, "FlattenPixels"]),
+        ([*[C, R()] * 3, stax.Flatten()], ["Input", "Conv", "Pointwise", "2 times [Conv -> Relu()]", "FlattenPixels"]),
+        ([*[C, R()] * 3, C], ["Input", "Conv", "3 times [Relu() -> Conv]"]),
+        ([*[C, R()] * 3, POOL, C], ["Input", "Conv", "Pointwise", "2 times [Conv -> Relu()]", "AvgPool", "Conv"]),
+    ],
+)
+def test_with_pixels_two_turns_are_enough_and_of_equal_blocks_one_ends_on_a_nonlinearity(layers, nodes):
+    graph = ntkc.compile(stax.serial(*layers), until="roll", input_shape=(4, 3, 2))
+    found = [o.label() if isinstance(o, Block) else type(o).__name__ for _, o in graph.nodes(data="op")]
+    assert [label.replace(CONV_LABEL, "Conv") for label in found] == nodes
 
 
 def test_widths_matter_in_the_standard_parameterization_only():
     def layers(parameterization):
-        return [D(4), *(x for n in (3, 5, 4, 6) for x in (R(), D(n, 1.3, parameterization=parameterization)))]
+        return [D(4), *(x for n in (3, 5, 4, 6, 7) for x in (R(), D(n, 1.3, parameterization=parameterization)))]
 
-    assert len(rolled(*layers("ntk"))) == 3
-    assert len(rolled(*layers("standard"))) == 10
+    assert len(rolled(*layers("ntk"))) == 5
+    assert len(rolled(*layers("ntk"), keep_first=False)) == 3
+    for keep_first in (None, False):
+        assert len(rolled(*layers("standard"), keep_first=keep_first)) == 12
 
 
 def test_a_block_knows_its_body():
     graph = ntkc.compile(stax.serial(D(4, 1.3), *[R(), D(4, 1.3)] * 7), until="roll")
     (block,) = (o for _, o in graph.nodes(data="op") if isinstance(o, Block))
-    assert (block.count, block.law) == (7, G)
-    assert list(block.body) == ["beforerelu1", "relu1", "dense2"]
-    assert isinstance(op_of(block.body, "beforerelu1"), Port)
+    assert (block.count, block.law) == (6, G)
+    assert list(block.body) == ["beforerelu2", "relu2", "dense3"]
+    assert isinstance(op_of(block.body, "beforerelu2"), Port)
 
 
 NETS = {
-    "period 4": [D(4, 1.1, 0.1), *[R(), D(4, 1.3, 0.2), stax.Erf(), D(4, 1.1, 0.1)] * 3, D(1)],
-    "zonal": [D(4, 1.1), *[stax.Abs(), D(4, 1.1)] * 3, R(), D(1)],
-    "two blocks": [D(4), *[R(), D(4, 1.3)] * 3, *[stax.Erf(), D(4, 1.3)] * 3],
+    "period 4": [D(4, 1.1, 0.1), *[R(), D(4, 1.3, 0.2), stax.Erf(), D(4, 1.1, 0.1)] * 4, D(1)],
+    "zonal": [D(4, 1.1), *[stax.Abs(), D(4, 1.1)] * 4, R(), D(1)],
+    "two blocks": [D(4), *[R(), D(4, 1.3)] * 4, *[stax.Erf(), D(4, 1.3)] * 3],
     "residual": [D(4), *[residual(stax.serial(R(), D(4, 1.1, 0.1)))] * 4, R(), D(1)],
     "standard": [D(4), *[R(), D(4, 1.3, parameterization="standard")] * 4],
 }
@@ -126,9 +178,14 @@ def test_rolling_changes_no_kernel(name, pair, monkeypatch):
         np.testing.assert_allclose(given, expected, rtol=1e-7, atol=1e-10)
 
 
+def code_of(program):
+    """Its source without the docstring of the module, which lists the layers."""
+    return program.source.split('"""', 2)[2].splitlines()
+
+
 def test_depth_costs_no_statements():
     shallow, deep = (ntkc.compile(stax.serial(D(4, 1.1, 0.1), *[R(), D(4, 1.1, 0.1)] * n)) for n in (5, 200))
-    assert len(deep.source.splitlines()) == len(shallow.source.splitlines())
+    assert len(code_of(deep)) == len(code_of(shallow))
     assert len(deep.graph) == 402
     rows = [{r.stage: r.statements for r in program.stages} for program in (shallow, deep)]
     assert rows[0] == rows[1]

@@ -35,6 +35,8 @@ HEADS: dict[str, str] = {
     "Ratio": "ratio",
     "Gap": "gap_of",
     "CosineGap": "gap_of_cosine",
+    "ProductGap": "gap_of_product",
+    "Excess": "excess",
     "AngleOverPi": "angle_over_pi",
     "AngleGap": "angle_gap",
     "Span": "span",

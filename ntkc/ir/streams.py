@@ -60,6 +60,7 @@ class Kind(Enum):
     L = _Row("chunks", "c", "how many chunks of Hermite coefficients are needed", True, "each")
     E = _Row("eta", r"\eta", "half the mean squared distance, (q1 + q2) / 2 - K", False, "pairs")
     J = _Row("e", r"\eta", "half the mean squared distance of two pixels of one sample", True, "pairs")
+    Q = _Row("s", "s", "half the mean squared distance of the pixels that u takes the mean of, of one sample", True, "each")
     D = _Row("d", "d", "difference q1 - q2 of variances", False, "pairs")
     R = _Row("r", "r", "sqrt(1 + 2 q / noise) - 1 of the variance that the erf u reads", True, "each")
     F = _Row("phi", r"\phi", "arcsin(q / (q + noise)) of the variance that the erf u reads", True, "each")

@@ -13,8 +13,13 @@ import sympy as sp
 from ntkc.gaussian.arc_cosine import Mixture, recognise, recognise_slope
 from ntkc.gaussian.erf_gap import ErfLike, recognise_erf
 from ntkc.gaussian.functions import Angle, Root
+from ntkc.ir.maps import Mixed
 from ntkc.ir.program import SAME_PIXEL, SAME_SAMPLE, Let
 from ntkc.ir.streams import SAMPLE, Kind, Stream, streams_in, variance
+
+class Unknown(Exception):
+    """No rule is known: the difference of variances and covariance must do."""
+
 
 COVARIANCE = {Kind.K: Kind.E, Kind.W: Kind.J}
 """Covariances, and half the squared distances that are carried in their place."""
@@ -49,7 +54,7 @@ def swapped(expr: sp.Expr) -> sp.Expr:
 
 def on_side(expr: sp.Expr, side: int) -> sp.Expr | None:
     """The variance that a covariance is where both sides are one; None if it holds maps of pixels."""
-    if any(type(f).__name__ == "Mixed" for f in expr.atoms(sp.Function)):
+    if expr.has(Mixed):
         return None
     values = {s: variance(s.node, side) if is_covariance(s) else s.on(side) for s in streams_in(expr) if s.kind is not Kind.T}
     return expr.xreplace({**values, **PLACES})
@@ -135,11 +140,15 @@ def _form(part: sp.Expr, operands: tuple[Stream, ...]) -> Mixture | ErfLike | No
     return mixture if mixture is not None else recognise_erf(part, operands[0], q1, q2)
 
 
+def split_of(let: Let) -> Split | None:
+    """What a covariance is made of, but for factors of each side (masks)."""
+    found = factors_of(let.expr)
+    return split(sp.Mul(found.constant, found.places, *found.rest) if found.is_scaled else let.expr)
+
+
 def bent_operands(let: Let) -> dict[Stream, Mixture | ErfLike]:
-    """What activations a covariance is made of, by the Gaussian that each reads."""
-    if let.dst.kind not in COVARIANCE:
-        return {}
-    found = split(sp.Mul(*factors_of(let.expr).rest)) if factors_of(let.expr).is_scaled else split(let.expr)
+    """The activations in a covariance, by the Gaussian that each reads."""
+    found = split_of(let) if let.dst.kind in COVARIANCE else None
     return found.bent if found else {}
 
 

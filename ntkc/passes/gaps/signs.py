@@ -10,7 +10,7 @@ from ntkc.gaussian.arc_cosine import Mixture
 from ntkc.ir.maps import Maps, Mixed
 from ntkc.ir.program import Let, Loop, Program
 from ntkc.ir.streams import Stream
-from ntkc.passes.gaps.parts import bent_operands, is_covariance
+from ntkc.passes.gaps.parts import is_covariance, split_of
 
 
 def nonnegative(program: Program) -> set[Stream]:
@@ -40,9 +40,11 @@ def _add_loop(loop: Loop, found: set[Stream], maps: Mapping[str, Maps]) -> None:
 def _add(let: Let, found: set[Stream], maps: Mapping[str, Maps]) -> None:
     if not is_covariance(let.dst):
         return
-    forms = bent_operands(let).values()
-    is_ramp = len(forms) == 1 and all(isinstance(f, Mixture) and f.is_nonnegative for f in forms)
-    if is_ramp or (not forms and _is_nonnegative(let.expr, found, maps)):
+    found_here = split_of(let)
+    if found_here is None:
+        return
+    are_ramps = all(isinstance(f, Mixture) and f.is_nonnegative for f in found_here.bent.values())
+    if are_ramps and _is_nonnegative(found_here.rest, found, maps):
         found.add(let.dst)
 
 

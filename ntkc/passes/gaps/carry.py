@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ntkc.ir.program import Program, verify
 from ntkc.passes.gaps.mixes import Mixes
-from ntkc.passes.gaps.rewrite import Rewriter, with_sample_parts
+from ntkc.passes.gaps.rewrite import Rewriter, with_sample_parts, with_variances
 from ntkc.passes.gaps.rules import Rules
 from ntkc.passes.gaps.signs import nonnegative
 from ntkc.passes.gaps.wanted import bends_of, carried_differences, find_wanted
@@ -22,5 +22,5 @@ def carry_distance(program: Program) -> Program:
     wanted = find_wanted(program, rules)
     if not wanted.distances:
         return program
-    made = with_sample_parts(alive(Rewriter(program, wanted).all()), rules)
-    return verify(made)
+    rewritten = with_variances(alive(Rewriter(program, wanted).all()), program)
+    return verify(with_sample_parts(rewritten, rules))

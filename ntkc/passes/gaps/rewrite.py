@@ -19,6 +19,7 @@ from ntkc.ir.streams import SAMPLE, Kind, Stream, streams_in, variance
 from ntkc.passes.gaps.bends import norm_of
 from ntkc.passes.gaps.parts import (
     COVARIANCE,
+    PLACES,
     bent_operands,
     both_variances,
     distance_of,
@@ -143,6 +144,42 @@ class Rewriter:
 
 def _of_distances(c: Carry) -> Carry:
     return Carry(*(distance_of(k) for k in (c.before, c.start, c.end, c.after)))
+
+
+def with_variances(program: Program, before: Program) -> Program:
+    """The program with the variances that its statements read, made as the covariances of a sample with itself."""
+    made = lets((*program.per_sample, *program.per_pair))
+    known = {*program.inputs, *(let.dst for let in lets(program.per_sample))}
+    known |= {k for s in program.per_sample if isinstance(s, Loop) for c in s.carry for k in (c.start, c.after)}
+    missing = {s.sample for let in made for s in streams_in(let.expr) if s.kind is Kind.S} - known
+    if not missing:
+        return program
+    within = {let.dst.node: let for let in lets(before.per_sample) if let.dst.kind is Kind.W}
+    added = {s.node: Let(s, own_variance(within[s.node].expr, program), s.node) for s in missing if s.node in within}
+    if not added:
+        return program
+    per_sample = tuple(new for s in program.per_sample for new in _with_added(s, added))
+    return with_variances(replace(program, per_sample=per_sample), before)
+
+
+def own_variance(expr: sp.Expr, program: Program) -> sp.Expr:
+    """A covariance of one pixel of a sample with itself."""
+    if isinstance(expr, Mixed) and any(m.reads_all_pairs for m in program.maps[str(expr.args[1])]):
+        return expr
+    if isinstance(expr, Stream):
+        return variance(expr.node) if expr.kind is Kind.W else expr.on(SAMPLE)
+    if expr in PLACES:
+        return PLACES[expr]
+    return expr.func(*(own_variance(a, program) if isinstance(a, sp.Expr) else a for a in expr.args)) if expr.args else expr
+
+
+def _with_added(s: Statement, added: dict[str, Let]) -> list[Statement]:
+    """A statement after the first that its node needs."""
+    if isinstance(s, Let):
+        return [added.pop(s.dst.node), s] if s.dst.node in added else [s]
+    body = tuple(new for let in s.body for new in _with_added(let, added))
+    new = tuple(let.dst for let in body if isinstance(let, Let) and let.dst.kind is Kind.S and let.dst not in s.stacked)
+    return [replace(s, body=body, stacked=(*s.stacked, *new))]
 
 
 def with_sample_parts(program: Program, rules: Rules) -> Program:

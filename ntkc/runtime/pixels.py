@@ -62,9 +62,7 @@ def patched(k: Array, form: str, axes: Axes) -> Array:
             size = (k.shape[group[0]] - (taps - 1) * spread - 1) // stride + 1
             parts = [cut(k, group, t * spread, stride, size) for t in range(taps)]
             k = sum(parts[1:], parts[0])
-    # XLA would multiply two complex numbers.
-    scale = 1 / count
-    return lax.complex(k.real * scale, k.imag * scale) if jnp.iscomplexobj(k) else k * scale
+    return scaled(k, 1 / count)
 
 
 def patched_mod(k: Array, group: Sequence[int], axis: Sequence[Any]) -> Array:
@@ -161,9 +159,20 @@ def levelled(v: Array, axes: Sequence[int]) -> Array:
     return jnp.broadcast_to(jnp.mean(v, axes, keepdims=True), v.shape)
 
 
-def total(k: Array, form: str, scale: ArrayLike) -> Array:
-    """Sum over all pixels, or pairs of pixels, times a number."""
-    return jnp.sum(k, tuple(range(len(form) + form.count("F")))) * scale
+def total(k: Array, form: str, scale: float) -> Array:
+    """Sum over all pixels, or pairs of pixels, times a number.
+
+    Axis by axis, as means: one long sum of thousands of equal numbers rounds the same way again and again.
+    """
+    for _ in range(len(form) + form.count("F")):
+        scale = scale * k.shape[0]
+        k = scaled(jnp.sum(k, 0), 1 / k.shape[0])
+    return scaled(k, scale)
+
+
+def scaled(k: Array, scale: float) -> Array:
+    """A real multiple; XLA would multiply two complex numbers."""
+    return lax.complex(k.real * scale, k.imag * scale) if jnp.iscomplexobj(k) else k * scale
 
 
 def narrowed(k: Array, form: str, to: str) -> Array:

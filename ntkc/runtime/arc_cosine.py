@@ -27,8 +27,9 @@ def gap_of_cosine(rho: Array) -> Array:
 
 
 def gap_of_product(p: Array, scale: Array) -> Array:
-    """1 - rho in [0, 2] from p = n1 n2 - k and scale = 1 / (n1 n2); 1 where a norm is zero, whose inverse is then 0."""
-    return jnp.where(scale > 0, jnp.clip(p * scale, 0, 2), 1)
+    """1 - rho in [0, 2] from p = n1 n2 - k and scale = n1 n2; 1 where a norm is zero."""
+    is_there = scale > 0
+    return jnp.where(is_there, jnp.clip(p / jnp.where(is_there, scale, 1), 0, 2), 1)
 
 
 def excess(a: Array, b: Array) -> Array:

@@ -16,7 +16,7 @@ from ntkc.gaussian.functions import Angle
 from ntkc.ir.maps import Mixed
 from ntkc.ir.program import Carry, Let, Loop, Program, Statement, lets
 from ntkc.ir.streams import SAMPLE, Kind, Stream, streams_in, variance
-from ntkc.passes.gaps.bends import norm_of
+from ntkc.passes.gaps.bends import norm_of, product_gap
 from ntkc.passes.gaps.parts import (
     COVARIANCE,
     PLACES,
@@ -24,6 +24,7 @@ from ntkc.passes.gaps.parts import (
     both_variances,
     distance_of,
     factors_of,
+    norms,
     slope_mixture,
     slopes,
     split_of,
@@ -87,12 +88,19 @@ class Rewriter:
         e = self.rules.distance(let)
         if e is None:
             return [let, Let(distance_of(let.dst), from_covariance(let.dst), let.layer)]
-        made = [Let(distance_of(let.dst), e, let.layer), Let(let.dst, to_covariance(let.dst), let.layer)]
+        made = [Let(distance_of(let.dst), e, let.layer), Let(let.dst, self._of_distance(let.dst), let.layer)]
         if let.dst in self.wanted.differences:
             d = difference_of(let.expr, self.rules.mixes)
             assert d is not None
             made.append(Let(let.dst.of(Kind.D), d, let.layer))
         return made
+
+    def _of_distance(self, key: Stream) -> sp.Expr:
+        """A covariance from the distance: of what an activation reads in norms, which are at hand there."""
+        if key not in self.wanted.gaps:
+            return to_covariance(key)
+        n1, n2 = norms(key.node)
+        return n1 * n2 - product_gap(key)
 
     def _covariance(self, let: Let) -> sp.Expr:
         """A covariance with its activations in gaps."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import sympy as sp
 
+from ntkc.gaussian.arc_cosine import Mixture
 from ntkc.gaussian.erf_gap import ErfLike
 from ntkc.ir.maps import Mixed
 from ntkc.ir.program import Let, Loop, Program, Statement
@@ -26,6 +27,8 @@ class Wanted:
     rules: Rules
     distances: set[Stream] = field(default_factory=set[Stream])
     differences: set[Stream] = field(default_factory=set[Stream])
+    gaps: set[Stream] = field(default_factory=set[Stream])
+    """Those that an activation of degree one reads."""
 
     def read(self, expr: sp.Expr) -> None:
         """Something is made of this."""
@@ -59,6 +62,7 @@ class Wanted:
             return
         bent = bent_operands(let)
         self.distances |= bent.keys()
+        self.gaps |= {v for v, form in bent.items() if isinstance(form, Mixture)}
         if any(isinstance(form, ErfLike) for form in bent.values()):
             self.distances.add(let.dst)
         if let.dst in self.distances:

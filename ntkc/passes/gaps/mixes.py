@@ -1,8 +1,8 @@
 """Maps of pixels in distances:  E -> A E, and what both sides do not share.
 
-    filter             A E + what zeros outside of the image add for pixels at different distances from the edge
-    pool               A E - (s1 + s2) / 2,   s the same of a sample with itself at one place
-    others             A E
+filter             A E + what zeros outside of the image add for pixels at different distances from the edge
+pool               A E - (s1 + s2) / 2,   s the same of a sample with itself at one place
+others             A E
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class Mixes:
     def _variances(self, expr: Mixed) -> list[sp.Expr]:
         found = [on_side(expr.args[0], side) for side in (1, 2)]
         if None in found:
-                raise Unknown
+            raise Unknown
         return found  # type: ignore[return-value]
 
     def _apart(self, expr: Mixed, made: sp.Expr, u: Stream) -> sp.Expr:

@@ -1,6 +1,6 @@
 """What covariances and tangent kernels are made of: parts that bend one Gaussian each, and the rest.
 
-    y1 y2 (total n1 n2 (1 - gap) + 2 K_v + ...)    {K_u: Mixture},  rest 2 K_v + ...
+y1 y2 (total n1 n2 (1 - gap) + 2 K_v + ...)    {K_u: Mixture},  rest 2 K_v + ...
 """
 
 from __future__ import annotations
@@ -57,7 +57,9 @@ def on_side(expr: sp.Expr, side: int) -> sp.Expr | None:
     """The variance that a covariance is where both sides are one; None if it holds maps of pixels."""
     if expr.has(Mixed):
         return None
-    values = {s: variance(s.node, side) if is_covariance(s) else s.on(side) for s in streams_in(expr) if s.kind is not Kind.T}
+    values = {
+        s: variance(s.node, side) if is_covariance(s) else s.on(side) for s in streams_in(expr) if s.kind is not Kind.T
+    }
     return expr.xreplace({**values, **PLACES})
 
 

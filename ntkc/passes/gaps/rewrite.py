@@ -1,7 +1,7 @@
 """Statements in covariances  ->  in distances.
 
-    K_u = ...      E_u = ...,  K_u = (q1 + q2) / 2 - E_u     where E_u is wanted
-    T_u = T_v f    T_v slope(E_v)
+K_u = ...      E_u = ...,  K_u = (q1 + q2) / 2 - E_u     where E_u is wanted
+T_u = T_v f    T_v slope(E_v)
 """
 
 from __future__ import annotations
@@ -178,7 +178,11 @@ def own_variance(expr: sp.Expr, program: Program) -> sp.Expr:
         return variance(expr.node) if expr.kind is Kind.W else expr.on(SAMPLE)
     if expr in PLACES:
         return PLACES[expr]
-    return expr.func(*(own_variance(a, program) if isinstance(a, sp.Expr) else a for a in expr.args)) if expr.args else expr
+    return (
+        expr.func(*(own_variance(a, program) if isinstance(a, sp.Expr) else a for a in expr.args))
+        if expr.args
+        else expr
+    )
 
 
 def _with_added(s: Statement, added: dict[str, Let]) -> list[Statement]:
@@ -241,9 +245,7 @@ class _Parts:
                     ]
         spreads: list[Let] = []
         if let.dst.node not in self.started:
-            spreads = [
-                Let(s, self._spread(s), let.layer) for s in self.spreads if s.node == let.dst.node
-            ]
+            spreads = [Let(s, self._spread(s), let.layer) for s in self.spreads if s.node == let.dst.node]
         self.started.add(let.dst.node)
         let = replace(let, expr=let.expr.xreplace(own)) if let.dst.kind is Kind.S else let
         return [*spreads, *before, let, *self.after(let.dst)]

@@ -96,10 +96,19 @@ class StageReport:
     """One row of `explain()`."""
 
     stage: str
-    statements: int | None
-    operations: int | None
+    result: Any = field(repr=False)
     milliseconds: float
     what: str
+
+    @property
+    def statements(self) -> int | None:
+        """Of a program, those inside loops counted once."""
+        return self.result.count_statements() if isinstance(self.result, Program) else None
+
+    @property
+    def operations(self) -> int | None:
+        """Arithmetic operations of one turn of everything in a program."""
+        return self.result.count_operations() if isinstance(self.result, Program) else None
 
 
 @dataclass
@@ -116,9 +125,8 @@ class Compilation:
     def add(self, stage: str, result: Any, what: str) -> Any:
         """Keep a stage's result and report it."""
         now = time.perf_counter()
-        sizes = (result.count_statements(), result.count_operations()) if isinstance(result, Program) else (None, None)
         self.made[stage] = result
-        self.reports.append(StageReport(stage, *sizes, (now - self.clock) * 1e3, what))
+        self.reports.append(StageReport(stage, result, (now - self.clock) * 1e3, what))
         self.clock = time.perf_counter()
         return result
 

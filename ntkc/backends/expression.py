@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import sympy as sp
@@ -35,6 +35,8 @@ HEADS: dict[str, str] = {
     "Ratio": "ratio",
     "Gap": "gap_of",
     "CosineGap": "gap_of_cosine",
+    "ProductGap": "gap_of_product",
+    "Excess": "excess",
     "AngleOverPi": "angle_over_pi",
     "AngleGap": "angle_gap",
     "Span": "span",

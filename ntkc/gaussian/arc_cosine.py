@@ -9,11 +9,17 @@ Source: Cho and Saul 2009, eq. 6 and 8; the form in delta loses no digits where 
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import sympy as sp
 
 from ntkc.gaussian.functions import Angle, Root
+from ntkc.ir.streams import Reserved
+
+K = Reserved("k", real=True)
+Q1, Q2 = (Reserved(name, positive=True) for name in ("q1", "q2"))
+"""The covariance and the variances of what is recognised."""
 
 
 class _OfGap(sp.Function):
@@ -112,19 +118,30 @@ class Mixture(NamedTuple):
 
 def recognise(expr: sp.Expr, k: sp.Symbol, q1: sp.Symbol, q2: sp.Symbol) -> Mixture | None:
     """linear k + c (Root(k, q1, q2) + k Angle(k, q1, q2))  ->  its Mixture; None for anything else."""
-    linear, root, angle = _coefficients(expr, k, q1, q2)
-    if angle is None or sp.expand(angle - root * k) != 0:
+    return _mixture_of(expr.xreplace({k: K, q1: Q1, q2: Q2}))
+
+
+@lru_cache(maxsize=4096)
+def _mixture_of(expr: sp.Expr) -> Mixture | None:
+    """The same of K, Q1 and Q2: layers are alike, and so are found once."""
+    linear, root, angle = _coefficients(expr, K, Q1, Q2)
+    if angle is None or sp.expand(angle - root * K) != 0:
         return None
-    slope = sp.expand(linear / k)
-    if {k, q1, q2} & (slope.free_symbols | root.free_symbols) or root == 0:
+    slope = sp.expand(linear / K)
+    if {K, Q1, Q2} & (slope.free_symbols | root.free_symbols) or root == 0:
         return None
     return Mixture(slope, root * sp.pi / 2)
 
 
 def recognise_slope(expr: sp.Expr, k: sp.Symbol, q1: sp.Symbol, q2: sp.Symbol) -> Mixture | None:
     """c0 + c1 Angle(k, q1, q2), the slope of a Mixture  ->  (c0, c1 pi / 2); None for anything else."""
-    constant, root, angle = _coefficients(expr, k, q1, q2)
-    if angle is None or root != 0 or {k, q1, q2} & (constant.free_symbols | angle.free_symbols):
+    return _slope_of(expr.xreplace({k: K, q1: Q1, q2: Q2}))
+
+
+@lru_cache(maxsize=4096)
+def _slope_of(expr: sp.Expr) -> Mixture | None:
+    constant, root, angle = _coefficients(expr, K, Q1, Q2)
+    if angle is None or root != 0 or {K, Q1, Q2} & (constant.free_symbols | angle.free_symbols):
         return None
     return Mixture(constant, angle * sp.pi / 2)
 

@@ -166,6 +166,32 @@ class CosineGap(sp.Function):
         return self.explicit()._eval_evalf(prec)
 
 
+class ProductGap(sp.Function):
+    """ProductGap(n1 n2 - K, n1 n2) = 1 - rho, between 0 and 2; 1 where a norm is 0."""
+
+    nargs = 2
+
+    def explicit(self) -> sp.Expr:
+        """The same in elementary functions."""
+        return self.args[0] / self.args[1]
+
+    def _eval_evalf(self, prec: int) -> sp.Expr:
+        return self.explicit()._eval_evalf(prec)
+
+
+class Excess(sp.Function):
+    """Excess(a, b) = a - b, which is never negative: 0 where it is rounding."""
+
+    nargs = 2
+
+    def explicit(self) -> sp.Expr:
+        """The same in elementary functions."""
+        return self.args[0] - self.args[1]  # type: ignore[operator]
+
+    def _eval_evalf(self, prec: int) -> sp.Expr:
+        return self.explicit()._eval_evalf(prec)
+
+
 class Tail(sp.Function):
     """Tail(Q, c) = erfc(c / sqrt(2 Q)) = 2 P(u > c), u ~ N(0, Q)."""
 
@@ -274,7 +300,7 @@ class Ridge(_Steps):
         return 2 / mp.pi * mp.sqrt(square) * mp.exp(-form / 2)
 
 
-_ELEMENTARY = (Root, Angle, Ratio, Gap, CosineGap, Minor, ExpSinh, Tail, Density)
+_ELEMENTARY = (Root, Angle, Ratio, Gap, CosineGap, ProductGap, Excess, Minor, ExpSinh, Tail, Density)
 
 
 def explicit(expr: sp.Expr) -> sp.Expr:

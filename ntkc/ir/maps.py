@@ -74,6 +74,13 @@ class Patch(AxisMap):
     def is_identity(self) -> bool:
         return self == Patch()
 
+    def is_inside(self, count: int) -> tuple[tuple[bool, ...], ...]:
+        """For each pixel of the result, which taps read a pixel of the operand."""
+        taps = range(self.window)
+        places = [[p * self.stride + t * self.spread - self.low for t in taps] for p in range(self.size(count))]
+        total = count * self.interior
+        return tuple(tuple(i % self.interior == 0 and (self.wraps or 0 <= i < total) for i in row) for row in places)
+
 
 @dataclass(frozen=True)
 class Local(Patch):
@@ -301,6 +308,16 @@ Maps = tuple[AxisMap, ...]
 
 class Mixed(sp.Function):
     """Mixed(K, name): the maps that the program keeps under this name, applied to K."""
+
+    nargs = 2
+    is_extended_real = True
+
+
+class Outside(sp.Function):
+    """Outside(q, name)[p, p'] = 1/2 mean_t q[p + t] over the taps t of a filter that are inside for p and not for p'.
+
+    What zeros around an image add to half a squared distance. q is a variance on side 1; on side 2 p and p' change places.
+    """
 
     nargs = 2
     is_extended_real = True

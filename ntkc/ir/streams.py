@@ -45,7 +45,13 @@ class Kind(Enum):
     V = _Row("v", "v", "what layer u makes of each pixel of a sample", True, "each", True)
     Z = _Row("z", "G", "what layer u makes of each pair of pixels of a sample", True, "pairs")
     S = _Row("q", "q", "variance", True, "each", True)
+    J = _Row("e", r"\eta", "half the mean squared distance of two pixels of one sample", True, "pairs")
     W = _Row("w", "W", "covariance of two pixels of one sample", True, "pairs")
+    Q = _Row(
+        "s", "s", "half the mean squared distance of the pixels that u takes the mean of, of one sample", True, "each"
+    )
+    E = _Row("eta", r"\eta", "half the mean squared distance, (q1 + q2) / 2 - K", False, "pairs")
+    D = _Row("d", "d", "difference q1 - q2 of variances", False, "pairs")
     K = _Row("K", "K", "covariance (NNGP)", False, "pairs")
     T = _Row("T", r"\Theta", "tangent kernel (NTK)", False, "pairs")
     N = _Row("n", "n", "norm sqrt(q)", True, "each", True)
@@ -58,9 +64,6 @@ class Kind(Enum):
     U = _Row("u", "u", "variable of the polynomials of a collapsed program", False, "pairs")
     M = _Row("h", "h", "Hermite coefficients of the function v at the variance of u", True, "each")
     L = _Row("chunks", "c", "how many chunks of Hermite coefficients are needed", True, "each")
-    E = _Row("eta", r"\eta", "half the mean squared distance, (q1 + q2) / 2 - K", False, "pairs")
-    J = _Row("e", r"\eta", "half the mean squared distance of two pixels of one sample", True, "pairs")
-    D = _Row("d", "d", "difference q1 - q2 of variances", False, "pairs")
     R = _Row("r", "r", "sqrt(1 + 2 q / noise) - 1 of the variance that the erf u reads", True, "each")
     F = _Row("phi", r"\phi", "arcsin(q / (q + noise)) of the variance that the erf u reads", True, "each")
     I = _Row("i", "i", "what pairs read of one sample, made once a sample", True, "each")

@@ -16,7 +16,7 @@ import sympy as sp
 
 from ntkc.gaussian.arc_cosine import ArcSlope, Mixture, NearSlope, recognise, recognise_slope
 from ntkc.gaussian.functions import Angle, Gap, Ratio
-from ntkc.ir.program import Carry, Let, Loop, Program, Statement, lets, verify
+from ntkc.ir.program import PLACES, Carry, Let, Loop, Program, Statement, lets, verify
 from ntkc.ir.streams import SAMPLE, Kind, Stream, streams_in, variance
 
 BIAS = "bias"
@@ -333,7 +333,7 @@ def mixture_of(let: Let) -> Mixture | None:
 def linear_terms(expr: sp.Expr) -> dict[str, sp.Expr] | None:
     """sum_i c_i K_i + b  ->  {operand i: c_i, "bias": b}; None for anything else, cross terms K[u, v] included."""
     streams = streams_in(expr)
-    if not streams or any(s.kind is not Kind.K or s.node != s.other for s in streams):
+    if not streams or expr.has(*PLACES) or any(s.kind is not Kind.K or s.node != s.other for s in streams):
         return None
     expanded = sp.expand(expr)
     if not expanded.is_polynomial(*streams) or sp.Poly(expanded, *streams).total_degree() > 1:

@@ -13,12 +13,16 @@ from ntkc.ir.streams import Stream, streams_in
 
 def prune(program: Program) -> Program:
     """The program without aliases, dead statements, dead carries and per-sample vectors that no pair reads."""
-    program = _without_aliases(program)
+    return verify(alive(_without_aliases(program)))
+
+
+def alive(program: Program) -> Program:
+    """The program without what is dead; it may still read what it does not define."""
     wanted = {s for expr in program.outputs.values() for s in _read(expr)}
     per_pair = _alive(program.per_pair, wanted)
     per_sample = _alive(program.per_sample, wanted)
     inputs = tuple(k for k in program.inputs if k.side is not None or k in wanted)
-    return verify(replace(program, per_sample=per_sample, per_pair=per_pair, inputs=inputs))
+    return replace(program, per_sample=per_sample, per_pair=per_pair, inputs=inputs)
 
 
 def _without_aliases(program: Program) -> Program:

@@ -26,6 +26,18 @@ def gap_of_cosine(rho: Array) -> Array:
     return jnp.where(delta < 8 * jnp.finfo(delta.dtype).eps, 0, jnp.minimum(delta, 2))
 
 
+def gap_of_product(p: Array, scale: Array) -> Array:
+    """1 - rho in [0, 2] from p = n1 n2 - k and scale = n1 n2; 1 where a norm is zero."""
+    is_there = scale > 0
+    return jnp.where(is_there, jnp.clip(p / jnp.where(is_there, scale, 1), 0, 2), 1)
+
+
+def excess(a: Array, b: Array) -> Array:
+    """a - b, which is never negative; what rounding may have made means 0."""
+    made = a - b
+    return jnp.where(made < 8 * jnp.finfo(made.dtype).eps * b, 0, made)
+
+
 @jax.custom_jvp
 def arccos_over_pi(t: Array) -> Array:
     """arccos(1 - t) / pi for t in [0, 1]."""

@@ -32,6 +32,10 @@ class Values:
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"cannot set {name!r}: values are frozen")
 
+    def map(self, function: Callable[[Any], Any]) -> Values:
+        """function of every array, those of loops left as they are."""
+        return Values({n: v if isinstance(v, Values) else function(v) for n, v in self._named.items()})
+
     def tree_flatten(self) -> tuple[tuple[Any, ...], tuple[str, ...]]:
         """Arrays, then names."""
         return tuple(self._named.values()), tuple(self._named)
@@ -43,20 +47,26 @@ class Values:
 
 
 def left_lanes(values: Values) -> Values:
-    """[..., n]  ->  [..., n, 1]: one value for each row of a matrix of pairs."""
-    return jax.tree.map(lambda v: v[..., :, None], values)
+    """[..., n]  ->  [..., n, 1]: one value for each row of a matrix of pairs; those of loops get it turn by turn."""
+    return values.map(lambda v: v[..., :, None])
 
 
 def right_lanes(values: Values) -> Values:
-    """[..., n]  ->  [..., 1, n]: one value for each column of a matrix of pairs."""
-    return jax.tree.map(lambda v: v[..., None, :], values)
+    """[..., n]  ->  [..., 1, n]: one value for each column of a matrix of pairs; those of loops get it turn by turn."""
+    return values.map(lambda v: v[..., None, :])
+
+
+def both_lanes(x: Values | None, y: Values | None) -> tuple[Values | None, Values | None]:
+    """The values of one turn on both sides."""
+    # Here, and not before the loop: XLA would copy all turns into another layout.
+    return x and left_lanes(x), y and right_lanes(y)
 
 
 def unrolled(turn: Callable[..., Any], count: int, x: Values | None, y: Values | None, *carried: Any) -> Any:
     """turn(x_t, y_t, *carried) for t < count, each turn written out; x, y have turns along the first axis."""
     for t in range(count):
         x_turn, y_turn = jax.tree.map(lambda v, t=t: v[t], (x, y))
-        carried = turn(x_turn, y_turn, *carried)
+        carried = turn(*both_lanes(x_turn, y_turn), *carried)
     return carried
 
 
@@ -68,7 +78,7 @@ def scanned(turn: Callable[..., Any], count: int, x: Values | None, y: Values | 
     is_packed = len(start) == 2 and are_alike(*start)
 
     def body(state: Any, turns: Any) -> tuple[Any, None]:
-        made = turn(*turns, *((state.real, state.imag) if is_packed else state))
+        made = turn(*both_lanes(*turns), *((state.real, state.imag) if is_packed else state))
         return lax.complex(*made) if is_packed else tuple(made), None
 
     end, _ = lax.scan(body, lax.complex(*start) if is_packed else start, (x, y), length=count)
@@ -81,7 +91,7 @@ def _scanned_alone(
     """The loop of all that is carried but T."""
 
     def body(state: Any, turns: Any) -> tuple[Any, None]:
-        return tuple(turn(*turns, *state, jnp.zeros_like(t))[:-1]), None
+        return tuple(turn(*both_lanes(*turns), *state, jnp.zeros_like(t))[:-1]), None
 
     return lax.scan(body, start, (x, y), length=count)[0]
 

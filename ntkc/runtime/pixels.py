@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
+from math import prod
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
-from jax.typing import ArrayLike
 
 from ntkc.runtime.series import Tolerance, chunks_needed
 
@@ -59,9 +61,7 @@ def patched(k: Array, form: str, axes: Axes) -> Array:
             size = (k.shape[group[0]] - (taps - 1) * spread - 1) // stride + 1
             parts = [cut(k, group, t * spread, stride, size) for t in range(taps)]
             k = sum(parts[1:], parts[0])
-    # XLA would multiply two complex numbers.
-    scale = 1 / count
-    return lax.complex(k.real * scale, k.imag * scale) if jnp.iscomplexobj(k) else k * scale
+    return scaled(k, 1 / count)
 
 
 def patched_mod(k: Array, group: Sequence[int], axis: Sequence[Any]) -> Array:
@@ -162,9 +162,20 @@ def levelled(v: Array, axes: Sequence[int]) -> Array:
     return jnp.broadcast_to(jnp.mean(v, axes, keepdims=True), v.shape)
 
 
-def total(k: Array, form: str, scale: ArrayLike) -> Array:
-    """Sum over all pixels, or pairs of pixels, times a number."""
-    return jnp.sum(k, tuple(range(len(form) + form.count("F")))) * scale
+def total(k: Array, form: str, scale: float) -> Array:
+    """Sum over all pixels, or pairs of pixels, times a number.
+
+    Axis by axis, as means: one long sum of thousands of equal numbers rounds the same way again and again.
+    """
+    for _ in range(len(form) + form.count("F")):
+        scale = scale * k.shape[0]
+        k = scaled(jnp.sum(k, 0), 1 / k.shape[0])
+    return scaled(k, scale)
+
+
+def scaled(k: Array, scale: float) -> Array:
+    """A real multiple; XLA would multiply two complex numbers."""
+    return lax.complex(k.real * scale, k.imag * scale) if jnp.iscomplexobj(k) else k * scale
 
 
 def narrowed(k: Array, form: str, to: str) -> Array:
@@ -216,6 +227,46 @@ def left(v: Array, form: str, terms: int = 0) -> Array:
 def right(v: Array, form: str, terms: int = 0) -> Array:
     """One value a pixel, for the second pixel of each entry of a form: v [terms ..., pixels ..., samples ...]."""
     return sides(v, form, False, terms)
+
+
+def outside(q: Array, form: str, axes: Axes, is_left: bool) -> Array:
+    """1/2 mean_t q[p + t] over the taps t of a filter that are inside the image for p and not for p'.
+
+    For the entries (p, p') of a form, or (p', p) if not `is_left`; q [pixels ..., samples ...].
+    """
+    count = len(form)
+    inside = [
+        inside_taps(axis, n) if f != "D" else [[True] * axis[0]]
+        for f, axis, n in zip(form, axes, q.shape, strict=False)
+    ]
+    kinds = [np.unique(np.array(rows, float), axis=0, return_inverse=True) for rows in inside]
+    taps = widened(q, "D" * count, [(a[2], a[3], a[4], a[6]) for a in axes])
+    for i, (taps_here, stride, _, _, _, spread, _) in enumerate(axes):
+        size = (taps.shape[2 * i] - (taps_here - 1) * spread - 1) // stride + 1
+        parts = [cut(taps, (2 * i,), t * spread, stride, size) for t in range(taps_here)]
+        taps = jnp.stack(parts, 2 * i)
+    missing = 1 - functools.reduce(np.multiply.outer, [k for k, _ in kinds])  # [kinds, taps] of each axis
+    matrix = jnp.asarray(missing / (2 * prod(a[0] for a in axes)), q.dtype)
+    of_taps = [2 * i + 1 for i in range(count)], [2 * i for i in range(count)]
+    made = jnp.tensordot(matrix, taps, of_taps, precision=lax.Precision.HIGHEST)  # [kinds ..., pixels ..., samples ...]
+    for i, (f, (_, kind)) in enumerate(zip(form, kinds, strict=True)):
+        made = jnp.take(made, jnp.asarray(kind.ravel()), axis=i) if f != "D" else made
+    order: list[int] = []
+    for i, f in enumerate(form):
+        order += [count + i] if f == "D" else [count + i, i] if is_left else [i, count + i]
+    dropped = [i for i, f in enumerate(form) if f == "D"]
+    made = jnp.transpose(made, (*order, *dropped, *range(2 * count, made.ndim)))
+    made = made.reshape(*made.shape[: len(order)], *made.shape[len(order) + len(dropped) :])
+    return narrowed(made, "".join("D" if f == "D" else "F" for f in form), form)
+
+
+def inside_taps(axis: Sequence[Any], count: int) -> list[list[bool]]:
+    """For each pixel that a filter makes of `count`, which taps read a pixel."""
+    taps, stride, low, high, wraps, spread, interior = axis
+    total = count * interior if wraps else (count - 1) * interior + 1
+    size = (total + low + high - (taps - 1) * spread - 1) // stride + 1
+    places = [[p * stride + t * spread - low for t in range(taps)] for p in range(size)]
+    return [[i % interior == 0 and (wraps or 0 <= i < total) for i in row] for row in places]
 
 
 def of_pixels(function: Callable[..., Any], *given: Any, tolerance: Tolerance | None = None) -> Array:

@@ -16,8 +16,8 @@ def predictor(nngp: Callable[..., Array], ntk: Callable[..., Array]) -> Callable
     """The function `fit` of a network with these kernels."""
 
     def fit(
-        x: Any,
-        y: Any,
+        x: Any = None,
+        y: Any = None,
         /,
         ridge: float = 0.0,
         t: float | None = None,
@@ -37,6 +37,8 @@ def predictor(nngp: Callable[..., Array], ntk: Callable[..., Array]) -> Callable
         by name, or in `parameters`. Returns predict(x_new) -> [m] or [m, outputs].
         Raises ValueError where data are not finite, or K + ridge I is not positive definite.
         """
+        # Data may come by name; beside data by place, x and y are hyper-parameters like any others.
+        x, y = (named.pop(name) if v is None else v for name, v in (("x", x), ("y", y)))
         gram_of = {"ntk": ntk, "nngp": nngp}[get]
         given = {**(parameters or {}), **named}
         dtype = jnp.result_type(*inputs_of(x), jnp.float32)

@@ -69,5 +69,12 @@ def held(function: Callable[..., Any], *given: Array) -> Any:
 def _apart(function: Callable[..., Any], first: Array, given: tuple[Array, ...]) -> Any:
     # Always true, which XLA does not know.
     is_ready = ~(first[(0,) * first.ndim] > jnp.inf)
-    shapes = jax.eval_shape(function, *given)
-    return lax.cond(is_ready, function, lambda *_: jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes), *given)
+    made = jax.eval_shape(function, *given)
+
+    def other(*given: Array) -> Any:
+        alike = given[0] if len(given) == 1 else given
+        if jax.tree.map(lambda v: (v.shape, v.dtype), made) == jax.tree.map(lambda v: (v.shape, v.dtype), alike):
+            return alike  # which costs least
+        return jax.tree.map(lambda v: jnp.zeros(v.shape, v.dtype), made)
+
+    return lax.cond(is_ready, function, other, *given)

@@ -18,7 +18,7 @@ MLP = '''"""NNGP and NTK kernels of an infinitely wide network."""
 from ntkc.runtime import Rows, arc_cosine, arc_cosine_near, cosine_gap, kernels, mean_squares, ratio, safe_sqrt
 
 
-def per_sample(p, q_input1):
+def per_sample(p, one, q_input1):
     """Variance of the output, and what pairs need of each sample."""
     values, q, n = {}, q_input1, safe_sqrt(q_input1)
     for i in (1, 2, 3):
@@ -64,7 +64,7 @@ CONV1 = ((3, 1, 1, 1, False, 1, 1),)
 GAP = 2.0
 
 
-def per_sample(p, q_input1, w_input1):
+def per_sample(p, one, q_input1, w_input1):
     """Variance of the output, and what pairs need of each sample."""
     q = GAP*patched(q_input1, "D", CONV1) + p.b
     w = GAP*patched(w_input1, "F", CONV1) + p.b

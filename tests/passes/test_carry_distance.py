@@ -10,6 +10,7 @@ import pytest
 import sympy as sp
 from jax import lax
 from ntkc.backends.prelude import helper_text
+from ntkc.passes.carry_distance import carry_distance
 from test_normalise import run, sided, value
 
 from ntkc import stax
@@ -17,7 +18,6 @@ from ntkc.gaussian.dual import K12, Q1, Q2, dual, dual_of_derivatives
 from ntkc.gaussian.erf_gap import AngleGap, ErfLike, Span, is_slope_of, recognise_erf
 from ntkc.gaussian.parse import parse
 from ntkc.ir.program import Loop
-from ntkc.passes.carry_distance import carry_distance
 
 
 def dense(W_std=1.0, b_std=None, **keywords):

@@ -118,7 +118,7 @@ def test_functions_can_be_lowered_and_refuse_a_third_set():
 
 def test_constants_and_features():
     k = rt.kernels(
-        lambda p, features, one, q: (3, {"c": 2 * one}),
+        lambda p, features, one, q: (3 * one, {"c": 2.0 * one}),
         lambda p, features, x, y, same: (features, x.c + y.c),
         rt.Rows(2),
         samples=((0, rt.mean_squares),),
@@ -174,7 +174,7 @@ def turn(x, y, k, t):
 
 def made_by_turns(walk, loop):
     def sample(p, one, q):
-        (q,), block = rt.stacked(lambda q: ((q + 1,), {"a": 1 / (1 + q), "one": jnp.ones_like(q)}), 3, q)
+        (q,), block = rt.stacked(lambda q: ((q + 1,), {"a": 1 / (1 + q), "one": one}), 3, q)
         return q, {"block1": block}
 
     return rt.kernels(

@@ -59,8 +59,9 @@ def _broken(text: str, room: int) -> list[str]:
     opened = text.find("(")
     if opened < 0 or not text.endswith(")"):
         return [text]
-    if opened == 0:
-        return ["(", *(INDENT + line for line in _broken(text[1:-1], room - len(INDENT))), ")"]
+    if not text[:opened].replace(".", "_").isidentifier():  # no call: a comma would make a tuple of it
+        inside = _broken(text[opened + 1 : -1], room - len(INDENT))
+        return [text[: opened + 1], *(INDENT + line for line in inside), ")"]
     arguments = _split(text[opened + 1 : -1], ", ")
     lines = [line for a in arguments for line in _closed(_broken(a, room - len(INDENT) - 1))]
     return [text[: opened + 1], *(INDENT + line for line in _joined(lines, room - len(INDENT), ", ")), ")"]

@@ -59,10 +59,10 @@ def table_lines(all_maps: Mapping[str, Maps], names: Names) -> Iterator[str]:
         for kind, row in TABLES.items():
             if any(type(m) is kind for m in maps) and not all(m.is_identity for m in maps):
                 rows = tuple(row(m) if type(m) is kind else IDLE.get(kind) for m in maps)
-                yield f"{_table_of(table, maps, kind)} = {rows!r}"
+                yield f"{table_of(table, maps, kind)} = {rows!r}"
 
 
-def _table_of(table: str, maps: Maps, kind: type[AxisMap]) -> str:
+def table_of(table: str, maps: Maps, kind: type[AxisMap]) -> str:
     """One table for each kind of map that a layer has."""
     kinds = [k for k in KINDS if any(type(m) is k for m in maps)]
     return table + ("" if len(kinds) == 1 else f"_{kind.__name__.upper()}")
@@ -70,7 +70,7 @@ def _table_of(table: str, maps: Maps, kind: type[AxisMap]) -> str:
 
 def _by_table(function: str, kind: type[AxisMap]) -> MapText:
     def text(argument: str, form: str, maps: Maps, table: str) -> str:
-        return f'{function}({argument}, "{form}", {_table_of(table, maps, kind)})'
+        return f'{function}({argument}, "{form}", {table_of(table, maps, kind)})'
 
     return text
 

@@ -157,7 +157,7 @@ def _constants(program: Program, names: Names) -> tuple[list[str], dict[str, dic
     texts: dict[str, dict[sp.Expr, str]] = {}
     for node, own in program.constants.items():
         named = [(value, found[name, value]) for name, value in own.items()]
-        texts[node] = {value: text for value, text in reversed(named)}
+        texts[node] = dict(reversed(named))
         texts[node] |= {value**2: f"{text}**2" for value, text in reversed(named) if value**2 not in texts[node]}
     if not found:
         return [], texts
@@ -404,7 +404,8 @@ def _packed_maps(group: Sequence[Let], writer: Writer) -> Iterator[str]:
             writer.names.stream(let.dst) if let.expr == m else writer.local(f"A{let.dst.kind.letter}_{let.dst.node}")
             for let, m in ((covariance, first), (tangent, second))
         ]
-        yield f"{', '.join(names)} = as_one(lambda k: {writer.mixed(str(first.args[1]), 'k', form)}, {', '.join(texts)})"
+        mapped = writer.mixed(str(first.args[1]), "k", form)
+        yield f"{', '.join(names)} = as_one(lambda k: {mapped}, {', '.join(texts)})"
         for m, name in zip((first, second), names, strict=True):
             writer.keep(m, form, name)
 

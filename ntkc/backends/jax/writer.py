@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 import sympy as sp
 
 from ntkc.backends.expression import Written, jax_text, written
-from ntkc.backends.jax.maps import called, joint_called
+from ntkc.backends.jax.maps import called, joint_called, table_of
 from ntkc.backends.jax.names import SIDES, Names
 from ntkc.gaussian.arc_cosine import ArcGap, ArcSlope, EvenGap, EvenSlope, NearGap, NearSlope
 from ntkc.gaussian.functions import Angle, Edge, Minor, Orthant, Ridge, Root
 from ntkc.gaussian.kinks import KinkCoefficients, KinkSum, KinkTails, SplitMoment
 from ntkc.gaussian.series import Chunks, Coefficients, Moment
-from ntkc.ir.maps import Mixed, joint_map
+from ntkc.ir.maps import Mixed, Outside, Patch, joint_map
 from ntkc.ir.program import PATTERN, PATTERN1, PATTERN2, SAME_PIXEL, Let, Program
 from ntkc.ir.streams import SAMPLE, Kind, Stream
 from ntkc.layers.aggregate import Gathered
@@ -98,6 +98,8 @@ class Writer:
             return self.mapped[expr, form]
         if isinstance(expr, Mixed):
             return written(self.mixed(str(expr.args[1]), self.text(expr.args[0], self.inner(expr, form)), form))
+        if isinstance(expr, Outside):
+            return self.outside(expr, form)
         if isinstance(expr, sp.Symbol):
             return self.symbol(expr, form)
         if not expr.args or isinstance(expr, sp.Lambda):
@@ -144,6 +146,16 @@ class Writer:
         side = "left" if symbol.side == 1 else "right"
         first = f", {terms}" if terms else ""
         return written(f'{side}({self.names.symbol(own)}, "{form}"{first})', bool(symbol.is_positive))
+
+    def outside(self, expr: Outside, form: Form) -> sp.Expr:
+        """What zeros around an image add to a distance: nothing for equal pixels."""
+        if not form.strip(DIAGONAL):
+            return sp.S.Zero
+        q, name = expr.args
+        (side,) = {s.side for s in q.free_symbols if isinstance(s, Stream)}
+        text = self.plain(q.xreplace({s: self.whole(s) for s in q.free_symbols}))
+        table = table_of(self.names.name(("map", str(name)), str(name).upper()), self.program.maps[str(name)], Patch)
+        return written(f'outside({text}, "{form}", {table}, {side == 1})')
 
     def same_pixels(self, form: Form) -> sp.Expr:
         """1 where both pixels of an entry are the same."""

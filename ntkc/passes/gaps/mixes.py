@@ -1,0 +1,134 @@
+"""Maps of pixels in distances:  E -> A E, and what both sides do not share.
+
+filter             A E + what zeros outside of the image add for pixels at different distances from the edge
+pool               A E - (s1 + s2) / 2,   s the same of a sample with itself at one place
+others             A E
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import sympy as sp
+
+from ntkc.gaussian.functions import Excess
+from ntkc.ir.maps import (
+    AxisMap,
+    Local,
+    Maps,
+    Matrix,
+    Mixed,
+    Outside,
+    Patch,
+    Permuted,
+    Pick,
+    Place,
+    Take,
+    Total,
+    Trace,
+    Window,
+    joint_map,
+)
+from ntkc.ir.program import SAME_PIXEL, SAME_SAMPLE
+from ntkc.ir.streams import SAMPLE, Kind, Stream, streams_in
+from ntkc.passes.gaps.parts import Unknown, is_covariance, on_side
+
+ALIKE = (Patch, Pick, Place, Permuted, Take, Trace)
+"""Both sides of an entry move together."""
+APART = (Total, Window, Matrix)
+"""They do not."""
+ROUNDING = 1e-9
+"""Sums of weights that are equal may differ by this much."""
+
+
+@dataclass(frozen=True)
+class Mixes:
+    """How maps act.
+
+    Attributes:
+        spreads: the covariance within a sample whose distance a stream s is made of, by that stream.
+    """
+
+    maps: Mapping[str, Maps]
+    sizes: Mapping[str, tuple[int, ...]]
+    spreads: dict[Stream, Mixed] = field(default_factory=dict[Stream, Mixed])
+
+    def distance(self, expr: Mixed, inner: sp.Expr, u: Stream) -> sp.Expr:
+        """E of maps applied to a covariance whose E is `inner`.
+
+        Raises:
+            Unknown: no rule is known.
+        """
+        name = str(expr.args[1])
+        maps = self.maps[name]
+        made = Mixed(inner, expr.args[1])
+        if all(isinstance(m, ALIKE) for m in maps):
+            return made + self.outside(expr)
+        if joint_map(maps) or not all(isinstance(m, APART) or m.is_identity for m in maps):
+            raise Unknown
+        if not all(m.is_identity or _is_even(m, n) for m, n in zip(maps, self.sizes[name], strict=True)):
+            raise Unknown
+        if any(not is_covariance(s) for s in streams_in(expr)):
+            raise Unknown
+        return self._apart(expr, made, u)
+
+    def outside(self, expr: Mixed) -> sp.Expr:
+        """What taps outside of the image on one side alone add."""
+        name = str(expr.args[1])
+        pairs = list(zip(self.maps[name], self.sizes[name], strict=False))
+        if not any(isinstance(m, Patch) and not isinstance(m, Local) and _has_outside(m, n) for m, n in pairs):
+            return sp.S.Zero
+        return sp.Add(*(Outside(q, expr.args[1]) for q in self._variances(expr)))
+
+    def _variances(self, expr: Mixed) -> list[sp.Expr]:
+        found = [on_side(expr.args[0], side) for side in (1, 2)]
+        if None in found:
+            raise Unknown
+        return found  # type: ignore[return-value]
+
+    def _apart(self, expr: Mixed, made: sp.Expr, u: Stream) -> sp.Expr:
+        taken = [s for s, e in self.spreads.items() if s.node == u.node and e.args[1] != expr.args[1]]
+        s = Stream(Kind.Q, u.node, str(expr.args[1]) if taken else u.node, SAMPLE)
+        within = {k: k.of(Kind.W) for k in streams_in(expr) if is_covariance(k)}
+        self.spreads[s] = expr.xreplace(within)
+        one = SAME_PIXEL * (SAME_SAMPLE if u.kind is Kind.K else 1)
+        return Excess(made, (s.on(1) + s.on(2)) / 2) * (1 - one)
+
+    def difference(self, expr: Mixed, inner: sp.Expr) -> sp.Expr | None:
+        """q1 - q2 of maps applied to what has the difference `inner`; None if it is not theirs alone."""
+        if not all(isinstance(m, ALIKE) and not isinstance(m, (Local, Place)) for m in self.maps[str(expr.args[1])]):
+            return None
+        made, added = Mixed(inner, expr.args[1]), self.outside(expr)
+        if added == 0:
+            return made
+        first, second = (Outside(q, expr.args[1]) for q in self._variances(expr))
+        return made + 2 * (first - second)
+
+
+def _has_outside(m: Patch, count: int) -> bool:
+    return not all(map(all, m.is_inside(count)))
+
+
+def _is_even(m: AxisMap, count: int) -> bool:
+    """All places have the same sum of weights."""
+    if isinstance(m, Total):
+        return True
+    if isinstance(m, Window):
+        inside = Patch(m.window, m.stride, m.low, m.high, m.wraps).is_inside(count)
+        sums = [c * sum(row) for c, row in zip(m.scales, inside, strict=True)]
+    else:
+        assert isinstance(m, Matrix)
+        sums = [sum(row) for row in m.rows]
+    return max(sums) - min(sums) <= ROUNDING * max(map(abs, sums))
+
+
+def reads_local(expr: sp.Expr, maps: Mapping[str, Maps]) -> bool:
+    """Some filter has weights of its own at each place."""
+    return any(isinstance(m, Local) for a in expr.atoms(Mixed) for m in maps[str(a.args[1])])
+
+
+def of_places(expr: sp.Expr, maps: Mapping[str, Maps]) -> list[Mixed]:
+    """The parts that are put next to each other."""
+    found = [a for a in expr.atoms(Mixed) if any(isinstance(m, Place) for m in maps[str(a.args[1])])]
+    return sorted(found, key=str)

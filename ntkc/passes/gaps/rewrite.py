@@ -1,0 +1,257 @@
+"""Statements in covariances  ->  in distances.
+
+K_u = ...      E_u = ...,  K_u = (q1 + q2) / 2 - E_u     where E_u is wanted
+T_u = T_v f    T_v slope(E_v)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import sympy as sp
+
+from ntkc.gaussian.arc_cosine import Mixture
+from ntkc.gaussian.erf_gap import ErfLike, is_slope_of
+from ntkc.gaussian.functions import Angle
+from ntkc.ir.maps import Mixed
+from ntkc.ir.program import Carry, Let, Loop, Program, Statement, lets
+from ntkc.ir.streams import SAMPLE, Kind, Stream, streams_in, variance
+from ntkc.passes.gaps.bends import norm_of, product_gap
+from ntkc.passes.gaps.parts import (
+    COVARIANCE,
+    PLACES,
+    bent_operands,
+    both_variances,
+    distance_of,
+    factors_of,
+    norms,
+    slope_mixture,
+    slopes,
+    split_of,
+)
+from ntkc.passes.gaps.rules import Rules, from_covariance, to_covariance
+from ntkc.passes.gaps.wanted import Wanted, difference_of
+
+
+@dataclass(frozen=True)
+class Rewriter:
+    """What is rewritten, and into what."""
+
+    program: Program
+    wanted: Wanted
+
+    @property
+    def rules(self) -> Rules:
+        return self.wanted.rules
+
+    def all(self) -> Program:
+        """The program in distances, dead statements included."""
+        sources = [k for k in self.program.inputs if k in self.wanted.distances]
+        given = [Let(k, to_covariance(k), k.node) for k in sources]
+        per_pair = [*(g for g in given if g.dst.side is None), *self._statements(self.program.per_pair)]
+        per_sample = [*(g for g in given if g.dst.side == SAMPLE), *self._statements(self.program.per_sample)]
+        inputs = [new for k in self.program.inputs for new in self._inputs(k)]
+        made = replace(self.program, per_sample=tuple(per_sample), per_pair=tuple(per_pair), inputs=tuple(inputs))
+        return made
+
+    def _inputs(self, key: Stream) -> list[Stream]:
+        if key not in self.wanted.distances:
+            return [key]
+        return [distance_of(key), *([key.of(Kind.D)] if key in self.wanted.differences else [])]
+
+    def _statements(self, statements: tuple[Statement, ...]) -> list[Statement]:
+        covariances = {let.dst.node: let for let in lets(statements) if let.dst.kind is Kind.K}
+        made: list[Statement] = []
+        for s in statements:
+            made += self._let(s, covariances) if isinstance(s, Let) else self._loop(s, covariances)
+        return made
+
+    def _loop(self, loop: Loop, covariances: dict[str, Let]) -> list[Statement]:
+        carried = [c for c in loop.carry if c.start in self.wanted.distances]
+        entered = [Let(c.start, to_covariance(c.start), loop.layer) for c in carried]
+        body = (*entered, *(new for let in loop.body for new in self._let(let, covariances)))
+        carry = tuple(_of_distances(c) if c in carried else c for c in loop.carry)
+        kept = loop.stacked
+        if loop.stacked:
+            new = [let.dst for let in body if let.dst not in kept and let.dst not in {c.start for c in carried}]
+            kept = tuple(k for k in (*kept, *new) if not k.kind.is_paired or k in loop.stacked)
+        left = [Let(c.after, to_covariance(c.after), loop.layer) for c in carried]
+        return [replace(loop, body=body, carry=carry, stacked=kept), *left]
+
+    def _let(self, let: Let, covariances: dict[str, Let]) -> list[Let]:
+        if let.dst.kind is Kind.T:
+            return [replace(let, expr=self._tangent(let, covariances.get(let.dst.node)))]
+        if let.dst.kind not in COVARIANCE:
+            return [let]
+        if let.dst not in self.wanted.distances:
+            return [replace(let, expr=self._covariance(let))]
+        e = self.rules.distance(let)
+        if e is None:
+            return [let, Let(distance_of(let.dst), from_covariance(let.dst), let.layer)]
+        made = [Let(distance_of(let.dst), e, let.layer), Let(let.dst, self._of_distance(let.dst), let.layer)]
+        if let.dst in self.wanted.differences:
+            d = difference_of(let.expr, self.rules.mixes)
+            assert d is not None
+            made.append(Let(let.dst.of(Kind.D), d, let.layer))
+        return made
+
+    def _of_distance(self, key: Stream) -> sp.Expr:
+        """A covariance from the distance: of what an activation reads in norms, which are at hand there."""
+        if key not in self.wanted.gaps:
+            return to_covariance(key)
+        n1, n2 = norms(key.node)
+        return n1 * n2 - product_gap(key)
+
+    def _covariance(self, let: Let) -> sp.Expr:
+        """A covariance with its activations in gaps."""
+        found = split_of(let)
+        if found is None or not found.bent:
+            return let.expr
+        factors = factors_of(let.expr)
+        bends = self.rules.bends
+        bent = (bends.covariance(form, v) for v, form in found.bent.items() if isinstance(form, Mixture))
+        scale = factors.first * factors.second if factors.is_scaled else sp.S.One
+        return scale * sp.Add(found.rest, *bent)
+
+    def _tangent(self, let: Let, covariance: Let | None) -> sp.Expr:
+        """A tangent kernel in slopes of gaps."""
+        if covariance is None:
+            return let.expr
+        bent = bent_operands(covariance)
+        if not bent:
+            return self._with_shared_map(let.expr, covariance)
+        factors = factors_of(let.expr)
+        scale = factors.first * factors.second if factors.is_scaled else sp.S.One
+        rest = sp.Mul(factors.constant, factors.places, *factors.rest) if factors.is_scaled else let.expr
+        parts = slopes(rest)
+        if parts is None:
+            return let.expr
+        return scale * sp.Add(*(t * self._slope(f, t, bent) for t, f in parts.items()))
+
+    def _slope(self, factor: sp.Expr, tangent: Stream, bent: dict[Stream, Mixture | ErfLike]) -> sp.Expr:
+        v = Stream(Kind.K, tangent.node)
+        form = bent.get(v)
+        if isinstance(form, Mixture):
+            mixture = slope_mixture(factor, v)
+            return factor if mixture is None else self.rules.bends.slope(mixture, v)
+        if form is None or not is_slope_of(form, sp.cancel(factor), v, *both_variances(v.node)):
+            return factor
+        return self.rules.bends.slope(form, v)
+
+    def _with_shared_map(self, expr: sp.Expr, covariance: Let) -> sp.Expr:
+        """What maps made of K_v  ->  (K_u - b) / c: with K_u made of a distance, it is there already."""
+        mixed = sorted(covariance.expr.atoms(Mixed), key=str)
+        if covariance.dst not in self.wanted.distances or len(mixed) != 1 or mixed[0] not in expr.atoms(Mixed):
+            return expr
+        weight = covariance.expr.coeff(mixed[0], 1)
+        bias = sp.expand(covariance.expr - weight * mixed[0])
+        if streams_in(weight) | streams_in(bias) or weight == 0 or bias.free_symbols - {*self.program.parameters}:
+            return expr
+        return expr.xreplace({mixed[0]: (covariance.dst - bias) / weight})
+
+
+def _of_distances(c: Carry) -> Carry:
+    return Carry(*(distance_of(k) for k in (c.before, c.start, c.end, c.after)))
+
+
+def with_variances(program: Program, before: Program) -> Program:
+    """The program with the variances that its statements read, made as the covariances of a sample with itself."""
+    made = lets((*program.per_sample, *program.per_pair))
+    known = {*program.inputs, *(let.dst for let in lets(program.per_sample))}
+    known |= {k for s in program.per_sample if isinstance(s, Loop) for c in s.carry for k in (c.start, c.after)}
+    missing = {s.sample for let in made for s in streams_in(let.expr) if s.kind is Kind.S} - known
+    if not missing:
+        return program
+    within = {let.dst.node: let for let in lets(before.per_sample) if let.dst.kind is Kind.W}
+    added = {s.node: Let(s, own_variance(within[s.node].expr, program), s.node) for s in missing if s.node in within}
+    if not added:
+        return program
+    per_sample = tuple(new for s in program.per_sample for new in _with_added(s, added))
+    return with_variances(replace(program, per_sample=per_sample), before)
+
+
+def own_variance(expr: sp.Expr, program: Program) -> sp.Expr:
+    """A covariance of one pixel of a sample with itself."""
+    if isinstance(expr, Mixed) and any(m.reads_all_pairs for m in program.maps[str(expr.args[1])]):
+        return expr
+    if isinstance(expr, Stream):
+        return variance(expr.node) if expr.kind is Kind.W else expr.on(SAMPLE)
+    if expr in PLACES:
+        return PLACES[expr]
+    return (
+        expr.func(*(own_variance(a, program) if isinstance(a, sp.Expr) else a for a in expr.args))
+        if expr.args
+        else expr
+    )
+
+
+def _with_added(s: Statement, added: dict[str, Let]) -> list[Statement]:
+    """A statement after the first that its node needs."""
+    if isinstance(s, Let):
+        return [added.pop(s.dst.node), s] if s.dst.node in added else [s]
+    body = tuple(new for let in s.body for new in _with_added(let, added))
+    new = tuple(let.dst for let in body if isinstance(let, Let) and let.dst.kind is Kind.S and let.dst not in s.stacked)
+    return [replace(s, body=body, stacked=(*s.stacked, *new))]
+
+
+def with_sample_parts(program: Program, rules: Rules) -> Program:
+    """The program with norms, angles and spreads of samples that its statements read."""
+    parts = _Parts(program, rules)
+    front = [let for k in program.inputs if k.side == SAMPLE for let in parts.after(k)]
+    return replace(program, per_sample=(*front, *(new for s in program.per_sample for new in parts.statement(s))))
+
+
+class _Parts:
+    """Per-sample statements to add, by what they come after or before."""
+
+    def __init__(self, program: Program, rules: Rules) -> None:
+        read = {s.sample for let in lets((*program.per_sample, *program.per_pair)) for s in streams_in(let.expr)}
+        self.rules = rules
+        self.norms = {s.node for s in read if s.kind is Kind.N}
+        self.angles = [s for s in sorted(read, key=str) if s.kind is Kind.R]
+        self.spreads = [s for s in sorted(read, key=str) if s.kind is Kind.Q]
+        self.started: set[str] = set()
+
+    def after(self, key: Stream) -> list[Let]:
+        """What is made of a variance."""
+        if key.kind is not Kind.S or key.node not in self.norms:
+            return []
+        n = Stream(Kind.N, key.node, side=SAMPLE)
+        return [Let(n, norm_of(n), key.node)]
+
+    def statement(self, s: Statement) -> list[Statement]:
+        if isinstance(s, Let):
+            return [*self._let(s)]
+        starts = [new for c in s.carry for new in self.after(c.start)]
+        body = (*starts, *(new for let in s.body for new in self._let(let)))
+        kept = (*s.stacked, *(let.dst for let in body if let.dst not in s.stacked and not let.dst.kind.is_paired))
+        ends = [new for c in s.carry for new in self.after(c.after)]
+        return [replace(s, body=body, stacked=kept), *ends]
+
+    def _let(self, let: Let) -> list[Let]:
+        before: list[Let] = []
+        own: dict[sp.Expr, sp.Expr] = {}
+        for r in self.angles:
+            if r.node == let.dst.node:
+                operand, noise = self.rules.bends.noises[r]
+                q = variance(operand)
+                angle = Angle(q, q + noise, q + noise)
+                twice = 2 * q / noise
+                own[angle] = r.of(Kind.F)
+                if r.node not in self.started:
+                    before += [
+                        Let(r, twice / (1 + sp.sqrt(1 + twice)), let.layer),
+                        Let(r.of(Kind.F), angle, let.layer),
+                    ]
+        spreads: list[Let] = []
+        if let.dst.node not in self.started:
+            spreads = [Let(s, self._spread(s), let.layer) for s in self.spreads if s.node == let.dst.node]
+        self.started.add(let.dst.node)
+        let = replace(let, expr=let.expr.xreplace(own)) if let.dst.kind is Kind.S else let
+        return [*spreads, *before, let, *self.after(let.dst)]
+
+    def _spread(self, s: Stream) -> sp.Expr:
+        within = self.rules.mixes.spreads[s]
+        made = self.rules.distance(Let(Stream(Kind.W, s.node, side=SAMPLE), within.args[0]))
+        assert made is not None
+        return Mixed(made, within.args[1])

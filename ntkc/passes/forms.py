@@ -164,10 +164,10 @@ def outer_letter(m: AxisMap, letter: str) -> str:
     return ALL if step == 1 else str(step)
 
 
-def find_forms(program: Program, is_full: bool = True) -> Forms:
+def find_forms(program: Program, diagonal: bool = False) -> Forms:
     """The forms that outputs need: of all pairs of pixels of the output node, or of equal pixels."""
     needs = _Needs(program)
-    whole = (ALL if is_full else DIAGONAL) * len(program.spatial[program.output])
+    whole = (DIAGONAL if diagonal else ALL) * len(program.spatial[program.output])
     for expr in program.outputs.values():
         needs.read(sp.sympify(expr), whole)
     for statements in (program.per_pair, program.per_sample):

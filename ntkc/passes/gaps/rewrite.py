@@ -31,6 +31,7 @@ from ntkc.passes.gaps.parts import (
 )
 from ntkc.passes.gaps.rules import Rules, from_covariance, to_covariance
 from ntkc.passes.gaps.wanted import Wanted, difference_of
+from ntkc.passes.prune import alive
 
 
 @dataclass(frozen=True)
@@ -154,20 +155,23 @@ def _of_distances(c: Carry) -> Carry:
     return Carry(*(distance_of(k) for k in (c.before, c.start, c.end, c.after)))
 
 
-def with_variances(program: Program, before: Program) -> Program:
-    """The program with the variances that its statements read, made as the covariances of a sample with itself."""
-    made = lets((*program.per_sample, *program.per_pair))
-    known = {*program.inputs, *(let.dst for let in lets(program.per_sample))}
-    known |= {k for s in program.per_sample if isinstance(s, Loop) for c in s.carry for k in (c.start, c.after)}
-    missing = {s.sample for let in made for s in streams_in(let.expr) if s.kind is Kind.S} - known
-    if not missing:
-        return program
+def finished(program: Program, before: Program, rules: Rules) -> Program:
+    """The program with all that its statements read of samples, and without dead statements."""
+    made = alive(with_sample_parts(program, rules))
+    read = (s for let in lets((*made.per_sample, *made.per_pair)) for s in streams_in(let.expr))
+    missing = {variance(s.node) for s in read if s.kind in (Kind.S, Kind.N)} - _sampled(made)
     within = {let.dst.node: let for let in lets(before.per_sample) if let.dst.kind is Kind.W}
     added = {s.node: Let(s, own_variance(within[s.node].expr, program), s.node) for s in missing if s.node in within}
     if not added:
-        return program
+        return made
     per_sample = tuple(new for s in program.per_sample for new in _with_added(s, added))
-    return with_variances(replace(program, per_sample=per_sample), before)
+    return finished(replace(program, per_sample=per_sample), before, rules)
+
+
+def _sampled(program: Program) -> set[Stream]:
+    """What there is of samples."""
+    carries = [c for s in program.per_sample if isinstance(s, Loop) for c in s.carry]
+    return {*program.inputs, *(let.dst for let in lets(program.per_sample)), *(k for c in carries for k in (c.start, c.after))}
 
 
 def own_variance(expr: sp.Expr, program: Program) -> sp.Expr:

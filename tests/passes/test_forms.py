@@ -10,7 +10,6 @@ from ntkc.ir.maps import Level, Local, Patch, Pick, Place, Take, Total, Trace, W
 from ntkc.ir.program import Stream
 from ntkc.passes.forms import count_entries, find_forms, inner_form, joined, letter_of, step_of
 from ntkc.passes.prune import prune
-from ntkc.passes.take_angles import take_angles
 
 SHAPE = (4, 3, 2)
 R, FLAT, MEAN, D = stax.Relu(), stax.Flatten(), stax.GlobalAvgPool(), stax.Dense(1)
@@ -111,7 +110,7 @@ def test_attention_reads_all_pairs():
 
 def test_outputs_of_pixels_are_pairs_or_diagonals():
     assert of_streams(forms_of(conv(), R), "K", "T") == {"FF"}
-    assert of_streams(forms_of(conv(), R, is_full=False), "K", "T") == {"DD"}
+    assert of_streams(forms_of(conv(), R, diagonal=True), "K", "T") == {"DD"}
 
 
 @pytest.mark.parametrize(
@@ -191,8 +190,3 @@ def test_inner_form(maps, form, inner):
 def test_joined():
     assert [joined(a, b) for a, b in (("DD", "DD"), ("DF", "FD"), ("FD", "DD"), ("", ""))] == ["DD", "FF", "FD", ""]
     assert [joined(a, b) for a, b in (("2", "4"), ("2", "3"), ("2", "D"), ("F", "2"))] == ["2", "F", "2", "F"]
-
-
-def test_angles_change_no_form():
-    program = ntkc.compile(stax.serial(conv(), R, POOL, conv(), R, MEAN), until="lower", input_shape=SHAPE)
-    assert find_forms(take_angles(program)).of == find_forms(program).of

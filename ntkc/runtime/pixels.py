@@ -10,7 +10,6 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
-from jax.typing import ArrayLike
 
 from ntkc.runtime.series import Tolerance, chunks_needed
 
@@ -232,7 +231,10 @@ def outside(q: Array, form: str, axes: Axes, is_left: bool) -> Array:
     For the entries (p, p') of a form, or (p', p) if not `is_left`; q [pixels ..., samples ...].
     """
     count = len(form)
-    inside = [inside_taps(axis, n) if f != "D" else [[True] * axis[0]] for f, axis, n in zip(form, axes, q.shape, strict=False)]
+    inside = [
+        inside_taps(axis, n) if f != "D" else [[True] * axis[0]]
+        for f, axis, n in zip(form, axes, q.shape, strict=False)
+    ]
     kinds = [np.unique(np.array(rows, float), axis=0, return_inverse=True) for rows in inside]
     taps = widened(q, "D" * count, [(a[2], a[3], a[4], a[6]) for a in axes])
     for i, (taps_here, stride, _, _, _, spread, _) in enumerate(axes):

@@ -84,10 +84,11 @@ def test_rows(name):
 
 def test_zeros_around_images_and_pools():
     found = statements(conv("SAME"), RELU, stax.AvgPool((2,), (2,)), conv(), RELU, MEAN, END, shape=(8, 3))
-    assert found["eta_conv1"] == "4*Mixed(eta_input1, conv1) + 4*Outside(q1_input1, conv1) + 4*Outside(q2_input1, conv1)"
+    assert (
+        found["eta_conv1"] == "4*Mixed(eta_input1, conv1) + 4*Outside(q1_input1, conv1) + 4*Outside(q2_input1, conv1)"
+    )
     assert found["eta_avgpool1"] == (
-        "Excess(Mixed(eta_relu1, avgpool1), s1_avgpool1/2 + s2_avgpool1/2, "
-        "Mixed(sqrt(eta_relu1), avgpool1_same)**2)"
+        "Excess(Mixed(eta_relu1, avgpool1), s1_avgpool1/2 + s2_avgpool1/2, Mixed(sqrt(eta_relu1), avgpool1_same)**2)"
     )
     assert found["eta_conv2"] == "4*Mixed(eta_avgpool1, conv2)"
 
@@ -137,5 +138,7 @@ def taps_of(axis, count):
     total = count * interior if wraps else (count - 1) * interior + 1
     size = (total + low + high - (taps - 1) * spread - 1) // stride + 1
     rows = [[p * stride + t * spread - low for t in range(taps)] for p in range(size)]
-    read = lambda i: (i % total if wraps else i) // interior if i % interior == 0 and (wraps or 0 <= i < total) else None  # noqa: E731
+    read = lambda i: (
+        (i % total if wraps else i) // interior if i % interior == 0 and (wraps or 0 <= i < total) else None
+    )  # noqa: E731
     return [[read(i) for i in row] for row in rows]

@@ -1,7 +1,7 @@
 """Activations in distances:  r = n1 - n2,  delta = (E_v - r^2 / 2) / (n1 n2).
 
-    Relu, ...   E_u = total (r^2 / 2 + n1 n2 gap(delta)),    T_u = T_v slope(delta)
-    erf         E_u = scale AngleGap(E_v, D_v, ...),         T_u = T_v scale / (noise Span(E_v, D_v, ...))
+Relu, ...   E_u = total (r^2 / 2 + n1 n2 gap(delta)),    T_u = T_v slope(delta)
+erf         E_u = scale AngleGap(E_v, D_v, ...),         T_u = T_v scale / (noise Span(E_v, D_v, ...))
 """
 
 from __future__ import annotations

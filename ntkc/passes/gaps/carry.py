@@ -10,8 +10,9 @@ from dataclasses import replace
 
 from ntkc.ir.program import Program, verify
 from ntkc.passes.gaps.mixes import Mixes
-from ntkc.passes.gaps.rewrite import Rewriter, finished
+from ntkc.passes.gaps.rewrite import Rewriter
 from ntkc.passes.gaps.rules import Rules
+from ntkc.passes.gaps.samples import finished
 from ntkc.passes.gaps.signs import nonnegative
 from ntkc.passes.gaps.wanted import bends_of, carried_differences, find_wanted
 

@@ -1,8 +1,8 @@
 """Maps of pixels in distances:  E -> A E, and what both sides do not share.
 
-    filter             A E + what zeros outside of the image add for pixels at different distances from the edge
-    pool               A E - (s1 + s2) / 2,   s the same of a sample with itself at one place
-    others             A E
+filter             A E + what zeros outside of the image add for pixels at different distances from the edge
+pool               A E - (s1 + s2) / 2,   s the same of a sample with itself at one place
+others             A E
 """
 
 from __future__ import annotations
@@ -14,7 +14,23 @@ import sympy as sp
 from sympy.core.symbol import Str
 
 from ntkc.gaussian.functions import Excess
-from ntkc.ir.maps import AxisMap, Local, Maps, Matrix, Mixed, Outside, Patch, Permuted, Pick, Place, Take, Total, Trace, Window, joint_map
+from ntkc.ir.maps import (
+    AxisMap,
+    Local,
+    Maps,
+    Matrix,
+    Mixed,
+    Outside,
+    Patch,
+    Permuted,
+    Pick,
+    Place,
+    Take,
+    Total,
+    Trace,
+    Window,
+    joint_map,
+)
 from ntkc.ir.program import SAME_PIXEL, SAME_SAMPLE
 from ntkc.ir.streams import SAMPLE, Kind, Stream, streams_in
 from ntkc.passes.gaps.parts import Unknown, is_covariance, on_side
@@ -69,7 +85,7 @@ class Mixes:
     def _variances(self, expr: Mixed) -> list[sp.Expr]:
         found = [on_side(expr.args[0], side) for side in (1, 2)]
         if None in found:
-                raise Unknown
+            raise Unknown
         return found  # type: ignore[return-value]
 
     def _apart(self, expr: Mixed, made: sp.Expr, u: Stream) -> sp.Expr:

@@ -1,6 +1,6 @@
 """What covariances and tangent kernels are made of: parts that bend one Gaussian each, and the rest.
 
-    y1 y2 (total n1 n2 (1 - gap) + 2 K_v + ...)    {K_u: Mixture},  rest 2 K_v + ...
+y1 y2 (total n1 n2 (1 - gap) + 2 K_v + ...)    {K_u: Mixture},  rest 2 K_v + ...
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from ntkc.gaussian.erf_gap import ErfLike, recognise_erf
 from ntkc.gaussian.functions import Angle, Root
 from ntkc.ir.maps import Mixed
 from ntkc.ir.program import SAME_PIXEL, SAME_SAMPLE, Let
-from ntkc.ir.streams import SAMPLE, Kind, Stream, streams_in, variance
+from ntkc.ir.streams import Kind, Stream, streams_in, variance
+
 
 class Unknown(Exception):
     """No rule is known: the difference of variances and covariance must do."""
@@ -56,7 +57,9 @@ def on_side(expr: sp.Expr, side: int) -> sp.Expr | None:
     """The variance that a covariance is where both sides are one; None if it holds maps of pixels."""
     if expr.has(Mixed):
         return None
-    values = {s: variance(s.node, side) if is_covariance(s) else s.on(side) for s in streams_in(expr) if s.kind is not Kind.T}
+    values = {
+        s: variance(s.node, side) if is_covariance(s) else s.on(side) for s in streams_in(expr) if s.kind is not Kind.T
+    }
     return expr.xreplace({**values, **PLACES})
 
 
@@ -164,8 +167,3 @@ def slopes(expr: sp.Expr) -> dict[Stream, sp.Expr] | None:
 def slope_mixture(factor: sp.Expr, operand: Stream) -> Mixture | None:
     """The slope of a degree-one activation of this Gaussian."""
     return recognise_slope(factor, operand, *both_variances(operand.node)) if factor.has(Angle) else None
-
-
-def is_of_sample(key: Stream) -> bool:
-    """Made once a sample."""
-    return key.side == SAMPLE

@@ -1,10 +1,10 @@
 """Half the squared distance E = (q1 + q2) / 2 - K of what a covariance is made of, without a difference of covariances.
 
-    sum            E(X + Y) = E(X) + E(Y),   E(c X) = c E(X),   E(b) = 0
-    f1 f2 X        f1 f2 (E - r^2 / 2) + r'^2 / 2,   r = n1 - n2,  r' = f1 n1 - f2 n2
-    X Y            m E(Y) + l E(X) - E(X) E(Y) + d e / 4,   l, m the mean variances of X and Y, d, e their differences
-    X (1 + c s)    (1 + c) E + c (1 - s) X,   s 1 for one pixel of one sample with itself
-    f1 g2 + g1 f2  (f1 - f2) (g1 - g2)
+sum            E(X + Y) = E(X) + E(Y),   E(c X) = c E(X),   E(b) = 0
+f1 f2 X        f1 f2 (E - r^2 / 2) + r'^2 / 2,   r = n1 - n2,  r' = f1 n1 - f2 n2
+X Y            m E(Y) + l E(X) - E(X) E(Y) + d e / 4,   l, m the mean variances of X and Y, d, e their differences
+X (1 + c s)    (1 + c) E + c (1 - s) X,   s 1 for one pixel of one sample with itself
+f1 g2 + g1 f2  (f1 - f2) (g1 - g2)
 """
 
 from __future__ import annotations

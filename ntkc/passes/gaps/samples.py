@@ -1,4 +1,4 @@
-"""What pairs read of single samples: norms, the angles of erf, spreads of pools, and variances nobody asked for before."""
+"""What pairs read of single samples: norms, angles of erf, spreads of pools, and variances nobody asked for before."""
 
 from __future__ import annotations
 

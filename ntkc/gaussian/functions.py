@@ -180,9 +180,9 @@ class ProductGap(sp.Function):
 
 
 class Excess(sp.Function):
-    """Excess(a, b) = a - b, which is never negative: 0 where it is rounding."""
+    """Excess(a, b) = a - b, which is never negative: 0 where it is rounding; Excess(a, b, top): and never above top."""
 
-    nargs = 2
+    nargs = (2, 3)
 
     def explicit(self) -> sp.Expr:
         """The same in elementary functions."""

@@ -32,10 +32,12 @@ def gap_of_product(p: Array, scale: Array) -> Array:
     return jnp.where(is_there, jnp.clip(p / jnp.where(is_there, scale, 1), 0, 2), 1)
 
 
-def excess(a: Array, b: Array) -> Array:
-    """a - b, which is never negative; what rounding may have made means 0."""
+def excess(a: Array, b: Array, top: Array | None = None) -> Array:
+    """a - b, which is never negative nor above `top`; without one, what rounding may have made means 0."""
     made = a - b
-    return jnp.where(made < 8 * jnp.finfo(made.dtype).eps * b, 0, made)
+    if top is None:
+        return jnp.where(made < 8 * jnp.finfo(made.dtype).eps * b, 0, made)
+    return jnp.clip(made, 0, top)
 
 
 @jax.custom_jvp

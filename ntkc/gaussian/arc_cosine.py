@@ -38,12 +38,20 @@ class _OfGap(sp.Function):
         return text if exp is None else rf"\left({text}\right)^{{{exp}}}"
 
 
+def _gap(delta: sp.Expr) -> sp.Expr:
+    rho = 1 - delta
+    return 1 - (sp.sqrt(1 - rho**2) + (sp.pi - sp.acos(rho)) * rho) / sp.pi
+
+
+def _slope(delta: sp.Expr) -> sp.Expr:
+    return 1 - sp.acos(1 - delta) / sp.pi
+
+
 class ArcGap(_OfGap):
     """1 - kappa1(1 - delta)."""
 
     def explicit(self) -> sp.Expr:
-        rho = 1 - self.args[0]
-        return 1 - (sp.sqrt(1 - rho**2) + (sp.pi - sp.acos(rho)) * rho) / sp.pi
+        return _gap(self.args[0])
 
     def fdiff(self, argindex: int = 1) -> sp.Expr:
         return ArcSlope(self.args[0])
@@ -53,7 +61,7 @@ class ArcSlope(_OfGap):
     """kappa0(1 - delta)."""
 
     def explicit(self) -> sp.Expr:
-        return 1 - sp.acos(1 - self.args[0]) / sp.pi
+        return _slope(self.args[0])
 
 
 class NearGap(ArcGap):
@@ -68,14 +76,14 @@ class EvenGap(_OfGap):
     """1 - E|u||v| of unit Gaussians: small near rho = 1 and near rho = -1, and exact in both places."""
 
     def explicit(self) -> sp.Expr:
-        return 2 * ArcGap(self.args[0]).explicit() - self.args[0]
+        return 2 * _gap(self.args[0]) - self.args[0]
 
 
 class EvenSlope(_OfGap):
     """E[sign(u) sign(v)] of unit Gaussians."""
 
     def explicit(self) -> sp.Expr:
-        return 2 * ArcSlope(self.args[0]).explicit() - 1
+        return 2 * _slope(self.args[0]) - 1
 
 
 class Mixture(NamedTuple):

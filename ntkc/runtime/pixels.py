@@ -250,7 +250,9 @@ def outside(q: Array, form: str, axes: Axes, is_left: bool) -> Array:
     means = means.reshape(*kept, *pixels, *means.shape[2 * len(form) :])
     masks = {i: mask_of(kinds[i][1], form[i], q.dtype) for i in (*first, last)}
     letters = "".join(chr(ord("A") + i) for i in (*first, last))
-    others = ["".join([chr(ord("A") + i), *([chr(ord("q") + i)] if steps[i] else []), chr(ord("i") + i)]) for i in first]
+    others = [
+        "".join([chr(ord("A") + i), *([chr(ord("q") + i)] if steps[i] else []), chr(ord("i") + i)]) for i in first
+    ]
     spec = f"{letters}{read}...,{','.join(others)}->{letters[-1]}{''.join(groups_of)}...".replace(",->", "->")
     made = jnp.einsum(spec, means, *(masks[i] for i in first), precision=lax.Precision.HIGHEST)
     return chosen(made, masks[last], "".join(groups_of), last, is_left)

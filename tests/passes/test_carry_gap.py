@@ -37,7 +37,7 @@ def statements(*layers, shape=(6,)):
 
 
 R = "(n1_{0} - n2_{0})**2"
-DELTA = "ProductGap(eta_{0} - (n1_{0} - n2_{0})**2/2, n1_{0}*n2_{0})"
+DELTA = "ProductGap(eta_{0} - (n1_{0} - n2_{0})**2/2, Ratio(1, n1_{0})*Ratio(1, n2_{0}))"
 TEXTS = {
     "erf": (
         (dense(2, 0.1), stax.Erf(), dense(3)),
@@ -140,5 +140,5 @@ def taps_of(axis, count):
     rows = [[p * stride + t * spread - low for t in range(taps)] for p in range(size)]
     read = lambda i: (
         (i % total if wraps else i) // interior if i % interior == 0 and (wraps or 0 <= i < total) else None
-    )  # noqa: E731
+    )
     return [[read(i) for i in row] for row in rows]

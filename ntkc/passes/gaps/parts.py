@@ -18,7 +18,6 @@ from ntkc.ir.program import SAME_PIXEL, SAME_SAMPLE, Let
 from ntkc.ir.streams import Kind, Stream, streams_in, variance
 
 
-
 class Unknown(Exception):
     """No rule is known: the difference of variances and covariance must do."""
 

@@ -167,22 +167,22 @@ class CosineGap(sp.Function):
 
 
 class ProductGap(sp.Function):
-    """ProductGap(n1 n2 - K, n1 n2) = 1 - rho, between 0 and 2; 1 where a norm is 0."""
+    """ProductGap(n1 n2 - K, 1 / (n1 n2)) = 1 - rho, between 0 and 2; 1 where a norm is 0, and its inverse 0."""
 
     nargs = 2
 
     def explicit(self) -> sp.Expr:
         """The same in elementary functions."""
-        return self.args[0] / self.args[1]
+        return self.args[0] * self.args[1]
 
     def _eval_evalf(self, prec: int) -> sp.Expr:
         return self.explicit()._eval_evalf(prec)
 
 
 class Excess(sp.Function):
-    """Excess(a, b) = a - b, which is never negative: 0 where it is rounding."""
+    """Excess(a, b) = a - b, which is never negative: 0 where it is rounding; Excess(a, b, top): and never above top."""
 
-    nargs = 2
+    nargs = (2, 3)
 
     def explicit(self) -> sp.Expr:
         """The same in elementary functions."""

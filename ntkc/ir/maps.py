@@ -316,7 +316,7 @@ class Mixed(sp.Function):
 class Outside(sp.Function):
     """Outside(q, name)[p, p'] = 1/2 mean_t q[p + t] over the taps t of a filter that are inside for p and not for p'.
 
-    What zeros around an image add to half a squared distance. q is a variance on side 1; on side 2 p and p' change places.
+    What zeros around an image add to half a squared distance. q is a variance on side 1; on side 2 p, p' swap places.
     """
 
     nargs = 2

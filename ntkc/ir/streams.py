@@ -47,9 +47,7 @@ class Kind(Enum):
     S = _Row("q", "q", "variance", True, "each", True)
     J = _Row("e", r"\eta", "half the mean squared distance of two pixels of one sample", True, "pairs")
     W = _Row("w", "W", "covariance of two pixels of one sample", True, "pairs")
-    Q = _Row(
-        "s", "s", "half the mean squared distance of the pixels that u takes the mean of, of one sample", True, "each"
-    )
+    Q = _Row("s", "s", "half the mean squared distance of the pixels of a sample that u is the mean of", True, "each")
     E = _Row("eta", r"\eta", "half the mean squared distance, (q1 + q2) / 2 - K", False, "pairs")
     D = _Row("d", "d", "difference q1 - q2 of variances", False, "pairs")
     K = _Row("K", "K", "covariance (NNGP)", False, "pairs")

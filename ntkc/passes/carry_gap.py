@@ -1,4 +1,4 @@
-"""K  ->  what loses no digits where two samples, or two pixels, are near: the gap of cosines, or half the squared distance.
+"""K  ->  what loses no digits where samples, or pixels, are near: the gap of cosines, or half the squared distance.
 
 Rows whose network is homogeneous keep cosines and norms apart (`normalise`), and may collapse to one polynomial; all
 others, rows and pixels alike, carry distances (`gaps`).

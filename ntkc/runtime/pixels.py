@@ -234,30 +234,68 @@ def outside(q: Array, form: str, axes: Axes, is_left: bool) -> Array:
 
     For the entries (p, p') of a form, or (p', p) if not `is_left`; q [pixels ..., samples ...].
     """
-    count = len(form)
-    inside = [
-        inside_taps(axis, n) if f != "D" else [[True] * axis[0]]
-        for f, axis, n in zip(form, axes, q.shape, strict=False)
+    kinds = [kinds_of(axis, n) for axis, n in zip(axes, q.shape, strict=False)]
+    means = means_outside(q, axes, [rows if f != "D" else np.ones_like(rows[:1]) for f, (rows, _) in zip(form, kinds)])
+    *first, last = [i for i, f in enumerate(form) if f != "D"]
+    read, groups_of = "", []
+    for i, f in enumerate(form):
+        a, b, r = (chr(ord(c) + i) for c in "aiq")
+        read += {"D": a, "F": a}.get(f, a + r)
+        own = a if i == last else a + b if is_left else b + a
+        groups_of.append({"D": a, "F": own}.get(f, r + own))
+    sizes = [n // int(f) if f not in "DF" else n for f, n in zip(form, means.shape[len(form) :], strict=False)]
+    steps = [() if f in "DF" else (int(f),) for f in form]
+    pixels = [n for size, step in zip(sizes, steps, strict=True) for n in (size, *step)]
+    kept = [n for f, n in zip(form, means.shape, strict=False) if f != "D"]
+    means = means.reshape(*kept, *pixels, *means.shape[2 * len(form) :])
+    masks = {i: mask_of(kinds[i][1], form[i], q.dtype) for i in (*first, last)}
+    letters = "".join(chr(ord("A") + i) for i in (*first, last))
+    others = [
+        "".join([chr(ord("A") + i), *([chr(ord("q") + i)] if steps[i] else []), chr(ord("i") + i)]) for i in first
     ]
-    kinds = [np.unique(np.array(rows, float), axis=0, return_inverse=True) for rows in inside]
+    spec = f"{letters}{read}...,{','.join(others)}->{letters[-1]}{''.join(groups_of)}...".replace(",->", "->")
+    made = jnp.einsum(spec, means, *(masks[i] for i in first), precision=lax.Precision.HIGHEST)
+    return chosen(made, masks[last], "".join(groups_of), last, is_left)
+
+
+def chosen(made: Array, mask: Array, letters: str, last: int, is_left: bool) -> Array:
+    """sum_k made[k] mask[k]: what each pixel along the last axis reads, where exactly one mask is 1."""
+    place = letters.index(chr(ord("a") + last)) + (1 if is_left else 0)
+    total: Any = 0
+    for v, m in zip(made, mask, strict=True):
+        v = jnp.expand_dims(v, place)
+        shape = [1] * v.ndim
+        shape[place] = m.shape[-1]
+        if m.ndim > 1:
+            shape[letters.index(chr(ord("q") + last))] = m.shape[0]
+        total = jnp.where(m.reshape(shape) > 0, v, total)
+    return total
+
+
+def kinds_of(axis: Sequence[Any], count: int) -> tuple[Any, Any]:
+    """The sets of taps that pixels of a filter read [kinds, taps], and which set each pixel reads."""
+    rows, kind = np.unique(np.array(inside_taps(axis, count), float), axis=0, return_inverse=True)
+    return rows, kind.ravel()
+
+
+def mask_of(kind: Any, f: str, dtype: Any) -> Array:
+    """1 where a pixel is of a kind: [kinds, pixels], or [kinds, r, a] for pixels s a + r."""
+    mask = np.eye(int(kind.max()) + 1)[:, kind]
+    return jnp.asarray(mask if f == "F" else np.swapaxes(mask.reshape(len(mask), -1, int(f)), 1, 2), dtype)
+
+
+def means_outside(q: Array, axes: Axes, kinds: Sequence[Any]) -> Array:
+    """1/2 mean_t q[p + t] over the taps that a kind of pixel lacks: [kinds ..., pixels ..., samples ...]."""
+    count = len(axes)
     taps = widened(q, "D" * count, [(a[2], a[3], a[4], a[6]) for a in axes])
     for i, (taps_here, stride, _, _, _, spread, _) in enumerate(axes):
         size = (taps.shape[2 * i] - (taps_here - 1) * spread - 1) // stride + 1
         parts = [cut(taps, (2 * i,), t * spread, stride, size) for t in range(taps_here)]
         taps = jnp.stack(parts, 2 * i)
-    missing = 1 - functools.reduce(np.multiply.outer, [k for k, _ in kinds])  # [kinds, taps] of each axis
+    missing = 1 - functools.reduce(np.multiply.outer, kinds)  # [kinds, taps] of each axis
     matrix = jnp.asarray(missing / (2 * prod(a[0] for a in axes)), q.dtype)
     of_taps = [2 * i + 1 for i in range(count)], [2 * i for i in range(count)]
-    made = jnp.tensordot(matrix, taps, of_taps, precision=lax.Precision.HIGHEST)  # [kinds ..., pixels ..., samples ...]
-    for i, (f, (_, kind)) in enumerate(zip(form, kinds, strict=True)):
-        made = jnp.take(made, jnp.asarray(kind.ravel()), axis=i) if f != "D" else made
-    order: list[int] = []
-    for i, f in enumerate(form):
-        order += [count + i] if f == "D" else [count + i, i] if is_left else [i, count + i]
-    dropped = [i for i, f in enumerate(form) if f == "D"]
-    made = jnp.transpose(made, (*order, *dropped, *range(2 * count, made.ndim)))
-    made = made.reshape(*made.shape[: len(order)], *made.shape[len(order) + len(dropped) :])
-    return narrowed(made, "".join("D" if f == "D" else "F" for f in form), form)
+    return jnp.tensordot(matrix, taps, of_taps, precision=lax.Precision.HIGHEST)
 
 
 def inside_taps(axis: Sequence[Any], count: int) -> list[list[bool]]:
@@ -284,10 +322,11 @@ def of_pixels(function: Callable[..., Any], *given: Any, tolerance: Tolerance | 
 
 def same_pixels(form: str, sizes: Sequence[int], lanes: int = 2) -> Array:
     """1 where both pixels of an entry are the same, 0 elsewhere; `lanes` last axes of one for those of samples."""
-    same = jnp.ones((1,) * lanes)
+    single = jnp.float32  # makes no float64 of others
+    same = jnp.ones((1,) * lanes, single)
     for f, n in list(zip(form, sizes, strict=True))[::-1]:
         step = n if f == "D" else 1 if f == "F" else int(f)
-        eye = jnp.ones((step, 1, 1)) * jnp.eye(n // step)
+        eye = jnp.ones((step, 1, 1), single) * jnp.eye(n // step, dtype=single)
         eye = eye[0] if f == "F" else eye[:, 0, 0] if f == "D" else eye
         same = eye.reshape(eye.shape + (1,) * same.ndim) * same
     return same

@@ -79,9 +79,7 @@ def block_of(*layers):
     return graph, next((n, o) for n, o in graph.nodes(data="op") if isinstance(o, Block))
 
 
-@pytest.mark.parametrize(
-    ("kinds", "carried"), [("S", "S"), ("K", "SK"), ("T", "SKT"), ("SKT", "SKT")]
-)
+@pytest.mark.parametrize(("kinds", "carried"), [("S", "S"), ("K", "SK"), ("T", "SKT"), ("SKT", "SKT")])
 def test_a_block_carries_what_its_next_turn_reads(kinds, carried):
     graph, (node, block) = block_of(D(4), *[R(), D(4)] * 5)
     keys = demand_of(graph, analyse(graph), kinds_of(kinds))[node]

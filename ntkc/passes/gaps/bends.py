@@ -13,7 +13,7 @@ import sympy as sp
 
 from ntkc.gaussian.arc_cosine import Mixture
 from ntkc.gaussian.erf_gap import AngleGap, ErfLike, Span
-from ntkc.gaussian.functions import ProductGap
+from ntkc.gaussian.functions import ProductGap, Ratio
 from ntkc.ir.streams import SAMPLE, Kind, Stream, variance
 from ntkc.passes.gaps.parts import both_variances, distance_of, norms
 
@@ -35,7 +35,7 @@ class Bends:
     def gap(self, v: Stream) -> sp.Expr:
         """1 - rho of an operand."""
         n1, n2 = norms(v.node)
-        return ProductGap(product_gap(v), n1 * n2)
+        return ProductGap(product_gap(v), Ratio(sp.S.One, n1) * Ratio(sp.S.One, n2))
 
     def covariance(self, form: Mixture, v: Stream) -> sp.Expr:
         """total n1 n2 (1 - gap)."""

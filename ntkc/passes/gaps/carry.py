@@ -6,21 +6,23 @@ of its pixels; rows are images of no axes.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ntkc.ir.program import Program, verify
 from ntkc.passes.gaps.mixes import Mixes
-from ntkc.passes.gaps.rewrite import Rewriter, with_sample_parts, with_variances
+from ntkc.passes.gaps.rewrite import Rewriter
 from ntkc.passes.gaps.rules import Rules
+from ntkc.passes.gaps.samples import finished
 from ntkc.passes.gaps.signs import nonnegative
 from ntkc.passes.gaps.wanted import bends_of, carried_differences, find_wanted
-from ntkc.passes.prune import alive
 
 
 def carry_distance(program: Program) -> Program:
     """The program in distances; unchanged if no activation reads one."""
-    mixes = Mixes(program.maps, program.sizes)
+    mixes = Mixes(dict(program.maps), dict(program.sizes))
     rules = Rules(bends_of(nonnegative(program), carried_differences(program, mixes)), mixes)
     wanted = find_wanted(program, rules)
     if not wanted.distances:
         return program
-    rewritten = with_variances(alive(Rewriter(program, wanted).all()), program)
-    return verify(with_sample_parts(rewritten, rules))
+    program = replace(program, maps=mixes.maps, sizes=mixes.sizes)
+    return verify(finished(Rewriter(program, wanted).all(), program, rules))

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import sympy as sp
+from sympy.core.symbol import Str
 
 from ntkc.gaussian.functions import Excess
 from ntkc.ir.maps import (
@@ -50,8 +51,8 @@ class Mixes:
         spreads: the covariance within a sample whose distance a stream s is made of, by that stream.
     """
 
-    maps: Mapping[str, Maps]
-    sizes: Mapping[str, tuple[int, ...]]
+    maps: dict[str, Maps]
+    sizes: dict[str, tuple[int, ...]]
     spreads: dict[Stream, Mixed] = field(default_factory=dict[Stream, Mixed])
 
     def distance(self, expr: Mixed, inner: sp.Expr, u: Stream) -> sp.Expr:
@@ -92,8 +93,21 @@ class Mixes:
         s = Stream(Kind.Q, u.node, str(expr.args[1]) if taken else u.node, SAMPLE)
         within = {k: k.of(Kind.W) for k in streams_in(expr) if is_covariance(k)}
         self.spreads[s] = expr.xreplace(within)
+        spread = (s.on(1) + s.on(2)) / 2
+        together = self._together(str(expr.args[1]))
+        if together:
+            # |mean of x - y| <= mean of |x - y|: where pixels differ more than samples, rounding must not decide.
+            return Excess(made, spread, Mixed(sp.sqrt(made.args[0]), Str(together)) ** 2)
         one = SAME_PIXEL * (SAME_SAMPLE if u.kind is Kind.K else 1)
-        return Excess(made, (s.on(1) + s.on(2)) / 2) * (1 - one)
+        return Excess(made, spread) * (1 - one)
+
+    def _together(self, name: str) -> str:
+        """The name of maps that take means over the same pixels on both sides; none where their weights differ."""
+        made = [_same_pixels(m, n) for m, n in zip(self.maps[name], self.sizes[name], strict=True)]
+        if any(m is None for m in made):
+            return ""
+        self.maps[f"{name}_same"], self.sizes[f"{name}_same"] = tuple(m for m in made if m), self.sizes[name]
+        return f"{name}_same"
 
     def difference(self, expr: Mixed, inner: sp.Expr) -> sp.Expr | None:
         """q1 - q2 of maps applied to what has the difference `inner`; None if it is not theirs alone."""
@@ -108,6 +122,16 @@ class Mixes:
 
 def _has_outside(m: Patch, count: int) -> bool:
     return not all(map(all, m.is_inside(count)))
+
+
+def _same_pixels(m: AxisMap, count: int) -> AxisMap | None:
+    """The mean over the pixels that a pool reads, which moves on both sides at once."""
+    if isinstance(m, Total):
+        return Trace(m.scale)
+    if not isinstance(m, Window):
+        return m if m.is_identity else None
+    made = Patch(m.window, m.stride, m.low, m.high, m.wraps)
+    return made if {c * m.window for c in m.scales} == {1.0} and not _has_outside(made, count) else None
 
 
 def _is_even(m: AxisMap, count: int) -> bool:

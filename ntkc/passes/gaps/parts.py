@@ -15,7 +15,7 @@ from ntkc.gaussian.erf_gap import ErfLike, recognise_erf
 from ntkc.gaussian.functions import Angle, Root
 from ntkc.ir.maps import Mixed
 from ntkc.ir.program import SAME_PIXEL, SAME_SAMPLE, Let
-from ntkc.ir.streams import SAMPLE, Kind, Stream, streams_in, variance
+from ntkc.ir.streams import Kind, Stream, streams_in, variance
 
 
 class Unknown(Exception):
@@ -167,8 +167,3 @@ def slopes(expr: sp.Expr) -> dict[Stream, sp.Expr] | None:
 def slope_mixture(factor: sp.Expr, operand: Stream) -> Mixture | None:
     """The slope of a degree-one activation of this Gaussian."""
     return recognise_slope(factor, operand, *both_variances(operand.node)) if factor.has(Angle) else None
-
-
-def is_of_sample(key: Stream) -> bool:
-    """Made once a sample."""
-    return key.side == SAMPLE

@@ -12,14 +12,12 @@ import sympy as sp
 
 from ntkc.gaussian.arc_cosine import Mixture
 from ntkc.gaussian.erf_gap import ErfLike, is_slope_of
-from ntkc.gaussian.functions import Angle
 from ntkc.ir.maps import Mixed
 from ntkc.ir.program import Carry, Let, Loop, Program, Statement, lets
-from ntkc.ir.streams import SAMPLE, Kind, Stream, streams_in, variance
-from ntkc.passes.gaps.bends import norm_of, product_gap
+from ntkc.ir.streams import SAMPLE, Kind, Stream, streams_in
+from ntkc.passes.gaps.bends import product_gap
 from ntkc.passes.gaps.parts import (
     COVARIANCE,
-    PLACES,
     bent_operands,
     both_variances,
     distance_of,
@@ -51,8 +49,7 @@ class Rewriter:
         per_pair = [*(g for g in given if g.dst.side is None), *self._statements(self.program.per_pair)]
         per_sample = [*(g for g in given if g.dst.side == SAMPLE), *self._statements(self.program.per_sample)]
         inputs = [new for k in self.program.inputs for new in self._inputs(k)]
-        made = replace(self.program, per_sample=tuple(per_sample), per_pair=tuple(per_pair), inputs=tuple(inputs))
-        return made
+        return replace(self.program, per_sample=tuple(per_sample), per_pair=tuple(per_pair), inputs=tuple(inputs))
 
     def _inputs(self, key: Stream) -> list[Stream]:
         if key not in self.wanted.distances:
@@ -71,12 +68,8 @@ class Rewriter:
         entered = [Let(c.start, to_covariance(c.start), loop.layer) for c in carried]
         body = (*entered, *(new for let in loop.body for new in self._let(let, covariances)))
         carry = tuple(_of_distances(c) if c in carried else c for c in loop.carry)
-        kept = loop.stacked
-        if loop.stacked:
-            new = [let.dst for let in body if let.dst not in kept and let.dst not in {c.start for c in carried}]
-            kept = tuple(k for k in (*kept, *new) if not k.kind.is_paired or k in loop.stacked)
         left = [Let(c.after, to_covariance(c.after), loop.layer) for c in carried]
-        return [replace(loop, body=body, carry=carry, stacked=kept), *left]
+        return [replace(loop, body=body, carry=carry), *left]
 
     def _let(self, let: Let, covariances: dict[str, Let]) -> list[Let]:
         if let.dst.kind is Kind.T:
@@ -152,106 +145,3 @@ class Rewriter:
 
 def _of_distances(c: Carry) -> Carry:
     return Carry(*(distance_of(k) for k in (c.before, c.start, c.end, c.after)))
-
-
-def with_variances(program: Program, before: Program) -> Program:
-    """The program with the variances that its statements read, made as the covariances of a sample with itself."""
-    made = lets((*program.per_sample, *program.per_pair))
-    known = {*program.inputs, *(let.dst for let in lets(program.per_sample))}
-    known |= {k for s in program.per_sample if isinstance(s, Loop) for c in s.carry for k in (c.start, c.after)}
-    missing = {s.sample for let in made for s in streams_in(let.expr) if s.kind is Kind.S} - known
-    if not missing:
-        return program
-    within = {let.dst.node: let for let in lets(before.per_sample) if let.dst.kind is Kind.W}
-    added = {s.node: Let(s, own_variance(within[s.node].expr, program), s.node) for s in missing if s.node in within}
-    if not added:
-        return program
-    per_sample = tuple(new for s in program.per_sample for new in _with_added(s, added))
-    return with_variances(replace(program, per_sample=per_sample), before)
-
-
-def own_variance(expr: sp.Expr, program: Program) -> sp.Expr:
-    """A covariance of one pixel of a sample with itself."""
-    if isinstance(expr, Mixed) and any(m.reads_all_pairs for m in program.maps[str(expr.args[1])]):
-        return expr
-    if isinstance(expr, Stream):
-        return variance(expr.node) if expr.kind is Kind.W else expr.on(SAMPLE)
-    if expr in PLACES:
-        return PLACES[expr]
-    return (
-        expr.func(*(own_variance(a, program) if isinstance(a, sp.Expr) else a for a in expr.args))
-        if expr.args
-        else expr
-    )
-
-
-def _with_added(s: Statement, added: dict[str, Let]) -> list[Statement]:
-    """A statement after the first that its node needs."""
-    if isinstance(s, Let):
-        return [added.pop(s.dst.node), s] if s.dst.node in added else [s]
-    body = tuple(new for let in s.body for new in _with_added(let, added))
-    new = tuple(let.dst for let in body if isinstance(let, Let) and let.dst.kind is Kind.S and let.dst not in s.stacked)
-    return [replace(s, body=body, stacked=(*s.stacked, *new))]
-
-
-def with_sample_parts(program: Program, rules: Rules) -> Program:
-    """The program with norms, angles and spreads of samples that its statements read."""
-    parts = _Parts(program, rules)
-    front = [let for k in program.inputs if k.side == SAMPLE for let in parts.after(k)]
-    return replace(program, per_sample=(*front, *(new for s in program.per_sample for new in parts.statement(s))))
-
-
-class _Parts:
-    """Per-sample statements to add, by what they come after or before."""
-
-    def __init__(self, program: Program, rules: Rules) -> None:
-        read = {s.sample for let in lets((*program.per_sample, *program.per_pair)) for s in streams_in(let.expr)}
-        self.rules = rules
-        self.norms = {s.node for s in read if s.kind is Kind.N}
-        self.angles = [s for s in sorted(read, key=str) if s.kind is Kind.R]
-        self.spreads = [s for s in sorted(read, key=str) if s.kind is Kind.Q]
-        self.started: set[str] = set()
-
-    def after(self, key: Stream) -> list[Let]:
-        """What is made of a variance."""
-        if key.kind is not Kind.S or key.node not in self.norms:
-            return []
-        n = Stream(Kind.N, key.node, side=SAMPLE)
-        return [Let(n, norm_of(n), key.node)]
-
-    def statement(self, s: Statement) -> list[Statement]:
-        if isinstance(s, Let):
-            return [*self._let(s)]
-        starts = [new for c in s.carry for new in self.after(c.start)]
-        body = (*starts, *(new for let in s.body for new in self._let(let)))
-        kept = (*s.stacked, *(let.dst for let in body if let.dst not in s.stacked and not let.dst.kind.is_paired))
-        ends = [new for c in s.carry for new in self.after(c.after)]
-        return [replace(s, body=body, stacked=kept), *ends]
-
-    def _let(self, let: Let) -> list[Let]:
-        before: list[Let] = []
-        own: dict[sp.Expr, sp.Expr] = {}
-        for r in self.angles:
-            if r.node == let.dst.node:
-                operand, noise = self.rules.bends.noises[r]
-                q = variance(operand)
-                angle = Angle(q, q + noise, q + noise)
-                twice = 2 * q / noise
-                own[angle] = r.of(Kind.F)
-                if r.node not in self.started:
-                    before += [
-                        Let(r, twice / (1 + sp.sqrt(1 + twice)), let.layer),
-                        Let(r.of(Kind.F), angle, let.layer),
-                    ]
-        spreads: list[Let] = []
-        if let.dst.node not in self.started:
-            spreads = [Let(s, self._spread(s), let.layer) for s in self.spreads if s.node == let.dst.node]
-        self.started.add(let.dst.node)
-        let = replace(let, expr=let.expr.xreplace(own)) if let.dst.kind is Kind.S else let
-        return [*spreads, *before, let, *self.after(let.dst)]
-
-    def _spread(self, s: Stream) -> sp.Expr:
-        within = self.rules.mixes.spreads[s]
-        made = self.rules.distance(Let(Stream(Kind.W, s.node, side=SAMPLE), within.args[0]))
-        assert made is not None
-        return Mixed(made, within.args[1])

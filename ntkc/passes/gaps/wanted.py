@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import sympy as sp
@@ -10,7 +9,7 @@ import sympy as sp
 from ntkc.gaussian.arc_cosine import Mixture
 from ntkc.gaussian.erf_gap import ErfLike
 from ntkc.ir.maps import Mixed
-from ntkc.ir.program import Let, Loop, Program, Statement
+from ntkc.ir.program import Let, Program, Statement
 from ntkc.ir.streams import Kind, Stream, streams_in
 from ntkc.passes.gaps.bends import Bends
 from ntkc.passes.gaps.mixes import Mixes
@@ -114,16 +113,6 @@ def _difference(expr: sp.Expr, mixes: Mixes) -> sp.Expr:
     if f.is_scaled or f.places != 1 or len(f.rest) > 1 or (f.rest and f.constant == 1):
         raise Unknown
     return f.constant * _difference(f.rest[0], mixes) if f.rest else sp.S.Zero
-
-
-def sides_read(lets: Iterable[Let], kind: Kind) -> set[Stream]:
-    """Per-sample streams of a kind that statements read."""
-    return {s.sample for let in lets for s in streams_in(let.expr) if s.kind is kind}
-
-
-def is_loop(statement: Statement) -> bool:
-    """A loop."""
-    return isinstance(statement, Loop)
 
 
 def bends_of(nonnegative: set[Stream], carried: set[Stream]) -> Bends:

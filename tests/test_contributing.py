@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md is followed to the letter: its nonlinearity and its layer compile, and are what finite networks say."""
+"""CONTRIBUTING.md to the letter: its nonlinearity and its layer compile, and are what finite networks say."""
 
 import re
 from pathlib import Path

@@ -128,7 +128,7 @@ class Stream(sp.Symbol):
     side: int | None
 
     def __new__(cls, kind: Kind, node: str, other: str | None = None, side: int | None = None) -> Stream:
-        return _stream(cls, kind, node, node if other is None else other, side)
+        return _stream(kind, node, node if other is None else other, side)
 
     def __getnewargs_ex__(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         return (self.kind, self.node, self.other, self.side), {}
@@ -151,10 +151,10 @@ class Stream(sp.Symbol):
 
 
 @lru_cache(maxsize=2**16)
-def _stream(cls: type[Stream], kind: Kind, node: str, other: str, side: int | None) -> Stream:
+def _stream(kind: Kind, node: str, other: str, side: int | None) -> Stream:
     place = node if node == other else f"{node}_{other}"
     assumption = {"positive": True} if kind.is_positive else {"real": True}
-    made = sp.Symbol.__xnew__(cls, f"{kind.letter}{side or ''}_{place}", **assumption)
+    made = sp.Symbol.__xnew__(Stream, f"{kind.letter}{side or ''}_{place}", **assumption)
     made.kind, made.node, made.other, made.side = kind, node, other, side
     return made
 

@@ -50,6 +50,6 @@ def function_of(expr: sp.Expr, arguments: Sequence[sp.Symbol]) -> Callable[..., 
     """A Python function of arrays: the expression, over jax.numpy and ntkc.runtime."""
     places = {s: f"v{i}" for i, s in enumerate(arguments)}
     text = f"function = lambda {', '.join(places.values())}: {jax_text(expr, places.__getitem__)}"
-    names = {**vars(runtime), "jax": jax, "jnp": jnp, "lax": lax, "pi": math.pi}
+    names: dict[str, Any] = {**vars(runtime), "jax": jax, "jnp": jnp, "lax": lax, "pi": math.pi}
     exec(compile(text, "<ntkc elementwise>", "exec"), names)
     return names["function"]

@@ -93,7 +93,7 @@ def kernels(
 
 
 class Jitted:
-    """A function that is jitted with all hyper-parameters as one argument: jit would take one called x1 for the data."""
+    """A function jitted with all hyper-parameters as one argument: jit would take one called x1 for the data."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.jitted: Any = jax.jit(function)

@@ -235,39 +235,53 @@ def outside(q: Array, form: str, axes: Axes, is_left: bool) -> Array:
     For the entries (p, p') of a form, or (p', p) if not `is_left`; q [pixels ..., samples ...].
     """
     kinds = [kinds_of(axis, n) for axis, n in zip(axes, q.shape, strict=False)]
-    means = means_outside(q, axes, [rows if f != "D" else np.ones_like(rows[:1]) for f, (rows, _) in zip(form, kinds)])
+    rows = [own if f != "D" else np.ones_like(own[:1]) for f, (own, _) in zip(form, kinds, strict=True)]
+    means = split_pixels(means_outside(q, axes, rows), form)
     *first, last = [i for i, f in enumerate(form) if f != "D"]
-    read, groups_of = "", []
-    for i, f in enumerate(form):
-        a, b, r = (chr(ord(c) + i) for c in "aiq")
-        read += {"D": a, "F": a}.get(f, a + r)
-        own = a if i == last else a + b if is_left else b + a
-        groups_of.append({"D": a, "F": own}.get(f, r + own))
-    sizes = [n // int(f) if f not in "DF" else n for f, n in zip(form, means.shape[len(form) :], strict=False)]
-    steps = [() if f in "DF" else (int(f),) for f in form]
-    pixels = [n for size, step in zip(sizes, steps, strict=True) for n in (size, *step)]
-    kept = [n for f, n in zip(form, means.shape, strict=False) if f != "D"]
-    means = means.reshape(*kept, *pixels, *means.shape[2 * len(form) :])
     masks = {i: mask_of(kinds[i][1], form[i], q.dtype) for i in (*first, last)}
-    letters = "".join(chr(ord("A") + i) for i in (*first, last))
-    others = [
-        "".join([chr(ord("A") + i), *([chr(ord("q") + i)] if steps[i] else []), chr(ord("i") + i)]) for i in first
-    ]
-    spec = f"{letters}{read}...,{','.join(others)}->{letters[-1]}{''.join(groups_of)}...".replace(",->", "->")
-    made = jnp.einsum(spec, means, *(masks[i] for i in first), precision=lax.Precision.HIGHEST)
-    return chosen(made, masks[last], "".join(groups_of), last, is_left)
+    of_kinds = "".join(LABELS["kind"][i] for i in (*first, last))
+    read = "".join(LABELS["own"][i] + (LABELS["rest"][i] if f not in "DF" else "") for i, f in enumerate(form))
+    groups_made = [group_outside(i, f, i == last, is_left) for i, f in enumerate(form)]
+    others = [LABELS["kind"][i] + (LABELS["rest"][i] if form[i] != "F" else "") + LABELS["other"][i] for i in first]
+    made = "".join(groups_made)
+    spec = ",".join([f"{of_kinds}{read}...", *others]) + f"->{of_kinds[-1]}{made}..."
+    by_kind = jnp.einsum(spec, means, *(masks[i] for i in first), precision=lax.Precision.HIGHEST)
+    return chosen(by_kind, masks[last], made, last, is_left)
+
+
+LABELS = {"kind": "ABCDEFGH", "own": "abcdefgh", "other": "ijklmnop", "rest": "qrstuvwx"}
+"""Of array axes, for each spatial axis: kinds of pixels, the pixel of q and the other one, and r of pixels s a + r."""
+
+
+def group_outside(i: int, f: str, is_last: bool, is_left: bool) -> str:
+    """The array axes of a spatial axis; the other pixel of the last one comes with its kind."""
+    own, other, rest = (LABELS[name][i] for name in ("own", "other", "rest"))
+    if f == "D":
+        return own
+    pair = own if is_last else own + other if is_left else other + own
+    return pair if f == "F" else rest + pair
+
+
+def split_pixels(means: Array, form: str) -> Array:
+    """[kinds ..., pixels ..., samples ...] without the kinds of diagonal axes, and pixels s a + r as a, r."""
+    count = len(form)
+    kinds = [n for f, n in zip(form, means.shape, strict=False) if f != "D"]
+    pixels: list[int] = []
+    for f, n in zip(form, means.shape[count:], strict=False):
+        pixels += [n] if f in "DF" else [n // int(f), int(f)]
+    return means.reshape(*kinds, *pixels, *means.shape[2 * count :])
 
 
 def chosen(made: Array, mask: Array, letters: str, last: int, is_left: bool) -> Array:
     """sum_k made[k] mask[k]: what each pixel along the last axis reads, where exactly one mask is 1."""
-    place = letters.index(chr(ord("a") + last)) + (1 if is_left else 0)
+    place = letters.index(LABELS["own"][last]) + (1 if is_left else 0)
     total: Any = 0
     for v, m in zip(made, mask, strict=True):
         v = jnp.expand_dims(v, place)
         shape = [1] * v.ndim
         shape[place] = m.shape[-1]
         if m.ndim > 1:
-            shape[letters.index(chr(ord("q") + last))] = m.shape[0]
+            shape[letters.index(LABELS["rest"][last])] = m.shape[0]
         total = jnp.where(m.reshape(shape) > 0, v, total)
     return total
 

@@ -45,7 +45,7 @@ def as_one(function: Callable[[Array], Array], k: Array, t: Array) -> tuple[Arra
     return both.real, both.imag
 
 
-def held(function: Callable[..., Any], *given: Array) -> Any:
+def held(function: Callable[..., Any], *given: Any) -> Any:
     """function(*given), made before margins are put around it: XLA would compute it entry by entry inside them.
 
     The last of several arrays, and of several results, is T.
@@ -53,8 +53,8 @@ def held(function: Callable[..., Any], *given: Array) -> Any:
     if len(given) == 1:
         return _apart(function, given[0], given)
     if is_nngp_alone():
-        *first, t = given
-        made = _apart(lambda *some: function(*some, jnp.zeros_like(t))[:-1], given[0], tuple(first))
+        first, t = given[:-1], given[-1]
+        made = _apart(lambda *some: function(*some, jnp.zeros_like(t))[:-1], first[0], first)
         return (*made, jnp.zeros_like(t))
     if len(given) > 2:
         return _apart(function, given[0], given)

@@ -1,5 +1,7 @@
 """The interpreter of programs, and every pass of programs by it: the same outputs at the same numbers."""
 
+import itertools
+
 import mpmath as mp
 import numpy as np
 import pytest
@@ -148,7 +150,7 @@ def test_passes_do_something_on_these_networks():
     changed = set()
     for layers in NETS.values():
         made = compile_graph(to_graph(stax.serial(*layers)), "prune").made
-        changed |= {b for a, b in zip(OF_PROGRAMS, OF_PROGRAMS[1:], strict=False) if made[a] is not made[b]}
+        changed |= {b for a, b in itertools.pairwise(OF_PROGRAMS) if made[a] is not made[b]}
     assert changed == set(OF_PROGRAMS[1:])
 
 

@@ -138,7 +138,9 @@ def taps_of(axis, count):
     total = count * interior if wraps else (count - 1) * interior + 1
     size = (total + low + high - (taps - 1) * spread - 1) // stride + 1
     rows = [[p * stride + t * spread - low for t in range(taps)] for p in range(size)]
-    read = lambda i: (
-        (i % total if wraps else i) // interior if i % interior == 0 and (wraps or 0 <= i < total) else None
-    )
+
+    def read(i):
+        is_there = i % interior == 0 and (wraps or 0 <= i < total)
+        return (i % total if wraps else i) // interior if is_there else None
+
     return [[read(i) for i in row] for row in rows]

@@ -65,7 +65,7 @@ class Rules:
             sides = [on_side(block.args[0], side) for side in (1, 2)]
             if None in sides or let.expr.coeff(block) != 1:
                 raise Unknown
-            inside += Mixed((sides[0] + sides[1]) / 2, block.args[1])
+            inside += Mixed(sp.Add(*sides) / 2, block.args[1])
         return Excess((q1 + q2) / 2, inside)
 
     def _distance(self, expr: sp.Expr, u: Stream) -> sp.Expr:
@@ -109,7 +109,7 @@ class Rules:
             if f.is_scaled and f.places != 1:
                 raise Unknown
             if not f.is_scaled:
-                total += f.constant * (f.places.xreplace(PLACES) - f.places)
+                total += f.constant * (sp.sympify(f.places).xreplace(PLACES) - f.places)
                 continue
             other = swapped(term)
             if other != term:
@@ -148,7 +148,7 @@ class Rules:
             sides = [on_side(p, side) for p in (covariance, part) for side in (1, 2)]
             if None in sides:
                 raise Unknown
-            a1, a2, b1, b2 = sides
+            a1, a2, b1, b2 = map(sp.sympify, sides)
             e = self._distance(part, u)
             made = (b1 + b2) / 2 * made + (a1 + a2) / 2 * e - made * e + (a1 - a2) * (b1 - b2) / 4
             covariance = covariance * part

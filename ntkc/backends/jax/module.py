@@ -6,6 +6,7 @@ import ast
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 import sympy as sp
 
@@ -13,7 +14,7 @@ from ntkc import runtime
 from ntkc.backends.jax.lines import INDENT, WIDTH, function, indented, wrapped
 from ntkc.backends.jax.maps import table_lines
 from ntkc.backends.jax.names import Names
-from ntkc.backends.jax.writer import Writer
+from ntkc.backends.jax.writer import Writer, in_order
 from ntkc.gaussian.certificates import TOLERANCES
 from ntkc.gaussian.kinks import CHOICES, KinkCoefficients, is_kinked, kink_of
 from ntkc.ir.graph import Graph, op_of, ordered
@@ -196,7 +197,7 @@ def _what_pairs_read(program: Program) -> _Sampled:
     """Per-sample values read by pairs and outputs, those made inside loops apart."""
     in_loops = {k: s.layer for s in program.per_sample if isinstance(s, Loop) for k in s.stacked}
     exprs = [*(let.expr for let in lets(program.per_pair)), *program.outputs.values()]
-    read = dict.fromkeys(s.sample for e in exprs for s in sorted(streams_in(e), key=str) if s.side in (1, 2))
+    read = dict.fromkeys(s.sample for e in exprs for s in sorted(streams_in(e), key=attrgetter("name")) if s.side in (1, 2))
     stacks: dict[str, tuple[Stream, ...]] = {}
     for stream in read:
         if stream in in_loops:
@@ -394,7 +395,7 @@ def _packed_maps(group: Sequence[Let], writer: Writer) -> Iterator[str]:
     if form != writer.form_of(tangent.dst):
         return
     mixed = {m.args[1]: m for m in covariance.expr.atoms(Mixed)}
-    for second in sorted(tangent.expr.atoms(Mixed), key=str):
+    for second in in_order(tangent.expr.atoms(Mixed)):
         first = mixed.get(second.args[1])
         if first is None or first == second or not first.free_symbols:
             continue

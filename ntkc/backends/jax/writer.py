@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import sympy as sp
 
@@ -251,7 +252,7 @@ class Writer:
     def shared(self, expr: sp.Expr, name: str, made: Made, counts: Counter[sp.Expr]) -> Iterator[str]:
         """Lines for the parts of an expression that it, or a later one, reads more than once; `name` is its own."""
         own = {expr: name}
-        for call in sorted(expr.atoms(*ARC_COSINES), key=str):
+        for call in in_order(expr.atoms(*ARC_COSINES)):
             argument = call.args[0]
             gap, slope, function = ARC_COSINES[type(call)]
             if gap(argument) not in made:
@@ -261,15 +262,15 @@ class Writer:
             calls = Orthant(*arguments), *_edges(*arguments), Ridge(*arguments)
             if calls[0] not in made:
                 yield f"{self.make(calls, STEPS, made, own)} = steps({', '.join(map(self.plain, arguments))})"
-        for call in sorted(expr.atoms(*SHARED), key=str):
+        for call in in_order(expr.atoms(*SHARED)):
             if counts[call] > 1 and call not in made:
                 text = self.plain(call)
                 yield f"{self.make([call], [SHARED[type(call)]], made, own)} = {text}"
         sums = (e for e in expr.atoms(sp.Add) if counts[e] >= MANY_TIMES and e not in made)
-        for repeated in sorted(sums, key=lambda e: (int(sp.count_ops(e)), str(e))):
+        for repeated in sorted(sums, key=lambda e: (_operations(e), str(e))):
             text = self.plain(repeated.xreplace(made))
             yield f"{self.make([repeated], ['sum'], made, own)} = {text}"
-        for over in sorted({1 / e.base for e in expr.atoms(sp.Pow) if _is_over_root(e)}, key=str):
+        for over in in_order({1 / e.base for e in expr.atoms(sp.Pow) if _is_over_root(e)}):
             if counts[over] > 1 and over not in made and over.base in made:
                 name = self.local(f"over_{made[over.base].name}")
                 yield f"{name} = 1/{made[over.base].name}"
@@ -297,6 +298,17 @@ def _axes_of(letter: str, size: int) -> tuple[int, ...]:
     return (size, size) if letter == ALL else (step, size // step, size // step)
 
 
+def in_order(parts: Iterable[sp.Expr]) -> list[sp.Expr]:
+    """Parts in an order that does not depend on the process; their text takes sympy long, and one needs none."""
+    found = list(parts)
+    return sorted(found, key=str) if len(found) > 1 else found
+
+
+@lru_cache(maxsize=4096)
+def _operations(expr: sp.Expr) -> int:
+    return int(sp.count_ops(expr))
+
+
 def counted_parts(exprs: Iterable[sp.Expr]) -> Counter[sp.Expr]:
     """How often each root, angle, minor and long sum is read, and how often a power of one over a root."""
     parts = [e for expr in exprs for e in sp.preorder_traversal(expr)]
@@ -305,7 +317,7 @@ def counted_parts(exprs: Iterable[sp.Expr]) -> Counter[sp.Expr]:
 
 
 def _is_long_sum(expr: sp.Basic) -> bool:
-    return isinstance(expr, sp.Add) and int(sp.count_ops(expr)) >= LONG_SUM
+    return isinstance(expr, sp.Add) and _operations(expr) >= LONG_SUM
 
 
 def _is_over_root(expr: sp.Basic) -> bool:
@@ -321,8 +333,8 @@ def _with_overs(expr: sp.Expr, made: Made) -> sp.Expr:
 
 def _steps(expr: sp.Expr) -> list[tuple[sp.Expr, ...]]:
     """The arguments of Orthant and Ridge, and of an Edge that those do not bring with them."""
-    found = dict.fromkeys(a.args for a in sorted(expr.atoms(Orthant, Ridge), key=str))
-    for edge in sorted(expr.atoms(Edge), key=str):
+    found = dict.fromkeys(a.args for a in in_order(expr.atoms(Orthant, Ridge)))
+    for edge in in_order(expr.atoms(Edge)):
         if not any(edge in _edges(*arguments) for arguments in found):
             found[edge.args] = None
     return list(found)

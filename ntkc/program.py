@@ -205,8 +205,8 @@ class KernelProgram:
         return Kernel(
             nngp,
             ntk,
-            variance(x1, patterns=patterns[0], **values),
-            None if x2 is None else variance(x2, patterns=patterns[1], **values),
+            variance(x1, pattern=patterns[0], **values),
+            None if x2 is None else variance(x2, pattern=patterns[1], **values),
             x1_is_x2=x2 is None,
             is_gaussian=law is Law.GAUSSIAN,
             is_input=law is Law.GIVEN,
@@ -253,7 +253,7 @@ class KernelProgram:
         return _result(names)
 
     def _run(self, name: str, x1: Any, x2: Any, values: Mapping[str, Any], patterns: tuple[Any, Any]) -> Any:
-        return self._function(name)(x1, x2, patterns=patterns, **values)
+        return self._function(name)(x1, x2, pattern=patterns, **values)
 
     def _function(self, name: str) -> Callable[..., Any]:
         return self.module[name]
@@ -314,7 +314,7 @@ class KernelProgram:
             return
         with jax.ensure_compile_time_eval():
             sides = [(x, own) for x, own in zip((x1, x2), patterns, strict=True) if x is not None]
-            rest = max(float(unresolved(x, patterns=own, **values)) for x, own in sides)
+            rest = max(float(unresolved(x, pattern=own, **values)) for x, own in sides)
         if rest > self._compilation.tolerances[arrays_of(x1)[0].dtype.name]:
             warnings.warn(
                 f"a series keeps a relative error of up to {rest:.1e}: the variances of these data are too large for "

@@ -88,37 +88,42 @@ def kernels(
             lambda some: unresolved_share(samples_of(net, some, p)[1], series, kinked), joined(net, x, patterns)
         )
 
-    shares = Jitted(unresolved, 1) if series or kinked else None
-    return Kernels(Jitted(nngp, 2), Jitted(ntk, 2), Jitted(kernel, 2), Jitted(variance, 1), shares)
+    shares = OfSamples(unresolved) if series or kinked else None
+    return Kernels(OfPairs(nngp), OfPairs(ntk), OfPairs(kernel), OfSamples(variance), shares)
 
 
 class Jitted:
-    """f(x1, x2=None, patterns=(pattern1, pattern2), **parameters), or f(x, patterns=pattern, **parameters), jitted.
+    """A function that is jitted with all hyper-parameters as one argument: jit would take one called x1 for the data."""
 
-    jit would mistake a hyper-parameter called x1 for the data, and so is given all of them as one argument.
-    """
-
-    def __init__(self, function: Callable[..., Any], sides: int) -> None:
+    def __init__(self, function: Callable[..., Any]) -> None:
         self.jitted: Any = jax.jit(function)
-        self.sides = sides
         self.__name__, self.__doc__ = function.__name__, function.__doc__
-
-    def __call__(self, /, *data: Any, patterns: Any = None, **parameters: Any) -> Any:
-        return self.jitted(*data, *self.missing(data), patterns, parameters)
-
-    def lower(self, /, *data: Any, patterns: Any = None, **parameters: Any) -> Any:
-        """What jax.jit's `lower` gives."""
-        return self.jitted.lower(*data, *self.missing(data), patterns, parameters)
 
     def clear_cache(self) -> None:
         """Forget what was compiled."""
         self.jitted.clear_cache()
 
-    def missing(self, data: Sequence[Any]) -> tuple[None, ...]:
-        """The second side, where it was left out."""
-        if not 0 < len(data) <= self.sides:
-            raise TypeError(f"{self.__name__} takes 1 to {self.sides} sets of samples, not {len(data)}")
-        return (None,) * (self.sides - len(data))
+
+class OfPairs(Jitted):
+    """f(x1, x2=None, pattern=(pattern1, pattern2), **parameters)."""
+
+    def __call__(self, /, x1: Any, x2: Any = None, *, pattern: Any = (None, None), **parameters: Any) -> Any:
+        return self.jitted(x1, x2, pattern, parameters)
+
+    def lower(self, /, x1: Any, x2: Any = None, *, pattern: Any = (None, None), **parameters: Any) -> Any:
+        """What jax.jit's `lower` gives."""
+        return self.jitted.lower(x1, x2, pattern, parameters)
+
+
+class OfSamples(Jitted):
+    """f(x, pattern=None, **parameters)."""
+
+    def __call__(self, x: Any, /, *, pattern: Any = None, **parameters: Any) -> Any:
+        return self.jitted(x, pattern, parameters)
+
+    def lower(self, x: Any, /, *, pattern: Any = None, **parameters: Any) -> Any:
+        """What jax.jit's `lower` gives."""
+        return self.jitted.lower(x, pattern, parameters)
 
 
 def only(k: Array, *_: Array) -> Array:

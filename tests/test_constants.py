@@ -1,4 +1,4 @@
-"""Layers that are constant, because their function is, or because their weights are zero: kernels of limits and of hand."""
+"""Layers that are constant, as their function is or as their weights are zero: kernels by hand, and of limits."""
 
 import inspect
 
@@ -29,8 +29,16 @@ def data(shape, n=3, seed=0):
     return np.random.default_rng(seed).standard_normal((n, *shape))
 
 
+def pairs_of(net, shape):
+    """(nngp, ntk) of x1 and x2, and of x1 alone."""
+    x1, x2 = data(shape), data(shape, 2, 1)
+    made = [np.asarray(k) for second in (x2, None) for k in net[2](x1, second, ("nngp", "ntk"))]
+    assert all(np.isfinite(k).all() for k in made)
+    return made
+
+
 def on(net, shape):
-    """(nngp, ntk) of x1 and x2, and of x1 alone, after checks that every way to ask gives the same."""
+    """The same, after checks that every way to ask gives them."""
     x1, x2 = data(shape), data(shape, 2, 1)
     made = []
     for second in (x2, None):
@@ -92,30 +100,33 @@ def test_functions_of_constant_variance_and_no_slope(below, step, ends):
         np.testing.assert_allclose(made[2 * i + 1], 0 * k if ends else k, rtol=1e-7)
 
 
+def filtered(k):
+    """The kernel of filters of 3 x 2 pixels, of two pixels in a row: the first reads both, the second itself alone."""
+    made = np.array(k)
+    made[..., 0, 0] += k[..., 1, 1]
+    return made / 6
+
+
+HEADS = {
+    "mean": ([GAP, D(1)], lambda k: k.mean((2, 3)), True),
+    "flat": ([FLAT], lambda k: np.einsum("mnpp->mn", k) / 2, False),
+    "filters": ([conv(), GAP], lambda k: 1.3**2 * filtered(k).mean((2, 3)), True),
+}
+"""Layers, the kernel that they make of all pairs of pixels, and whether they have weights."""
+
+
 @pytest.mark.parametrize("step", STEPS)
-@pytest.mark.parametrize("head", [[GAP, D(1)], [FLAT], [conv(), GAP]], ids=["mean", "flat", "pixels on top"])
+@pytest.mark.parametrize("head", HEADS)
 def test_constants_of_every_pixel(step, head):
-    """Over two pixels a sample, whose kernel of all pairs of pixels is written out."""
-    shape, layer, dual = (1, 2, 2), *STEPS[step]
-    x = data(shape)[:, 0]
-    q = np.mean(x * x, -1)
-    rho = np.einsum("mpc,nqc->mnpq", x, x) / 2 / np.sqrt(np.einsum("mp,nq->mnpq", q, q))
-    k = dual(np.clip(rho, -1, 1))
-    made = stax.serial(D(4), layer, *head)[2](x[:, None], None, ("nngp", "ntk"))
-    if head == [FLAT]:
-        right, is_trained = np.einsum("mnpp->mn", k) / 2, False
-    elif head == [GAP, D(1)]:
-        right, is_trained = k.mean((2, 3)), True
-    else:
-        # Filters of 3 x 2, padded by (1, 1) and (0, 1): pixel 1 reads both, pixel 2 itself alone.
-        sums = k[..., 0, 0] + 3 * k[..., 1, 1] + k[..., 0, 1] + k[..., 1, 0]
-        pairs = np.zeros_like(k)
-        for p, q in np.ndindex(2, 2):
-            pairs[..., p, q] = k[..., p, q] + (k[..., 1, 1] if p == q == 0 else 0)
-        assert sums.shape == pairs.shape[:2]
-        right, is_trained = 1.3**2 * pairs.sum((2, 3)) / 6 / 4, True
-    np.testing.assert_allclose(made.nngp, right, rtol=1e-7, atol=1e-12)
-    np.testing.assert_allclose(made.ntk, right if is_trained else 0 * right, rtol=1e-7, atol=1e-12)
+    """Of images of two pixels."""
+    (layer, dual), (layers, made_of, is_trained) = STEPS[step], HEADS[head]
+    x = data((1, 2, 2))
+    q = np.mean(x * x, -1)[:, 0]
+    rho = np.einsum("mrpc,nrqc->mnpq", x, x) / 2 / np.sqrt(np.einsum("mp,nq->mnpq", q, q))
+    right = made_of(dual(np.clip(rho, -1, 1)))
+    made = stax.serial(D(4), layer, *layers)[2](x, None, ("nngp", "ntk"))
+    np.testing.assert_allclose(made.nngp, right, rtol=1e-7)
+    np.testing.assert_allclose(made.ntk, right if is_trained else 0 * right, rtol=1e-7)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +143,7 @@ def test_constants_of_every_pixel(step, head):
 def test_a_dead_branch_is_none(first, branch, head, shape):
     """In the NTK parameterization weights of scale 0 have no gradient either."""
     found = on(stax.serial(first, residual(stax.serial(*branch)), *head), shape)
-    for a, b in zip(found, on(stax.serial(first, *head), shape), strict=True):
+    for a, b in zip(found, pairs_of(stax.serial(first, *head), shape), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
 
 
@@ -146,14 +157,15 @@ def by_hand(b, layers):
 
 
 @pytest.mark.parametrize("b", [None, 0.5])
-@pytest.mark.parametrize("turns", [0, 1, 6])
+@pytest.mark.parametrize("turns", [0, 1, pytest.param(6, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "before",
     [[], [D(4, 1.2, 0.1), R], [*[D(4, 1.2), R] * 3], [D(4), stax.Erf()]],
     ids=["first", "after relu", "after relus", "after erf"],
 )
 def test_rows_that_forget_their_data(before, turns, b):
-    made = on(stax.serial(*before, D(4, 0.0, b), *[R, D(4, 1.4, 0.3)] * turns), ROW)
+    net = stax.serial(*before, D(4, 0.0, b), *[R, D(4, 1.4, 0.3)] * turns)
+    made = (on if turns == 1 else pairs_of)(net, ROW)
     k, t = by_hand(b or 0.0, [(1.4, 0.3)] * turns)
     for i, found in enumerate(made):
         np.testing.assert_allclose(found, np.full_like(found, (k, t)[i % 2]), rtol=1e-7, atol=1e-13)
@@ -225,10 +237,9 @@ def net_of(kind, layer, place, w, b):
 
 
 def test_every_layer_with_weights_is_here():
-    made = [getattr(stax, name) for name in dir(stax) if name[:1].isupper()]
-    weighted = {f.__name__ for f in made if callable(f) and "W_std" in str(inspect.signature(f))} | {
-        "GlobalSelfAttention"
-    }
+    makers = {n: f for n, f in vars(stax).items() if inspect.isfunction(f) and n[0].isupper()}
+    arguments = {name: inspect.signature(f).parameters for name, f in makers.items()}
+    weighted = {name for name, given in arguments.items() if any(p.startswith("W_") for p in given)}
     assert {name.split(",")[0] for name in LAYERS} == weighted
 
 
@@ -256,8 +267,5 @@ QUICK |= {("row", "Dense, standard", "middle"), ("row", "Dense", "deep"), ("imag
 )
 def test_dead_layers_are_limits(kind, layer, place, b):
     found = on(*net_of(kind, layer, place, 0.0, b))
-    net, shape = net_of(kind, layer, place, TINY, b)
-    x1, x2 = data(shape), data(shape, 2, 1)
-    limits = [*net[2](x1, x2, ("nngp", "ntk")), *net[2](x1, None, ("nngp", "ntk"))]
-    for a, limit in zip(found, limits, strict=True):
+    for a, limit in zip(found, pairs_of(*net_of(kind, layer, place, TINY, b)), strict=True):
         np.testing.assert_allclose(a, limit, rtol=1e-6, atol=1e-7)

@@ -268,8 +268,7 @@ def _returned(variance: str, kept: Sequence[str]) -> list[str]:
 
 def _output(writer: Writer, name: str, program: Program, forms: Forms) -> str:
     writer.node = program.output
-    expr = writer.prepared(sp.sympify(program.outputs[name]), forms.outputs)
-    text = writer.filled(expr, forms.outputs) if writer.is_constant(expr) else writer.plain(expr)
+    text = writer.spread(sp.sympify(program.outputs[name]), forms.outputs)
     writer.node = ""
     return text
 

@@ -173,7 +173,7 @@ class Writer:
             power, decay = expr.args
             sizes = self.program.spatial[self.node]
             return f'positions("{form}", {sizes}, {self.plain(power)}, {self.plain(decay)}{lanes})'
-        texts = [self.text(a, full) for a in expr.args]
+        texts = [self.spread(a, full) for a in expr.args]
         if isinstance(expr, Inner):
             return f'inner({", ".join(texts)}, "{form}")'
         text = f"between({', '.join(texts)})" if isinstance(expr, Between) else f"softmax_of_keys({texts[0]})"
@@ -226,11 +226,15 @@ class Writer:
 
     def is_constant(self, expr: sp.Expr) -> bool:
         """No sample decides it: it must be spread over all."""
-        return not any(isinstance(s, (Stream, Written)) or s == PATTERN for s in expr.free_symbols)
+        return not any(isinstance(s, (Stream, Written)) or s in (PATTERN, PATTERN1, PATTERN2) for s in expr.free_symbols)
 
     def filled(self, expr: sp.Expr, form: Form) -> str:
         """A constant for all entries and lanes."""
-        return f"filled({self.plain(expr)}, {self.sizes_of(form)}, {'same' if self.is_pair else 'one'})"
+        return f"filled({self.text(expr, form)}, {self.sizes_of(form)}, {'same' if self.is_pair else 'one'})"
+
+    def spread(self, expr: sp.Expr, form: Form) -> str:
+        """An expression that is read as an array, be it a constant or not."""
+        return self.filled(expr, form) if self.is_constant(expr) else self.text(expr, form)
 
     def lets(self, group: Sequence[Let], made: Made | None = None) -> Iterator[str]:
         """Statements of one layer; what several read stands on a line of its own."""
@@ -240,8 +244,8 @@ class Writer:
         counts = counted_parts(expr for _, expr in ready)
         for let, expr in ready:
             name = self.names.stream(let.dst)
-            if self.is_constant(expr):
-                yield f"{name} = {self.filled(expr, self.form_of(let.dst))}"
+            if self.is_constant(let.expr):
+                yield f"{name} = {self.filled(let.expr, self.form_of(let.dst))}"
                 continue
             if isinstance(expr, Written) and expr.name == name:
                 continue

@@ -134,8 +134,6 @@ TABLE = {
     "get of kernel_fn": (lambda: kernel_fn(D(2))(X, None, "cov3"), UnknownName, ("'cov3'", "cov1, cov2")),
     "symbol lambda": (lambda: of_symbol("lambda"), InvalidInput, ("'lambda'", "such as w")),
     "symbol x1": (lambda: of_symbol("x1"), InvalidInput, ("'x1'", "such as w")),
-    "symbol K_dense1": (lambda: of_symbol("K_dense1"), InvalidInput, ("'K_dense1'", "such as w")),
-    "symbol K_other9": (lambda: of_symbol("K_other9"), InvalidInput, ("'K_other9'", "such as w")),
     "pattern": (lambda: kernel_fn(D(2))(X, pattern=X), InvalidInput, ("pattern", "without an Aggregate layer")),
     "list of inputs": (lambda: kernel_fn(D(2))([X] * 2), InvalidGraph, ("Dense", "one input", "got 2")),
     "one array for two inputs": (lambda: two()(X), InvalidGraph, ("parallel of 2", "got 1")),

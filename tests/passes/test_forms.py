@@ -30,8 +30,13 @@ def named(program, diagonal=False):
     return {key.name: form for key, form in find_forms(program, diagonal).of.items()}
 
 
-def forms_of(*layers, until="prune", diagonal=False):
-    return named(ntkc.compile(stax.serial(*layers), until=until, input_shape=SHAPE), diagonal)
+def in_covariances(*layers, shape=SHAPE):
+    """The program as it is before gaps stand for covariances."""
+    return prune(ntkc.compile(stax.serial(*layers), until="lower", input_shape=shape))
+
+
+def forms_of(*layers, diagonal=False):
+    return named(in_covariances(*layers), diagonal)
 
 
 def of_streams(forms, *letters):
@@ -55,7 +60,7 @@ def test_a_net_that_ends_in_a_global_pool_carries_all_pairs():
 
 @pytest.mark.parametrize("after", [(), (POOL,), (POOL, conv())], ids=["global pool", "pool", "pool, conv"])
 def test_without_a_nonlinearity_after_a_pool_pairs_need_no_covariance_within_a_sample(after):
-    program = ntkc.compile(stax.serial(conv(), R, conv(), R, *after, MEAN, D), until="prune", input_shape=SHAPE)
+    program = in_covariances(conv(), R, conv(), R, *after, MEAN, D)
     assert of_streams(named(program), "w") == {"FF"}
     pairs = prune(replace(program, outputs={get: program.outputs[get] for get in ("nngp", "ntk")}))
     assert {k for k, form in named(pairs).items() if k[0] == "w" and form == "FF"} == set()
@@ -63,7 +68,7 @@ def test_without_a_nonlinearity_after_a_pool_pairs_need_no_covariance_within_a_s
 
 
 def test_with_a_nonlinearity_after_a_pool_they_do():
-    program = ntkc.compile(stax.serial(conv(), R, POOL, conv(), R, FLAT), until="prune", input_shape=SHAPE)
+    program = in_covariances(conv(), R, POOL, conv(), R, FLAT)
     pairs = prune(replace(program, outputs={get: program.outputs[get] for get in ("nngp", "ntk")}))
     assert {k for k, form in named(pairs).items() if k[0] == "w" and form == "FF"} == {
         "w_input1",
@@ -82,7 +87,7 @@ def test_a_pool_in_the_middle_has_all_pairs_above_it_and_diagonals_below():
 
 @pytest.mark.parametrize(("head", "form"), [(MEAN, "FF"), (FLAT, "DD")], ids=["mean", "flatten"])
 def test_loops_carry_one_form(head, form):
-    program = ntkc.compile(stax.serial(*[conv(), R] * 6, head), until="prune", input_shape=SHAPE)
+    program = in_covariances(*[conv(), R] * 6, head)
     forms = find_forms(program).of
     (loop,) = (s for s in program.per_pair if hasattr(s, "body"))
     assert loop.count == 5
@@ -137,8 +142,8 @@ def test_entries_of_keys_and_the_report():
     assert forms.entries(Stream(Kind.T, "dense1")) == 1
     assert forms.entries(Stream(Kind.S, "conv1", side=SAMPLE)) == 12
     (report,) = (r.what for r in ntkc.compile(net, input_shape=SHAPE).stages if r.stage == "forms")
-    # K and T of conv and relu with 12 entries each, K and T of flatten and dense with one.
-    assert report.startswith("52 entries a pair, 580 if all were full: K_conv1 DD 12, ")
+    # Distance, K and T of conv and K and T of relu with 12 entries each, K and T of flatten and dense with one.
+    assert report.startswith("64 entries a pair, 724 if all were full: eta_conv1 DD 12, K_conv1 DD 12, ")
 
 
 def strided(stride):
@@ -159,13 +164,13 @@ def strided(stride):
 def test_above_strides_pairs_are_kept_mod_s(strides, shape, letters):
     """Where s divides the pixels; above a stride of one after that, too."""
     layers = [layer for s in strides for layer in (strided(s), R)]
-    forms = named(ntkc.compile(stax.serial(*layers, MEAN), until="prune", input_shape=shape))
+    forms = named(in_covariances(*layers, MEAN, shape=shape))
     assert [forms["K_input1"], *(forms[f"K_conv{i + 1}"] for i in range(len(strides)))] == letters
 
 
 def test_above_strides_a_diagonal_stays_one():
-    net = stax.serial(strided((2, 2)), R, strided((2, 2)), R, FLAT)
-    assert of_streams(named(ntkc.compile(net, until="prune", input_shape=(8, 8, 2))), "K", "T") == {"DD"}
+    program = in_covariances(strided((2, 2)), R, strided((2, 2)), R, FLAT, shape=(8, 8, 2))
+    assert of_streams(named(program), "K", "T") == {"DD"}
 
 
 def test_steps_and_letters():

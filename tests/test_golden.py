@@ -1,4 +1,4 @@
-"""Source and LaTeX of seven networks, as files; `pytest tests/test_golden.py --rewrite-golden` writes them anew."""
+"""Source and LaTeX of seven networks, and a saved module; `pytest tests/test_golden.py --rewrite-golden` makes them."""
 
 from functools import cache
 
@@ -52,6 +52,20 @@ def test_source(name, golden):
 @pytest.mark.parametrize("name", [*NETS, *PIXELS])
 def test_latex(name, golden):
     golden(f"{name}.tex", program(name).latex("ntk") + "\n")
+
+
+MOST_LINES = {"relu_3_biased": 100, "relu_50": 100, "residual_relu_4": 130, "cnn_pool": 140}
+
+
+@pytest.mark.parametrize("name", MOST_LINES)
+def test_people_can_read_it(name):
+    lines = program(name).source.splitlines()
+    assert len(lines) <= MOST_LINES[name]
+    assert max(map(len, lines)) <= 120
+
+
+def test_saved_module(golden, tmp_path):
+    golden("saved_relu_3.py", program("relu_3_biased").save(tmp_path / "saved.py").read_text("utf-8"))
 
 
 def test_source_and_latex_do_not_depend_on_what_ran_before():

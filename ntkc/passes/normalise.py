@@ -307,6 +307,8 @@ def _ratios(program: Program) -> dict[str, tuple[str, sp.Expr]]:
 def _add_ratio(let: Let, ratios: dict[str, tuple[str, sp.Expr]]) -> None:
     known = {s: ratios.get(s.node) for s in streams_in(let.expr) if s.kind is Kind.S}
     bases = {r[0] for r in known.values() if r} if None not in known.values() else set[str]()
+    if let.dst.kind is Kind.S:
+        ratios[let.dst.node] = (let.dst.node, sp.S.One)  # a base of its own, unless it is a number times another
     if len(bases) != 1:
         return
     base = sp.Dummy("q", positive=True)

@@ -91,7 +91,8 @@ def roll(graph: Graph, keep_first: bool | None = None) -> Graph:
     laws = [values[n].law for n in cuts]
     builder = GraphBuilder()
     last, i = _copy(graph, builder, sorted(_up_to(graph, cuts[0]), key=place.__getitem__), {}), 0
-    first = laws.index(Law.POINTWISE) if keep_first and Law.POINTWISE in laws else 0
+    bends = [i for i, nodes in enumerate(segments, 1) if any(values[n].law is Law.POINTWISE for n in nodes)]
+    first = bends[0] if keep_first and bends else 0
     repeats = {r.start: r for r in find_repeats(signatures, laws, first, last_law, fewest)}
     while i < len(segments):
         if i not in repeats:

@@ -9,10 +9,10 @@ INDENT = "    "
 OPERATORS = (" + ", " - ", "*", "/")
 
 
-def function(head: str, doc: str, body: Iterable[str]) -> list[str]:
-    """A function: its `def` line, what it does, and its lines, each wrapped."""
+def function(head: str, doc: str, body: Iterable[str], depth: int = 1) -> list[str]:
+    """A function: its `def` line, what it does, and its lines, each wrapped; `depth`: how far in its lines stand."""
     made = [head, *([f'{INDENT}"""{doc}"""'] if doc else [])]
-    return [*made, *indented(line for text in body for line in wrapped(text))]
+    return [*made, *indented(line for text in body for line in wrapped(text, WIDTH - depth * len(INDENT)))]
 
 
 def indented(lines: Iterable[str]) -> Iterator[str]:
@@ -21,7 +21,7 @@ def indented(lines: Iterable[str]) -> Iterator[str]:
         yield INDENT + line if line else line
 
 
-def wrapped(line: str, room: int = WIDTH - 2 * len(INDENT)) -> list[str]:
+def wrapped(line: str, room: int = WIDTH - len(INDENT)) -> list[str]:
     """A statement `target = text`, or any other line, over as many lines as it needs."""
     if len(line) <= room:
         return [line]

@@ -139,13 +139,10 @@ def _doc(program: Program, graph: Graph) -> str:
     keys = [*program.inputs, *(let.dst for let in lets([*program.per_sample, *program.per_pair]))]
     kinds = sorted({k.kind for k in keys}, key=lambda kind: kind.rank)
     letters = "; ".join(f"{kind.letter}: {kind.meaning}" for kind in kinds)
-    sides = "x and y are the two samples of a pair" + (", p the hyper-parameters" if program.parameters else "")
+    sides = "x, y: the samples of a pair" + (", p: hyper-parameters" if program.parameters else "")
     axes = "[pixels ..., " if program.has_pixels else "["
-    paragraphs = [
-        describe(graph),
-        f"{letters}.",
-        f"{sides}. Per sample, arrays are {axes}samples]; per pair, {axes}samples of x, samples of y].",
-    ]
+    arrays = f"Arrays are {axes}samples], and {axes}samples of x, samples of y]"
+    paragraphs = [describe(graph), f"{letters}. {sides[0].upper()}{sides[1:]}. {arrays}."]
     filled = "\n\n".join("\n".join(textwrap.wrap(text, WIDTH, break_long_words=False)) for text in paragraphs)
     return f'"""NNGP and NTK kernels of an infinitely wide network.\n\n{filled}\n"""'
 
@@ -197,7 +194,9 @@ def _what_pairs_read(program: Program) -> _Sampled:
     """Per-sample values read by pairs and outputs, those made inside loops apart."""
     in_loops = {k: s.layer for s in program.per_sample if isinstance(s, Loop) for k in s.stacked}
     exprs = [*(let.expr for let in lets(program.per_pair)), *program.outputs.values()]
-    read = dict.fromkeys(s.sample for e in exprs for s in sorted(streams_in(e), key=attrgetter("name")) if s.side in (1, 2))
+    read = dict.fromkeys(
+        s.sample for e in exprs for s in sorted(streams_in(e), key=attrgetter("name")) if s.side in (1, 2)
+    )
     stacks: dict[str, tuple[Stream, ...]] = {}
     for stream in read:
         if stream in in_loops:
@@ -296,7 +295,7 @@ def _sample_loop(loop: Loop, made: _Emission) -> Iterator[str]:
         body += _comment(part[0].layer, writer.program.comments)
         body += _sample_lets(part, writer, held)
     named = ", ".join(f"{name}={name}" for name in kept)
-    yield from function(f"def {turn}({', '.join(starts)}):", "", [*body, f"return ({_one(ends)}), dict({named})"])
+    yield from function(f"def {turn}({', '.join(starts)}):", "", [*body, f"return ({_one(ends)}), dict({named})"], 2)
     yield ""
     yield f"({_one(afters)}), {stack if kept else '_'} = stacked({', '.join([turn, str(loop.count), *befores])})"
 
@@ -340,7 +339,7 @@ def _pair_loop(loop: Loop, made: _Emission) -> Iterator[str]:
         for group in _by_node(part):
             body += _layer(group, writer, parts, group[0].dst.node if group[0].dst.node in held else "")
     repeated = "scanned" if made.schedule.lanes else "unrolled"
-    yield from function(f"def {turn}({', '.join(['x', 'y', *starts])}):", "", [*body, f"return {_one(ends)}"])
+    yield from function(f"def {turn}({', '.join(['x', 'y', *starts])}):", "", [*body, f"return {_one(ends)}"], 2)
     yield ""
     yield f"{_one(afters)} = {repeated}({', '.join([turn, str(loop.count), *kept, *befores])})"
 
@@ -371,7 +370,7 @@ def _layer(group: Sequence[Let], writer: Writer, parts: dict[sp.Expr, object], h
     given = [writer.names.stream(s) for s in operands]
     body = [*writer.lets(group, {}), f"return {', '.join(names)}"]
     name = writer.local(held)
-    yield from function(f"def {name}({', '.join(given)}):", "", body)
+    yield from function(f"def {name}({', '.join(given)}):", "", body, 3)
     yield ""
     yield f"{', '.join(names)} = held({', '.join([name, *given])})"
 

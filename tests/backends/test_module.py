@@ -100,14 +100,19 @@ def names(module):
     return found
 
 
-def test_functions_take_data_by_place_and_hyper_parameters_by_name(names):
+ARGUMENTS = {"variance": ["x"], "fit": ["x", "y"]}
+"""Data of a function; x1 and x2 of all others."""
+
+
+def test_functions_take_data_first_and_hyper_parameters_by_name(names):
     for name in FUNCTIONS:
-        found = inspect.signature(names[name]).parameters.values()
-        first = [p.name for p in found][: 1 if name == "variance" else 2]
-        assert first == {"variance": ["x"], "fit": ["x", "y"]}.get(name, ["x1", "x2"])
-        assert [p.kind for p in found if p.kind is p.VAR_KEYWORD] == [inspect.Parameter.VAR_KEYWORD]
-        assert not [p for p in found if p.kind is p.VAR_POSITIONAL]
-        assert inspect.getdoc(names[name])
+        given = list(inspect.signature(names[name]).parameters.values())
+        data = ARGUMENTS.get(name, ["x1", "x2"])
+        assert [p.name for p in given[: len(data)]] == data
+        assert given[0].kind in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        assert given[-1].kind is inspect.Parameter.VAR_KEYWORD
+        assert not [p for p in given if p.kind is p.VAR_POSITIONAL]
+        assert names[name].__doc__
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import inspect
 import jax
 import numpy as np
 import pytest
+import sympy as sp
 
 import ntkc
 from ntkc import stax
@@ -259,6 +260,24 @@ def test_every_network_with_a_dead_layer_compiles(kind, layer, place, b):
 
 QUICK = {("image", "Conv", "first"), ("image", "GlobalSelfAttention, out", "middle")}
 QUICK |= {("row", "Dense, standard", "middle"), ("row", "Dense", "deep"), ("image", "ConvLocal", "alone")}
+
+
+@pytest.mark.parametrize("b", [None, 0.5], ids=["", "bias"])
+@pytest.mark.parametrize(
+    ("kind", "layer", "place"),
+    [
+        ("image", "Conv, standard", "last, mean"),
+        ("row", "Dense, standard", "middle"),
+        *(pytest.param("image", layer, "middle", marks=pytest.mark.slow) for layer in LAYERS),
+        *(pytest.param("row", layer, place, marks=pytest.mark.slow) for layer in OF_ROWS for place in ("first", "deep")),
+    ],
+)
+def test_an_open_scale_may_be_zero(kind, layer, place, b):
+    open_net, shape = net_of(kind, layer, place, sp.Symbol("w"), b)
+    closed, _ = net_of(kind, layer, place, 0.0, b)
+    x1, x2 = data(shape), data(shape, 2, 1)
+    for a, right in zip(open_net[2](x1, x2, ("nngp", "ntk"), w=0.0), closed[2](x1, x2, ("nngp", "ntk")), strict=True):
+        np.testing.assert_allclose(a, right, rtol=1e-9, atol=1e-12)
 
 
 KINKS_OF_ZERO = {

@@ -132,15 +132,15 @@ class Rewriter:
         return self.rules.bends.slope(form, v)
 
     def _with_shared_map(self, expr: sp.Expr, covariance: Let) -> sp.Expr:
-        """What maps made of K_v  ->  (K_u - b) / c: with K_u made of a distance, it is there already."""
+        """What maps made of K_v  ->  K_u / c: with K_u made of a distance, it is there already."""
         mixed = sorted(covariance.expr.atoms(Mixed), key=str)
         if covariance.dst not in self.wanted.distances or len(mixed) != 1 or mixed[0] not in expr.atoms(Mixed):
             return expr
         weight = covariance.expr.coeff(mixed[0], 1)
-        bias = sp.expand(covariance.expr - weight * mixed[0])
-        if streams_in(weight) | streams_in(bias) or weight == 0 or bias.free_symbols - {*self.program.parameters}:
+        # With a bias b, K_u - b keeps no digit where c K_v is smaller than rounding of b; an open c may be 0.
+        if covariance.expr != weight * mixed[0] or not weight.is_number or weight == 0:
             return expr
-        return expr.xreplace({mixed[0]: (covariance.dst - bias) / weight})
+        return expr.xreplace({mixed[0]: covariance.dst / weight})
 
 
 def _of_distances(c: Carry) -> Carry:

@@ -51,22 +51,23 @@ def held(function: Callable[..., Any], *given: Any) -> Any:
     The last of several arrays, and of several results, is T.
     """
     if len(given) == 1:
-        return _apart(function, given[0], given)
+        return _apart(function, *given)
     if is_nngp_alone():
-        first, t = given[:-1], given[-1]
-        made = _apart(lambda *some: function(*some, jnp.zeros_like(t))[:-1], first[0], first)
+        *first, t = given
+        made = _apart(lambda *some: function(*some, jnp.zeros_like(t))[:-1], *first)
         return (*made, jnp.zeros_like(t))
     if len(given) > 2:
-        return _apart(function, given[0], given)
+        return _apart(function, *given)
 
     def packed(both: Array) -> Array:
         return lax.complex(*function(both.real, both.imag))
 
-    both = _apart(packed, given[0], (lax.complex(*given),))
+    both = _apart(packed, lax.complex(*given))
     return both.real, both.imag
 
 
-def _apart(function: Callable[..., Any], first: Array, given: tuple[Array, ...]) -> Any:
+def _apart(function: Callable[..., Any], *given: Any) -> Any:
+    first: Array = given[0].real
     # Always true, which XLA does not know.
     is_ready = ~(first[(0,) * first.ndim] > jnp.inf)
     made = jax.eval_shape(function, *given)

@@ -2,6 +2,7 @@
 
 import functools
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -83,11 +84,8 @@ def derivative(f):
 
 def kernels(program, x1, x2):
     """K and T as the source says, without XLA's compilation of the whole."""
-    m = program.module
-    first, second = m["samples_of"](x1), m["samples_of"](x2)
-    inputs = m["inputs_of"](first[0], second[0], first[1], second[1], jnp.zeros((), bool))
-    shape = len(x1), len(x2)
-    return [np.broadcast_to(v, shape) for v in m["pair"](*inputs, first[2], second[2])]
+    with jax.disable_jit():
+        return [np.asarray(v) for v in program.module["kernel"](x1, x2)]
 
 
 def check(text, kinks):

@@ -48,14 +48,6 @@ TEXTS = {
             "T_erf1": "4*T_dense1/(pi*Span(2*eta_dense1, 2*d_dense1, 2*q1_dense1, 2*q2_dense1))",
         },
     ),
-    "erf, then relu": (
-        (dense(), stax.Erf(), dense(), RELU, END),
-        {
-            "eta_dense2": "eta_erf1",
-            "K_relu1": "n1_dense2*n2_dense2*(1 - ArcGap(" + DELTA.format("dense2") + "))/2",
-            "T_relu1": "T_dense2*ArcSlope(" + DELTA.format("dense2") + ")/2",
-        },
-    ),
     "norm": (
         (dense(), RELU, dense(), stax.RMSNorm(0.1), RELU, END),
         {
@@ -67,10 +59,6 @@ TEXTS = {
     "dropout": (
         (dense(), RELU, stax.Dropout(0.5), dense(), RELU, END),
         {"eta_dropout1": "K_relu1*(-same_pixel*same_sample + 1) + 2*eta_relu1"},
-    ),
-    "square": (
-        (dense(), stax.Monomial(2), dense(), RELU, END),
-        {"K_dense1": "-eta_dense1 + q1_dense1/2 + q2_dense1/2"},
     ),
 }
 

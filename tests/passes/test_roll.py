@@ -114,7 +114,12 @@ def test_rolled_from_the_first_layer_on(layers, nodes):
         ([D(4)] * 5, ["Input", "Dense", "4 times [Dense(out_dim=4)]"]),
         (
             [D(4), *[residual(stax.serial(R(), D(4)))] * 5, D(1)],
-            ["Input", "Dense", "5 times [Relu() -> Dense(out_dim=4) -> FanInSum()]", "Dense"],
+            [
+                "Input",
+                *("Dense", "Pointwise", "Dense", "FanInSum"),
+                "4 times [Relu() -> Dense(out_dim=4) -> FanInSum()]",
+                "Dense",
+            ],
         ),
     ],
 )

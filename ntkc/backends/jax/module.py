@@ -93,7 +93,7 @@ def emit(
     made = _Emission(program, forms, schedule, _what_pairs_read(program), (first, second), names, kinked)
     tables = [*values, *_tables(program), *table_lines(program.maps, names)]
     if tolerance and terms:
-        tables.append(f"TOLERANCE = {dict(tolerances)}")
+        tables.append(f"TOLERANCE = {_quoted(dict(tolerances))}")
     body = [*_per_sample(made), "", "", *_pair(made), "", "", *_call(made)]
     return _whole(_doc(program, graph), tables, body)
 
@@ -461,6 +461,11 @@ def _reads(made: _Emission) -> list[str]:
 
 def _read(place: int, function: str, form: Sequence[str]) -> str:
     return _row([str(place), function, *(f'"{f}"' for f in form)])
+
+
+def _quoted(value: object) -> str:
+    """A dictionary with double quotes."""
+    return repr(value).replace("'", '"')
 
 
 def _row(texts: Sequence[str]) -> str:

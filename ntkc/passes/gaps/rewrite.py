@@ -14,7 +14,7 @@ from ntkc.gaussian.arc_cosine import Mixture
 from ntkc.gaussian.erf_gap import ErfLike, is_slope_of
 from ntkc.ir.maps import Mixed
 from ntkc.ir.program import Carry, Let, Loop, Program, Statement, lets
-from ntkc.ir.streams import SAMPLE, Kind, Stream, streams_in
+from ntkc.ir.streams import SAMPLE, Kind, Stream
 from ntkc.passes.gaps.bends import product_gap
 from ntkc.passes.gaps.parts import (
     COVARIANCE,

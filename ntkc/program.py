@@ -17,9 +17,9 @@ import numpy as np
 import sympy as sp
 from jax.core import Tracer
 
+from ntkc.backends.bundle import module_text
 from ntkc.backends.formula import formula_of
 from ntkc.backends.latex import latex_of
-from ntkc.backends.module import module_text
 from ntkc.compile import Compilation, compile_graph
 from ntkc.costs import Cost, count, peak_memory
 from ntkc.data import arrays_of, checked_data, checked_patterns, flat_inputs, presence, shapes_of, with_nan

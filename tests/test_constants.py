@@ -9,7 +9,7 @@ import sympy as sp
 
 import ntkc
 from ntkc import stax
-from ntkc.backends.module import module_text
+from ntkc.backends.bundle import module_text
 
 pytestmark = pytest.mark.usefixtures("x64")
 D, R, GAP, FLAT = stax.Dense, stax.Relu(), stax.GlobalAvgPool(), stax.Flatten()

@@ -12,8 +12,7 @@ import sympy as sp
 
 import ntkc
 from ntkc import stax
-from ntkc.backends.bundle import RULES
-from ntkc.backends.module import module_text
+from ntkc.backends.bundle import RULES, module_text
 
 D, R = stax.Dense, stax.Relu
 W, B = sp.symbols("w b")

@@ -13,8 +13,8 @@ import sympy as sp
 
 import ntkc
 from ntkc import stax
+from ntkc.backends.bundle import module_text
 from ntkc.backends.jax import emit
-from ntkc.backends.module import module_text
 from ntkc.compile import compile_graph
 from ntkc.errors import SeriesNotConverged
 from ntkc.frontends import to_graph

@@ -94,23 +94,24 @@ TOLERANCES = {
 
 
 def fit_table(name: str, dtype: str) -> Fit:
-    """The polynomial of a named function for a working precision, derived anew; `tables.TABLES` stores it."""
+    """The polynomial of a named function for a working precision, derived anew; ntkc/runtime/tables.py stores it."""
     return fit(TARGETS[name], 0.0, 1.0, TOLERANCES[name, dtype])
 
 
 def main() -> None:
-    """Print tables.py: `python -m ntkc.gaussian.polynomials > ntkc/gaussian/tables.py`."""
-    print('"""Written by `python -m ntkc.gaussian.polynomials`: polynomials.TARGETS as polynomials."""\n')
-    print("TABLES: dict[tuple[str, str], tuple[tuple[float, ...], float]] = {")
-    for name, dtype in TOLERANCES:
-        coefficients, error = fit_table(name, dtype)
-        print(f'    ("{name}", "{dtype}"): (')
-        print("        (")
-        for c in coefficients:
-            print(f"            {c!r},")
-        print("        ),")
-        print(f"        {error:.1e},")
-        print("    ),")
+    """Print the tables of ntkc/runtime/tables.py: `python -m ntkc.gaussian.polynomials`."""
+    fits = {key: fit_table(*key) for key in TOLERANCES}
+    for name in TARGETS:
+        print(f"{name} = {{")
+        for dtype in ("float32", "float64"):
+            print(f'    "{dtype}": (')
+            for c in fits[name, dtype].coefficients:
+                print(f"        {c!r},")
+            print("    ),")
+        print("}")
+    print("ERRORS = {")
+    for (name, dtype), found in fits.items():
+        print(f'    ("{name}", "{dtype}"): {found.error:.1e},')
     print("}")
 
 

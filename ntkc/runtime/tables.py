@@ -111,3 +111,13 @@ ARCTAN = {
         -1.93423475928923e-05,
     ),
 }
+
+ERRORS = {
+    ("ARCCOS", "float32"): 1.8e-08,
+    ("ARCCOS", "float64"): 2e-17,
+    ("GAP", "float32"): 6.9e-08,
+    ("GAP", "float64"): 1.1e-17,
+    ("ARCTAN", "float32"): 1.8e-08,
+    ("ARCTAN", "float64"): 3.3e-17,
+}
+"""The largest relative error of each."""

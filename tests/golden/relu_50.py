@@ -9,7 +9,6 @@ of a collapsed program. X, y: the samples of a pair. Arrays are [samples], and [
 
 from ntkc.runtime import Rows, angle_over_pi, cosine_gap, kernels, mean_squares, polynomial, safe_sqrt, stacked
 
-W_std = 1.4142135623730951
 # NNGP over the norms, a polynomial of u
 NNGP = {
     "float32": (  # relative error 3e-08
@@ -56,13 +55,13 @@ NTK = {
 def per_sample(p, one, q_input1):
     """Variance of the output, and what pairs read of each sample."""
     # dense1: Dense(out_dim=512, W_std=1.4142135623730951)
-    q_dense1 = W_std**2*q_input1
+    q_dense1 = 2*q_input1
     # relu1: Relu()
     q_relu1 = q_dense1/2
     # block1: 49 times [Dense(out_dim=512, W_std=1.4142135623730951) -> Relu()]
     def turn_block1(q_beforedense2):
         # dense2: Dense(out_dim=512, W_std=1.4142135623730951)
-        q_dense2 = W_std**2*q_beforedense2
+        q_dense2 = 2*q_beforedense2
         # relu2: Relu()
         q_relu2 = q_dense2/2
         return (q_relu2,), dict()

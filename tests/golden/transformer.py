@@ -14,7 +14,7 @@ from ntkc.runtime import (
     softmax_of_keys, total,
 )
 
-W_std, b_std, eps, pos_emb_p_norm = 1.5, 0.1, 1e-12, 2.0
+W_std, b_std, eps = 1.5, 0.1, 1e-12
 
 
 def per_sample(p, one, q_input1, w_input1):
@@ -47,7 +47,7 @@ def pair(p, x, y, same, K_input1):
         narrowed(between(x.z_globalselfattention1, K_layernorm1, y.z_globalselfattention1), "F", "D")
     )
     T_globalselfattention1 = (
-        pos_emb_p_norm*K_globalselfattention1
+        2*K_globalselfattention1
         + narrowed(between(x.z_globalselfattention1, T_layernorm1, y.z_globalselfattention1), "F", "D")
     )
     # flatten1: Flatten()

@@ -26,6 +26,8 @@ from ntkc.layers.attention import Between, Inner
 from ntkc.passes.forms import Forms
 from ntkc.passes.schedule import Schedule
 
+FORMULAS_OWN = {sp.Rational(*v) for v in ((1, 2), (1, 4), (1, 8), (1, 3), (2, 1), (3, 1), (4, 1), (8, 1))}
+"""Numbers that formulas themselves hold: a hyper-parameter of this value, or its square, is not told from them."""
 COVARIANCES = (Kind.K, Kind.E, Kind.W, Kind.J)
 """What a nonlinearity makes of pairs of pixels."""
 OF_MANY_PIXELS = (Mixed, Between, Inner, Gathered)
@@ -149,12 +151,17 @@ def _doc(program: Program, graph: Graph) -> str:
 
 def _constants(program: Program, names: Names) -> tuple[list[str], dict[str, dict[sp.Expr, str]]]:
     """Lines that name the hyper-parameters of layers, and the text of each number in the statements of each layer."""
-    found = {(name, value): "" for own in program.constants.values() for name, value in own.items()}
+    found = {
+        (name, value): ""
+        for own in program.constants.values()
+        for name, value in own.items()
+        if not {value, value**2} & FORMULAS_OWN
+    }
     for name, value in found:
         found[name, value] = names.name(("constant", name, value), name)
     texts: dict[str, dict[sp.Expr, str]] = {}
     for node, own in program.constants.items():
-        named = [(value, found[name, value]) for name, value in own.items()]
+        named = [(value, found[name, value]) for name, value in own.items() if (name, value) in found]
         texts[node] = dict(reversed(named))
         texts[node] |= {value**2: f"{text}**2" for value, text in reversed(named) if value**2 not in texts[node]}
     if not found:

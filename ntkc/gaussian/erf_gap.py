@@ -3,6 +3,8 @@
     V(k) = c0 + c1 arcsin(k / sqrt(Q1 Q2)),  Q = q + noise   (Williams 1997)
     (V11 + V22) / 2 - V(k) = c1 AngleGap,    dV/dk = c1 / (noise Span)
 
+    1 - V(k) / sqrt(V11 V22) = SineGap      for c0 = 0, in the gap of k;  (V11 + V22) / 2 - V(k) = c1 SineDistance
+
 All variables of these functions are over the noise. With alpha = arccos(k / sqrt(Q1 Q2)), and alpha1, alpha2 the same
 of k = q1 = q2,  AngleGap = alpha - (alpha1 + alpha2) / 2: the form in eta loses no digits where u and v are near.
 """
@@ -50,6 +52,57 @@ class Span(_OfDistance):
     def explicit(self) -> sp.Expr:
         eta, _, q1, q2 = self.args
         return sp.sqrt((1 + q1) * (1 + q2) - ((q1 + q2) / 2 - eta) ** 2)  # type: ignore[operator]
+
+
+class Across(_OfDistance):
+    """Across(delta, r1, r2, s1, s2) = sqrt(1 - z^2), z = r1 r2 (1 - delta): the sine of the angle whose cosine is z.
+
+    r = sqrt(q / (q + noise)) is the share of a norm in that with noise, and r^2 = 1 - 2 s^2.
+    """
+
+    nargs = 5
+
+    def explicit(self) -> sp.Expr:
+        return sp.sqrt(1 - _cosine(self) ** 2)
+
+
+class ArcSine(_OfDistance):
+    """ArcSine(delta, r1, r2, s1, s2) = arcsin(r1 r2 (1 - delta)), with r and s those of Across."""
+
+    nargs = 5
+
+    def explicit(self) -> sp.Expr:
+        return sp.asin(_cosine(self))
+
+
+class SineDistance(_OfDistance):
+    """SineDistance(delta, r1, r2, s1, s2, t1, t2, total) = (u1 + u2) / 2 - arcsin(r1 r2 (1 - delta)).
+
+    r and s are those of Across, t = sqrt(1 + 2 q / noise) - 1, and total = u1 + u2 with u = arcsin(r^2).
+    """
+
+    nargs = 8
+
+    def explicit(self) -> sp.Expr:
+        return self.args[-1] / 2 - sp.asin(_cosine(self))  # type: ignore[operator]
+
+
+class SineGap(_OfDistance):
+    """SineGap(delta, r1, r2, s1, s2, t1, t2, u1, u2) = 1 - arcsin(r1 r2 (1 - delta)) / sqrt(u1 u2).
+
+    The gap of what an erf makes of a gap, with r, s, t and u those of SineDistance.
+    """
+
+    nargs = 9
+
+    def explicit(self) -> sp.Expr:
+        return 1 - sp.asin(_cosine(self)) / sp.sqrt(self.args[-2] * self.args[-1])  # type: ignore[operator]
+
+
+def _cosine(function: sp.Function) -> sp.Expr:
+    """r1 r2 (1 - delta)."""
+    delta, r1, r2, *_ = function.args
+    return r1 * r2 * (1 - delta)  # type: ignore[operator]
 
 
 class ErfLike(NamedTuple):

@@ -75,10 +75,18 @@ def _atan_over_z(z2: Any) -> Any:
     return mp.atan(z) / z if z2 else mp.mpf(1)
 
 
+def _over_sine(x2: Any) -> Any:
+    """(x / sin(x) - 1) / x^2 as a function of x^2."""
+    with mp.workdps(2 * DIGITS):
+        x = mp.sqrt(x2)
+        return (x / mp.sin(x) - 1) / x2 if x2 else mp.mpf(1) / 6
+
+
 TARGETS: dict[str, Callable[[Any], Any]] = {
     "ARCCOS": _acos_over_root,
     "GAP": _gap_over_acos,
     "ARCTAN": _atan_over_z,
+    "OVER_SINE": _over_sine,
 }
 """Each table of the emitted source, as a function on [0, 1]."""
 
@@ -89,6 +97,8 @@ TOLERANCES = {
     ("GAP", "float64"): 6e-17,
     ("ARCTAN", "float32"): 3e-8,
     ("ARCTAN", "float64"): 6e-17,
+    ("OVER_SINE", "float32"): 3e-8,
+    ("OVER_SINE", "float64"): 6e-17,
 }
 """Largest relative error asked of each table for each working precision."""
 

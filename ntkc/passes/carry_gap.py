@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import sympy as sp
 
-from ntkc.gaussian.erf_gap import recognise_erf
-from ntkc.ir.program import PLACES, Let, Program, lets
-from ntkc.ir.streams import Kind, Stream, streams_in, variance
+from ntkc.ir.program import PLACES, Program, lets
+from ntkc.ir.streams import Kind, streams_in
 from ntkc.passes.gaps.carry import carry_distance
-from ntkc.passes.normalise import linear_terms, mixture_of, normalise, operand_of
+from ntkc.passes.noisy import erf_operand
+from ntkc.passes.normalise import linear_terms, normalise
 
 
 def carry_gap(program: Program) -> Program:
@@ -20,17 +20,10 @@ def carry_gap(program: Program) -> Program:
     covariances = [let for let in lets(program.per_pair) if let.dst.kind is Kind.K]
     if program.has_pixels or not all(linear_terms(let.expr) or _is_of_single_nodes(let.expr) for let in covariances):
         return carry_distance(program)
-    if any(map(mixture_of, covariances)):
-        return normalise(program)
+    normal = normalise(program)
     # Distances of rows that are parallel and of other norms lose digits, which other functions keep in K.
-    return carry_distance(program) if all(linear_terms(let.expr) or _is_erf(let) for let in covariances) else program
-
-
-def _is_erf(let: Let) -> bool:
-    node = operand_of(let)
-    return (
-        bool(node) and recognise_erf(let.expr, Stream(Kind.K, node), variance(node, 1), variance(node, 2)) is not None
-    )
+    is_erf_alone = all(linear_terms(let.expr) or erf_operand(let) for let in covariances)
+    return carry_distance(normal) if is_erf_alone else normal
 
 
 def _is_of_single_nodes(expr: sp.Expr) -> bool:

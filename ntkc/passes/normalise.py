@@ -9,15 +9,16 @@ where there are no biases: then delta is a function of delta alone, whatever the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import sympy as sp
 
 from ntkc.gaussian.arc_cosine import ArcSlope, Mixture, NearSlope, recognise, recognise_slope
-from ntkc.gaussian.functions import Angle, Gap, Ratio
+from ntkc.gaussian.functions import Angle, Gap, Ratio, Root
 from ntkc.ir.program import PLACES, Carry, Let, Loop, Program, Statement, lets, verify
 from ntkc.ir.streams import SAMPLE, Kind, Stream, streams_in, variance
+from ntkc.passes.noisy import erf_distance, erf_gap, erf_operand, in_noise, own_in_noise
 
 BIAS = "bias"
 
@@ -33,20 +34,27 @@ class _Form:
     linear: dict[str, dict[str, sp.Expr]] = field(default_factory=dict[str, dict[str, sp.Expr]])
     nonnegative: set[str] = field(default_factory=set[str])
     ratios: Mapping[str, tuple[str, sp.Expr]] = field(default_factory=dict[str, tuple[str, sp.Expr]])
+    wanted: frozenset[str] = frozenset()
+    kinked: frozenset[str] = frozenset()
+
+    @property
+    def is_smooth(self) -> bool:
+        """There are no kinks: distances serve after the first activation, and take half the vectors that gaps take."""
+        return not self.kinked
 
 
 def normalise(program: Program) -> Program:
-    """The program in delta and tau; unchanged if no activation is homogeneous of degree one."""
-    if not any(mixture_of(let) for let in lets(program.per_pair) if let.dst.kind is Kind.K):
+    """The program in delta and tau; unchanged if no activation is homogeneous of degree one, or an erf."""
+    if not any(mixture_of(let) or erf_operand(let) for let in lets(program.per_pair) if let.dst.kind is Kind.K):
         return program
-    form = _Form(ratios=_ratios(program))
+    form = _Form(ratios=_ratios(program), wanted=_read_by(program, _has_bend), kinked=_read_by(program, _has_kink))
     sources = [k.node for k in program.inputs if k.kind is Kind.K]
     for node in sources:
         _make_normal(form, node)
         form.tangents.add(node)
     per_pair = tuple(new for s in program.per_pair for new in _rewritten(s, form))
     added = [let for node in sources for let in form.added[node]]
-    per_sample = (*added, *(s2 for s in program.per_sample for s2 in _with_norms(s, form)))
+    per_sample = (*added, *(_own(s2) for s in program.per_sample for s2 in _with_norms(s, form)))
     inputs = tuple(_normal_key(k) if k.kind in (Kind.K, Kind.T) else k for k in program.inputs)
     outputs = {name: _read(sp.sympify(expr), form) for name, expr in program.outputs.items()}
     return verify(replace(program, per_sample=per_sample, per_pair=per_pair, inputs=inputs, outputs=outputs))
@@ -67,6 +75,7 @@ def _make_normal(form: _Form, node: str) -> None:
 
 def _read(expr: sp.Expr, form: _Form) -> sp.Expr:
     """An expression of K and T, with n1 n2 (1 - delta) and n1 n2 tau put in where nodes are normalised."""
+    expr = in_noise(expr, form.covariances)
     values: dict[sp.Expr, sp.Expr] = {}
     for node in form.covariances:
         slope = (NearSlope if node in form.nonnegative else ArcSlope)(Stream(Kind.G, node))
@@ -80,6 +89,8 @@ def _read(expr: sp.Expr, form: _Form) -> sp.Expr:
 def _rewritten(statement: Statement, form: _Form) -> list[Statement]:
     if isinstance(statement, Loop):
         return _rewritten_loop(statement, form)
+    if form.is_smooth and statement.dst.kind is Kind.K and erf_operand(statement) in form.covariances & form.wanted:
+        return [*erf_distance(statement)]
     return [_rewritten_let(statement, form)]
 
 
@@ -96,6 +107,11 @@ def _rewritten_covariance(let: Let, form: _Form) -> Let:
         if near or mixture.is_nonnegative:
             form.nonnegative.add(node)
         return Let(Stream(Kind.G, node), mixture.gap(_gap(operand, form), near), let.layer)
+    if node in form.wanted and erf_operand(let) in form.covariances:
+        _make_normal(form, node)
+        if erf_operand(let) in form.nonnegative:
+            form.nonnegative.add(node)
+        return Let(Stream(Kind.G, node), erf_gap(let, node in form.kinked), let.layer)
     linear = linear_terms(let.expr)
     if linear is None or not set(linear) - {BIAS} <= form.covariances:
         return replace(let, expr=_read(let.expr, form))
@@ -202,15 +218,24 @@ def _normal_sum(let: Let, form: _Form) -> sp.Expr | None:
         rest = rest.coeff(symbol, 0)
     if any(s.kind in (Kind.K, Kind.T) for s in streams_in(rest) | streams_in(total)):
         return None
+    if _has_open_denominator(total, weights.values()):
+        return None  # weights of an open scale are trained in the standard parameterization, at a scale of 0 too
     if rest != 0 and BIAS not in weights:
         return None  # a sample of norm zero has a tangent kernel all the same, which n1 n2 tau cannot hold
     return total + rest / (_norm(node, 1) * _norm(node, 2))
 
 
+def _has_open_denominator(expr: sp.Expr, weights: Iterable[sp.Expr]) -> bool:
+    """Whether it divides by a hyper-parameter of these weights."""
+    is_open = any(w.free_symbols for w in weights)
+    return is_open and any(not isinstance(s, Stream) for s in sp.denom(sp.cancel(expr)).free_symbols)
+
+
 def _rewritten_loop(loop: Loop, form: _Form) -> list[Statement]:
     """A loop carries delta (tau) if its body, started with it, ends with it; what enters is put into that form."""
     covariances = [c for c in loop.carry if c.start.kind is Kind.K]
-    bends = any(mixture_of(let) for let in loop.body if let.dst.kind is Kind.K)
+    inside = [let for let in loop.body if let.dst.kind is Kind.K]
+    bends = any(mixture_of(let) or (erf_operand(let) and not form.is_smooth) for let in inside)
     normal = {c for c in covariances if bends or c.before.node in form.covariances}
     normal |= {c for c in loop.carry if c.start.kind is Kind.T and c.before.node in form.tangents}
     nonnegative = all(c.before.node in form.nonnegative for c in covariances)
@@ -251,6 +276,8 @@ def _copied(form: _Form) -> _Form:
         dict(form.linear),
         set(form.nonnegative),
         form.ratios,
+        form.wanted,
+        form.kinked,
     )
 
 
@@ -279,6 +306,13 @@ def _carry_in_form(c: Carry, is_normal: bool, form: _Form) -> Carry:
     return Carry(*(_normal_key(k) for k in (c.before, c.start, c.end, c.after)))
 
 
+def _own(statement: Statement) -> Statement:
+    """A per-sample statement without products of variances."""
+    if isinstance(statement, Loop):
+        return replace(statement, body=tuple(replace(let, expr=own_in_noise(let.expr)) for let in statement.body))
+    return replace(statement, expr=own_in_noise(statement.expr))
+
+
 def _with_norms(statement: Statement, form: _Form) -> list[Statement]:
     """A per-sample statement, followed by the norms and shares of its nodes."""
     if isinstance(statement, Let):
@@ -291,6 +325,30 @@ def _with_norms(statement: Statement, form: _Form) -> list[Statement]:
     kept = (*statement.stacked, *(let.dst for let in body if let.dst not in statement.stacked))
     after = [let for c in statement.carry for let in form.added.get(c.after.node, [])]
     return [replace(statement, body=tuple(body), stacked=kept), *after]
+
+
+def _read_by(program: Program, is_reader: Callable[[sp.Expr], bool]) -> frozenset[str]:
+    """Nodes whose gap such an activation reads: in their own covariance, or in that of a sum of them."""
+    reads = [(let.dst.node, let.expr) for let in lets(program.per_pair) if let.dst.kind is Kind.K]
+    for s in program.per_pair:
+        if isinstance(s, Loop):
+            reads += [(c.start.node, k) for c in s.carry for k in (c.before, c.end)]
+            reads += [(c.after.node, c.end) for c in s.carry]
+    read = {s.node for _, expr in reads if is_reader(expr) for s in streams_in(expr) if s.kind is Kind.K}
+    while True:
+        more = {s.node for node, expr in reads if node in read for s in streams_in(expr) if s.kind is Kind.K}
+        if more <= read:
+            return frozenset(read)
+        read |= more
+
+
+def _has_bend(expr: sp.Expr) -> bool:
+    return expr.has(Angle, Root)
+
+
+def _has_kink(expr: sp.Expr) -> bool:
+    """An activation with a kink at 0: there is no noise in what its angle reads."""
+    return any(isinstance(atom.args[1], Stream) for atom in expr.atoms(Angle, Root))
 
 
 def _ratios(program: Program) -> dict[str, tuple[str, sp.Expr]]:

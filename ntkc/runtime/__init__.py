@@ -13,7 +13,7 @@ from ntkc.runtime.arc_cosine import (
 )
 from ntkc.runtime.attention import between, inner, positions, softmax_of_keys
 from ntkc.runtime.data import cleaned, cosine_gap, distances, present, products
-from ntkc.runtime.erf import angle_gap, gram_determinant, span
+from ntkc.runtime.erf import across, angle_gap, arc_sine, gram_determinant, sine_distance, sine_gap, span
 from ntkc.runtime.gram import Kernels, kernels
 from ntkc.runtime.graphs import adjacency, gathered
 from ntkc.runtime.kinks import kink_coefficients, kink_moment, kink_sum, kink_tails, split_mean
@@ -63,6 +63,7 @@ __all__ = [
     "Rows",
     "Tiles",
     "Values",
+    "across",
     "adjacency",
     "angle",
     "angle_gap",
@@ -70,6 +71,7 @@ __all__ = [
     "arc_cosine",
     "arc_cosine_even",
     "arc_cosine_near",
+    "arc_sine",
     "arccos_over_pi",
     "as_one",
     "between",
@@ -136,6 +138,8 @@ __all__ = [
     "safe_sqrt",
     "same_pixels",
     "scanned",
+    "sine_distance",
+    "sine_gap",
     "softmax_of_keys",
     "span",
     "split_mean",

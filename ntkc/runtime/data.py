@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -59,14 +59,36 @@ def unit(x: Array) -> tuple[Array, Array]:
     return u, jnp.where(norm[..., 0] > 0, jnp.sum(u * u, -1) / 2, 0.5)
 
 
+VERY_NEAR = {"float32": 1e-9, "float64": 1e-5}
+"""Below this part of the whole, differences of rows are taken themselves: float64 products leave errors of 1e-16."""
+
+
 @jax.custom_batching.custom_vmap
-def gap_in_float64(x1: Array, x2: Array) -> Array:
-    """The gap from float64 products, also where jax_enable_x64 is off; one part in 1e15 is a duplicate."""
+def gap_in_float64(x1: Array, x2: Array, same: Array) -> Array:
+    """The gap in float64, also where jax_enable_x64 is off: exact where rows are near or nearly opposite."""
     with jax.enable_x64(True):
         (u1, half1), (u2, half2) = (unit(x.astype("float64")) for x in (x1, x2))
         delta = half1[..., :, None] + half2[..., None, :] - jnp.matmul(u1, u2.mT, precision=lax.Precision.HIGHEST)
-        delta = jnp.where(delta < 2e-15, 0, jnp.where(delta > 2 - 2e-15, 2, delta))
-        return delta.astype(x1.dtype)
+        near = ~same & (delta < VERY_NEAR[x1.dtype.name])
+        opposite = delta > 2 - VERY_NEAR[x1.dtype.name]
+        delta = _replaced(delta, near, lambda: square_distances(u1, u2) / 2)
+        return _replaced(delta, opposite, lambda: 2 - square_distances(u1, -u2) / 2).astype(x1.dtype)
+
+
+def _replaced(values: Array, where: Array, exact: Callable[[], Array]) -> Array:
+    """Other values in some places, which are computed only if there are such."""
+    return lax.cond(jnp.any(where), lambda: jnp.where(where, exact(), values), lambda: values)
+
+
+def square_distances(x1: Array, x2: Array) -> Array:
+    """|x1 - x2|^2 of all pairs of rows, feature by feature: no digits are lost, and no array is larger than the sum."""
+
+    def add(total: Array, features: tuple[Array, Array]) -> tuple[Array, None]:
+        a, b = features
+        return total + (a[..., :, None] - b[..., None, :]) ** 2, None
+
+    start = jnp.zeros((*x1.shape[:-1], x2.shape[-2]), x1.dtype)
+    return lax.scan(add, start, (jnp.moveaxis(x1, -1, 0), jnp.moveaxis(x2, -1, 0)))[0]
 
 
 def spread_over(size: int, batched: Sequence[bool], data: Sequence[Array]) -> list[Array]:
@@ -87,10 +109,10 @@ def cosine_gap(x1: Array, x2: Array, q1: Array, q2: Array, same: Array) -> Array
     # Derivatives, of any order, come from the rule below alone.
     fixed = lax.stop_gradient(x1), lax.stop_gradient(x2)
     if x1.dtype == jnp.float64:
-        return jnp.where(same, 0, gap_in_float64(*fixed))
+        return jnp.where(same, 0, gap_in_float64(*fixed, same))
     delta = jnp.where(same, 0, gap_of_products(x1, x2, q1, q2))
     farthest = jnp.max(jnp.where(same, 0, jnp.abs(1 - delta)))
-    exact = lax.cond(farthest > 1 - NEAR, gap_in_float64, lambda x1, x2: delta, *fixed)
+    exact = lax.cond(farthest > 1 - NEAR, gap_in_float64, lambda x1, x2, same: delta, *fixed, same)
     return jnp.where(same, 0, exact)
 
 
@@ -109,13 +131,14 @@ def distances_of_products(x1: Array, x2: Array, q1: Array, q2: Array) -> tuple[A
 
 
 @jax.custom_batching.custom_vmap
-def distances_in_float64(x1: Array, x2: Array) -> tuple[Array, Array]:
-    """The same from float64 products, also where jax_enable_x64 is off; one part in 1e15 is a duplicate."""
+def distances_in_float64(x1: Array, x2: Array, same: Array) -> tuple[Array, Array]:
+    """The same in float64, also where jax_enable_x64 is off: exact where rows are near."""
     with jax.enable_x64(True):
         wide1, wide2 = (x.astype("float64") for x in (x1, x2))
         q1, q2 = (jnp.mean(x * x, -1) for x in (wide1, wide2))
         eta, d = distances_of_products(wide1, wide2, q1, q2)
-        eta = jnp.where(eta < 2e-15 * (q1[..., :, None] + q2[..., None, :]), 0, eta)
+        near = ~same & (eta < VERY_NEAR[x1.dtype.name] * (q1[..., :, None] + q2[..., None, :]))
+        eta = _replaced(eta, near, lambda: square_distances(wide1, wide2) / (2 * x1.shape[-1]))
         return eta.astype(x1.dtype), d.astype(x1.dtype)
 
 
@@ -131,11 +154,11 @@ def distances(x1: Array, x2: Array, q1: Array, q2: Array, same: Array) -> tuple[
     # Derivatives, of any order, come from the rule below alone.
     fixed = lax.stop_gradient(x1), lax.stop_gradient(x2)
     if x1.dtype == jnp.float64:
-        eta, d = distances_in_float64(*fixed)
+        eta, d = distances_in_float64(*fixed, same)
     else:
         eta, d = distances_of_products(x1, x2, q1, q2)
         is_near = ~same & (eta < NEAR / 2 * (q1[..., :, None] + q2[..., None, :]))
-        eta, d = lax.cond(jnp.any(is_near), distances_in_float64, lambda x1, x2: (eta, d), *fixed)
+        eta, d = lax.cond(jnp.any(is_near), distances_in_float64, lambda x1, x2, same: (eta, d), *fixed, same)
     return jnp.where(same, 0, eta), jnp.where(same, 0, d)
 
 

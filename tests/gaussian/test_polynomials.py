@@ -33,12 +33,16 @@ def test_stored_table_is_the_fit(key):
 
 
 def elementary(name, t):
-    """The three targets by their formulas, at interior points."""
+    """The targets by their formulas, at interior points."""
     angle = mp.acos(1 - t)
     if name == "ARCCOS":
         return angle / (mp.pi * mp.sqrt(t))
     if name == "GAP":
         return (mp.sin(angle) - angle * mp.cos(angle)) / (angle * t)
+    if name == "OVER_SINE":
+        with mp.workdps(2 * DIGITS):
+            x = mp.sqrt(t)
+            return (x / mp.sin(x) - 1) / t
     return mp.atan(mp.sqrt(t)) / mp.sqrt(t)
 
 

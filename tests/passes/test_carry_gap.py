@@ -40,12 +40,11 @@ R = "(n1_{0} - n2_{0})**2"
 DELTA = "ProductGap(eta_{0} - (n1_{0} - n2_{0})**2/2, Ratio(1, n1_{0})*Ratio(1, n2_{0}))"
 TEXTS = {
     "erf": (
-        (dense(2, 0.1), stax.Erf(), dense(3)),
+        (dense(2, 0.1), stax.Erf(), dense(3), stax.Erf(), END),
         {
-            "eta_dense1": "4*eta_input1",
-            "d_dense1": "4*d_input1",
-            "K_erf1": "-eta_erf1 + q1_erf1/2 + q2_erf1/2",
-            "T_erf1": "4*T_dense1/(pi*Span(2*eta_dense1, 2*d_dense1, 2*q1_dense1, 2*q2_dense1))",
+            "eta_dense2": "9*eta_erf1",
+            "K_erf2": "-eta_erf2 + q1_erf2/2 + q2_erf2/2",
+            "T_erf2": "4*T_dense2/(pi*Span(2*eta_dense2, 2*q1_dense2 - 2*q2_dense2, 2*q1_dense2, 2*q2_dense2))",
         },
     ),
     "norm": (

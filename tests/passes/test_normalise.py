@@ -98,8 +98,8 @@ def test_no_positive_correlations_after_leaky_relu():
     assert "Near" not in " ".join(pair_text(stax.serial(*[stax.serial(dense(), stax.LeakyRelu(0.2))] * 2)))
 
 
-@pytest.mark.parametrize("phi", [stax.Erf(), stax.Sin(), stax.Monomial(2), stax.Activation("relu(x)**2")])
-def test_programs_without_homogeneous_activations_are_unchanged(phi):
+@pytest.mark.parametrize("phi", [stax.Sin(), stax.Monomial(2), stax.Activation("relu(x)**2")])
+def test_programs_without_homogeneous_activations_or_erfs_are_unchanged(phi):
     before = made(stax.serial(dense(), phi, dense()), "lower")
     assert normalise(before) is before
 

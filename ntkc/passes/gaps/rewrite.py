@@ -79,6 +79,8 @@ class Rewriter:
         if let.dst not in self.wanted.distances:
             return [replace(let, expr=self._covariance(let))]
         e = self.rules.distance(let)
+        if e == distance_of(let.dst):
+            return [let]
         if e is None:
             return [let, Let(distance_of(let.dst), from_covariance(let.dst), let.layer)]
         made = [Let(distance_of(let.dst), e, let.layer), Let(let.dst, self._of_distance(let.dst), let.layer)]

@@ -42,6 +42,8 @@ class Rules:
 
     def distance(self, let: Let) -> sp.Expr | None:
         """E of a covariance, from those of its operands; None if there is no rule."""
+        if let.expr == to_covariance(let.dst):
+            return distance_of(let.dst)  # which an earlier statement made
         try:
             if reads_local(let.expr, self.mixes.maps):
                 return self._local(let)

@@ -13,6 +13,7 @@ from ntkc.ir.streams import SAMPLE, Kind, Stream, streams_in, variance
 from ntkc.passes.gaps.bends import norm_of
 from ntkc.passes.gaps.parts import PLACES
 from ntkc.passes.gaps.rules import Rules
+from ntkc.passes.noisy import own_in_noise
 from ntkc.passes.prune import alive
 
 
@@ -74,7 +75,8 @@ class _Parts:
     def __init__(self, program: Program, rules: Rules) -> None:
         read = {s.sample for let in lets((*program.per_sample, *program.per_pair)) for s in streams_in(let.expr)}
         self.rules = rules
-        self.norms = {s.node for s in read if s.kind is Kind.N}
+        there = {let.dst for let in lets(program.per_sample)}
+        self.norms = {s.node for s in read if s.kind is Kind.N and s not in there}
         self.angles = [s for s in sorted(read, key=str) if s.kind is Kind.R]
         self.spreads = [s for s in sorted(read, key=str) if s.kind is Kind.Q]
         self.started: set[str] = set()
@@ -102,9 +104,9 @@ class _Parts:
             if r.node == let.dst.node:
                 operand, noise = self.rules.bends.noises[r]
                 q = variance(operand)
-                angle = Angle(q, q + noise, q + noise)
-                twice = 2 * q / noise
-                own[angle] = r.of(Kind.F)
+                plain = Angle(q, q + noise, q + noise)
+                twice, angle = 2 * q / noise, own_in_noise(plain)
+                own |= {plain: r.of(Kind.F), angle: r.of(Kind.F)}
                 if r.node not in self.started:
                     before += [
                         Let(r, twice / (1 + sp.sqrt(1 + twice)), let.layer),

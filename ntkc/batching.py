@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ntkc.data import checked_patterns
+from ntkc.data import checked_patterns, refuse_masked
 from ntkc.errors import InvalidInput
 from ntkc.ir.exact import whole
 from ntkc.kernel import Kernel
@@ -63,6 +63,7 @@ def batch(
 
     @wraps(kernel_fn, updated=())
     def batched(x1: Any, x2: Any = None, *args: Any, **kwargs: Any) -> Any:
+        refuse_masked(x1=x1, x2=x2)
         patterns = checked_patterns(kwargs.get("pattern"), x2, True)
         if patterns is not None and patterns[1] is not None:
             x2 = x1 if x2 is None else x2

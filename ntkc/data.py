@@ -11,6 +11,7 @@ from jax.core import Tracer
 
 from ntkc.errors import InvalidInput, ShapeMismatch
 from ntkc.ir.exact import whole
+from ntkc.ir.words import one_line
 
 
 def arrays_of(x: Any) -> tuple[Any, ...]:
@@ -85,6 +86,7 @@ def checked_data(name: str, x: Any, axes: int | None = 2, may_miss: bool = False
 
     `axes`: how many are needed; 2 allows more, which are pixels, None allows any. `may_miss` allows NaN.
     """
+    refuse_masked(**{name: x})
     try:
         array = x if isinstance(x, jax.Array) else np.asarray(x)
         is_real = jnp.issubdtype(array.dtype, jnp.floating) or jnp.dtype(array.dtype).kind in "iub"
@@ -106,6 +108,59 @@ def checked_data(name: str, x: Any, axes: int | None = 2, may_miss: bool = False
         place = tuple(int(i) for i in bad[0])
         raise InvalidInput(f"{name} holds NaN or infinity, first at {place}: remove or impute it")
     return array
+
+
+def refuse_masked(**data: Any) -> None:
+    """Refuse numpy.ma arrays, by name, in which a mask hides entries: numpy would read the values below it.
+
+    Raises:
+        InvalidInput: there is one.
+    """
+    for name, value in data.items():
+        if has_masked(value):
+            raise InvalidInput(
+                f"{name} is a numpy masked array with masked entries, whose mask would be lost: fill or drop them, or "
+                "give x.filled(c) and mask_constant=c to a kernel of pixels"
+            )
+
+
+def has_masked(value: Any) -> bool:
+    """A numpy.ma array, also one in a list or tuple, hides an entry."""
+    return any(np.ma.is_masked(leaf) for leaf in jax.tree.leaves(value))
+
+
+def checked_value(name: str, value: Any, dtype: Any) -> Any:
+    """The value of a hyper-parameter in a call, as one number of JAX; those that jit, grad and vmap trace stay so.
+
+    Raises:
+        InvalidInput: it is not one real number, not finite, or its square is not finite in `dtype`.
+    """
+    number = _one_number(name, value)
+    if not isinstance(number, Tracer):
+        largest, size = float(jnp.finfo(dtype).max) ** 0.5, abs(float(number))
+        if not size <= largest:
+            rule = f"its square must be finite in {jnp.dtype(dtype)}, so at most {largest:.2g}"
+            raise InvalidInput(f"hyper-parameter {name} = {float(number)}: {rule}; give a finite, smaller number")
+    return jnp.asarray(number, float)
+
+
+def _one_number(name: str, value: Any) -> Any:
+    if has_masked(value):
+        raise InvalidInput(f"hyper-parameter {name} is masked: give a real number")
+    is_array = isinstance(value, (jax.Array, np.ndarray, np.generic))
+    if (
+        is_array
+        and value.ndim == 0
+        and (np.dtype(value.dtype).kind in "iu" or jnp.issubdtype(value.dtype, np.floating))
+    ):
+        return value
+    if is_array or isinstance(value, bool) or not hasattr(value, "__float__"):
+        given = f"an array of shape {value.shape}, {value.dtype}" if is_array else one_line(repr(value))
+        raise InvalidInput(f"hyper-parameter {name} = {given}: one real number is needed; jax.vmap goes over many")
+    try:
+        return float(value)
+    except (TypeError, OverflowError) as error:
+        raise InvalidInput(f"hyper-parameter {name} = {one_line(repr(value))}: {error}; give a real number") from error
 
 
 def with_nan(x: Any, constant: float) -> Any:

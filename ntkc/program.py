@@ -22,7 +22,17 @@ from ntkc.backends.formula import formula_of
 from ntkc.backends.latex import latex_of
 from ntkc.compile import Compilation, compile_graph
 from ntkc.costs import Cost, count, peak_memory
-from ntkc.data import arrays_of, checked_data, checked_patterns, flat_inputs, presence, shapes_of, with_nan
+from ntkc.data import (
+    arrays_of,
+    checked_data,
+    checked_patterns,
+    checked_value,
+    flat_inputs,
+    presence,
+    refuse_masked,
+    shapes_of,
+    with_nan,
+)
 from ntkc.errors import InvalidInput, SeriesNotConverged, ShapeMismatch, unknown
 from ntkc.gaussian.certificates import TOLERANCES
 from ntkc.ir.graph import Graph, feature_shapes, inputs_of, op_of
@@ -139,8 +149,10 @@ class KernelProgram:
             parameters: a value for each open hyper-parameter.
 
         Raises:
-            ShapeMismatch, InvalidInput: data of other shapes, empty, or with NaN or infinities.
+            ShapeMismatch, InvalidInput: data of other shapes, empty, masked by numpy.ma, or with NaN or infinities; a
+                hyper-parameter that is not one finite real number.
         """
+        refuse_masked(x1=x1, x2=x2)
         pattern = checked_patterns(pattern, x2, has_patterns(self.graph))
         program = self.variant(Variant(None, mask_constant is not None, bool(diagonal_spatial), pattern is not None))
         if mask_constant is not None and not is_masked(self.graph):
@@ -157,7 +169,7 @@ class KernelProgram:
         parameters: Mapping[str, Any],
     ) -> Any:
         """What a call gives, of data that are checked, by the program that is for such data."""
-        values = self._checked_parameters(parameters)
+        values = self._checked_parameters(parameters, arrays_of(x1)[0].dtype)
         patterns: tuple[Any, Any] = (None, None)
         if pattern is not None:
             x2 = x1 if x2 is None and pattern[1] is not None else x2
@@ -220,7 +232,7 @@ class KernelProgram:
 
     def onward(self, kernel: Kernel, parameters: Mapping[str, Any]) -> Kernel:
         """The Kernel after this network, from the Kernel before it."""
-        values = self._checked_parameters(parameters)
+        values = self._checked_parameters(parameters, kernel.nngp.dtype)
         second = kernel.cov1 if kernel.cov2 is None else kernel.cov2
         ntk = jnp.zeros_like(kernel.nngp) if kernel.ntk is None else kernel.ntk
         given = (kernel.nngp, ntk, kernel.cov1, second)
@@ -323,14 +335,14 @@ class KernelProgram:
                 stacklevel=3,
             )
 
-    def _checked_parameters(self, given: Mapping[str, Any]) -> dict[str, Any]:
+    def _checked_parameters(self, given: Mapping[str, Any], dtype: Any) -> dict[str, Any]:
         for name in given:
             if name not in self.parameters:
                 raise unknown("hyper-parameter", name, self.parameters or ["none: all are numbers"])
         missing = [name for name in self.parameters if name not in given]
         if missing:
             raise InvalidInput(f"the hyper-parameters {missing} are symbols: give their values, {missing[0]}=1.0")
-        return {name: jnp.asarray(value, float) for name, value in given.items()}
+        return {name: checked_value(name, value, dtype) for name, value in given.items()}
 
     def cost(
         self,

@@ -7,7 +7,9 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 
+from ntkc.data import refuse_masked
 from ntkc.errors import InvalidGraph, InvalidInput, unknown
 from ntkc.ir.layout import Layout
 from ntkc.ir.op import Shape
@@ -94,6 +96,7 @@ class KernelFn:
             return tuple(self._plain(*pair) for pair in zip(x, layouts, strict=True))
         if layouts.is_plain():
             return x
+        refuse_masked(**{"the data": x})
         return moved(jnp.asarray(x), layouts.order(jnp.ndim(x)))
 
     def _dense(self, pattern: Any) -> Any:
@@ -219,7 +222,7 @@ def _is_data(x: Any) -> bool:
 
 def _shape_of(x: Any) -> Any:
     """Shape of one sample, or nested tuples of shapes."""
-    return tuple(map(_shape_of, x)) if isinstance(x, tuple) else tuple(jnp.shape(x)[1:])
+    return tuple(map(_shape_of, x)) if isinstance(x, tuple) else tuple(np.shape(x)[1:])
 
 
 def _is_plain(leaf: Leaf) -> bool:

@@ -13,6 +13,7 @@ import sympy as sp
 from sklearn.gaussian_process.kernels import Hyperparameter, Kernel
 from sklearn.utils.validation import check_array
 
+from ntkc.data import refuse_masked
 from ntkc.errors import InvalidInput, ShapeMismatch, unknown
 from ntkc.program import GETS
 from ntkc.sklearn.blocks import kernel_block, pad_rows, precision, run_padded
@@ -183,6 +184,7 @@ def warn_of_series(recipe: Recipe, x: Any, values: dict[str, float]) -> None:
 
 def checked_pair(X: Any, Y: Any) -> tuple[Any, Any]:
     """Both as float64 [n, features]."""
+    refuse_masked(X=X, Y=Y)
     x1 = check_array(X, dtype=np.float64)
     if Y is None or Y is X:
         return x1, None

@@ -104,7 +104,7 @@ class Mixes:
     def _together(self, name: str) -> str:
         """The name of maps that take means over the same pixels on both sides; none where their weights differ."""
         made = [_same_pixels(m, n) for m, n in zip(self.maps[name], self.sizes[name], strict=True)]
-        if any(m is None for m in made):
+        if any(m is None for m in made) or all(m.is_identity for m in made if m):
             return ""
         self.maps[f"{name}_same"], self.sizes[f"{name}_same"] = tuple(m for m in made if m), self.sizes[name]
         return f"{name}_same"

@@ -249,7 +249,7 @@ class Writer:
         counts = counted_parts(expr for _, expr in ready)
         for let, expr in ready:
             name = self.names.stream(let.dst)
-            if self.is_constant(let.expr):
+            if self.is_constant(expr):  # also where no two pixels differ
                 yield f"{name} = {self.filled(let.expr, self.form_of(let.dst))}"
                 continue
             if isinstance(expr, Written) and expr.name == name:

@@ -102,7 +102,7 @@ def checked_data(name: str, x: Any, axes: int | None = 2, may_miss: bool = False
         raise InvalidInput(f"{name} has shape {tuple(array.shape)}: it holds no samples or no features")
     array = jnp.asarray(array, _float_type(array.dtype))
     if not isinstance(array, Tracer) and not _has_finite_norms(jnp.nan_to_num(array, nan=0.0) if may_miss else array):
-        bad = np.argwhere(~np.isfinite(np.asarray(array)))
+        bad = np.argwhere(np.isinf(np.asarray(array)) if may_miss else ~np.isfinite(np.asarray(array)))
         if not len(bad):
             raise InvalidInput(f"{name} holds values whose squares overflow {array.dtype}: rescale the data")
         place = tuple(int(i) for i in bad[0])
@@ -135,7 +135,7 @@ def checked_value(name: str, value: Any, dtype: Any) -> Any:
     Raises:
         InvalidInput: it is not one real number, not finite, or its square is not finite in `dtype`.
     """
-    number = _one_number(name, value)
+    number = _one_number(f"hyper-parameter {name}", value)
     if not isinstance(number, Tracer):
         largest, size = float(jnp.finfo(dtype).max) ** 0.5, abs(float(number))
         if not size <= largest:
@@ -146,7 +146,7 @@ def checked_value(name: str, value: Any, dtype: Any) -> Any:
 
 def _one_number(name: str, value: Any) -> Any:
     if has_masked(value):
-        raise InvalidInput(f"hyper-parameter {name} is masked: give a real number")
+        raise InvalidInput(f"{name} is masked: give a real number")
     is_array = isinstance(value, (jax.Array, np.ndarray, np.generic))
     if (
         is_array
@@ -156,18 +156,27 @@ def _one_number(name: str, value: Any) -> Any:
         return value
     if is_array or isinstance(value, bool) or not hasattr(value, "__float__"):
         given = f"an array of shape {value.shape}, {value.dtype}" if is_array else one_line(repr(value))
-        raise InvalidInput(f"hyper-parameter {name} = {given}: one real number is needed; jax.vmap goes over many")
+        raise InvalidInput(f"{name} = {given}: one real number is needed; jax.vmap goes over many")
     try:
         return float(value)
     except (TypeError, OverflowError) as error:
-        raise InvalidInput(f"hyper-parameter {name} = {one_line(repr(value))}: {error}; give a real number") from error
+        raise InvalidInput(f"{name} = {one_line(repr(value))}: {error}; give a real number") from error
 
 
-def with_nan(x: Any, constant: float) -> Any:
-    """Data with NaN in the place of a constant."""
+def with_nan(name: str, x: Any, constant: Any) -> Any:
+    """Data with NaN in the place of a constant, which may be NaN.
+
+    Raises:
+        InvalidInput: the constant is not one real number, or it is one and the data hold NaN beside it.
+    """
+    constant = _one_number("mask_constant", constant)
     array = jnp.asarray(x)
     array = array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(float)
-    return array if np.isnan(constant) else jnp.where(array == constant, jnp.nan, array)
+    if not isinstance(constant, Tracer) and np.isnan(constant):
+        return array
+    if not isinstance(array, Tracer) and np.isnan(np.asarray(array)).any():
+        raise InvalidInput(f"{name} holds NaN, but mask_constant = {constant}: repair these entries, or put it there")
+    return jnp.where(array == constant, jnp.nan, array)
 
 
 def presence(x: Any) -> Any:

@@ -189,8 +189,8 @@ class KernelProgram:
         """Data with NaN in the place of a constant, in every input."""
         count = len(inputs_of(self.graph))
         if x is None or count == 1:
-            return None if x is None else with_nan(x, constant)
-        return tuple(with_nan(v, constant) for v in flat_inputs(name, x, count))
+            return None if x is None else with_nan(name, x, constant)
+        return tuple(with_nan(name, v, constant) for v in flat_inputs(name, x, count))
 
     @staticmethod
     def _check_shape(shape: tuple[int, ...], spatial: tuple[int | None, ...], stated: int | None) -> None:

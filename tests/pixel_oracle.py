@@ -759,7 +759,9 @@ def there_after(walk: Walk, op: object, made: Node, nodes: list[Node]) -> Array:
         return np.broadcast_to(shown[0].any(1, keepdims=True), (walk.samples, made.pixels)).astype(EXACT)
     if name == "FanInConcat" and made.pixels > nodes[0].pixels:
         joined = [t.reshape(-1, *n.spatial) for t, n in zip(shown, nodes, strict=True)]
-        return np.concatenate(joined, op.axis if op.axis > 0 else op.axis + len(made.spatial) + 2).reshape(len(shown[0]), -1)
+        return np.concatenate(joined, op.axis if op.axis > 0 else op.axis + len(made.spatial) + 2).reshape(
+            len(shown[0]), -1
+        )
     if name in ("Conv", "ConvLocal", "AvgPool", "SumPool"):
         return shown[0] @ middles(op, nodes[0].spatial).T
     if name == "ConvTranspose":

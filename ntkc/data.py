@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import jax
@@ -70,10 +73,10 @@ def checked_patterns(pattern: Any, x2: Any, is_read: bool) -> tuple[Any, Any] | 
     first, second = pattern
     if first is None or (second is None and x2 is not None):
         raise InvalidInput("pattern has the graphs of one side only: give both, pattern=(pattern1, pattern2)")
-    return first, None if x2 is None and _are_same(first, second) else second
+    return first, None if x2 is None and are_same_patterns(first, second) else second
 
 
-def _are_same(first: Any, second: Any) -> bool:
+def are_same_patterns(first: Any, second: Any) -> bool:
     """The same graphs on both sides, as far as their values are known."""
     if second is None or second is first:
         return True
@@ -122,6 +125,48 @@ def refuse_masked(**data: Any) -> None:
                 f"{name} is a numpy masked array with masked entries, whose mask would be lost: fill or drop them, or "
                 "give x.filled(c) and mask_constant=c to a kernel of pixels"
             )
+
+
+_ARE_TILES: ContextVar[bool] = ContextVar("are_tiles", default=False)
+
+
+@contextmanager
+def tiles_of_one_call() -> Generator[None]:
+    """Calls inside are of tiles of samples: equal ones may stand at different places, and only x2 None is x1."""
+    token = _ARE_TILES.set(True)
+    try:
+        yield
+    finally:
+        _ARE_TILES.reset(token)
+
+
+def are_one_set(x1: Any, x2: Any) -> bool:
+    """x2 is None, x1 itself, or equal to it in all values; values that are traced are not known."""
+    if x2 is None:
+        return True
+    if _ARE_TILES.get():
+        return False
+    try:
+        first, second = _arrays(x1), _arrays(x2)
+    except ValueError:  # rows of different lengths, which are refused where data are read
+        return False
+    return len(first) == len(second) and all(map(_are_equal, first, second))
+
+
+def _arrays(x: Any) -> list[Any]:
+    """The arrays of nested tuples or lists; lists of numbers are one."""
+    if isinstance(x, (tuple, list)) and not all(map(np.isscalar, jax.tree.leaves(x))):
+        return [v for part in x for v in _arrays(part)]
+    return [x if hasattr(x, "shape") else np.asarray(x)]
+
+
+def _are_equal(a: Any, b: Any) -> bool:
+    if a is b:
+        return True
+    if isinstance(a, Tracer) or isinstance(b, Tracer) or np.shape(a) != np.shape(b):
+        return False
+    with jax.ensure_compile_time_eval():
+        return bool(np.all((a == b) | ((a != a) & (b != b))))  # NaN may stand for what is missing
 
 
 def has_masked(value: Any) -> bool:

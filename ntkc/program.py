@@ -23,6 +23,8 @@ from ntkc.backends.latex import latex_of
 from ntkc.compile import Compilation, compile_graph
 from ntkc.costs import Cost, count, peak_memory
 from ntkc.data import (
+    are_one_set,
+    are_same_patterns,
     arrays_of,
     checked_data,
     checked_patterns,
@@ -140,7 +142,8 @@ class KernelProgram:
 
         Args:
             x1: [n1, features] data, or [n1, pixels ..., features]; x2: [n2, ...], or None for x1 with itself (one
-                triangle is computed). A network of several inputs takes a tuple of arrays, or nested tuples.
+                triangle is computed), which is also what x1 itself and arrays of equal values mean. A network of
+                several inputs takes a tuple of arrays, or nested tuples.
             get: "nngp" or "ntk" for an array [n1, n2] (then all pairs of the pixels that are left, axis by axis), a
                 tuple of both for a named tuple, None for a Kernel.
             mask_constant: entries equal to it (NaN, too) are missing, and so are pixels that miss all features.
@@ -153,12 +156,15 @@ class KernelProgram:
                 hyper-parameter that is not one finite real number.
         """
         refuse_masked(x1=x1, x2=x2)
+        is_one = are_one_set(x1, x2) and (pattern is None or are_same_patterns(*pattern))
+        given, x2 = x2, None if is_one else x2
         pattern = checked_patterns(pattern, x2, has_patterns(self.graph))
         program = self.variant(Variant(None, mask_constant is not None, bool(diagonal_spatial), pattern is not None))
         if mask_constant is not None and not is_masked(self.graph):
             x1, x2 = (self._with_nan(name, x, mask_constant) for name, x in (("x1", x1), ("x2", x2)))
         x1, x2 = program.checked_pair(x1, x2)
-        return program.on(*(x.shape[1:] for x in arrays_of(x1)))._results(x1, x2, get, pattern, parameters)
+        made = program.on(*(x.shape[1:] for x in arrays_of(x1)))._results(x1, x2, get, pattern, parameters)
+        return made.replace(cov2=made.cov1, mask2=made.mask1) if is_one and given is not None and get is None else made
 
     def _results(
         self,
@@ -236,7 +242,7 @@ class KernelProgram:
         second = kernel.cov1 if kernel.cov2 is None else kernel.cov2
         ntk = jnp.zeros_like(kernel.nngp) if kernel.ntk is None else kernel.ntk
         given = (kernel.nngp, ntk, kernel.cov1, second)
-        same = jnp.eye(*kernel.nngp.shape[:2], dtype=bool) & (kernel.cov2 is None)
+        same = jnp.eye(*kernel.nngp.shape[:2], dtype=bool) & kernel.x1_is_x2
         nngp, ntk, cov1, cov2 = self._function("onward")(*given, same, **values)
         *pixels, width = feature_shapes(self.graph)[self.graph.graph["output"]]
         shapes = (None if s is None else (s[0], *pixels, width or s[-1]) for s in (kernel.shape1, kernel.shape2))

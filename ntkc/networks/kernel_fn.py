@@ -189,7 +189,8 @@ class KernelFn:
         if x2 is not None and inputs_of_data(x2) != inputs:
             raise InvalidInput("x1 and x2 are different nested tuples of arrays")
         layouts, program = stated_layouts(self.tree, inputs), self._program_of(inputs)
-        x1, x2 = self._plain(x1_or_kernel, layouts), self._plain(x2, layouts)
+        x1 = self._plain(x1_or_kernel, layouts)
+        x2 = x1 if x2 is x1_or_kernel else self._plain(x2, layouts)
         shape = _shape_of(x1)
         if not self._is_plain:
             place_of(self.tree, shape)

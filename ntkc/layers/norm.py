@@ -173,6 +173,11 @@ class GroupNorm(_Norm):
         channels = operands[0][-1]
         if channels is not None and channels % self.groups:
             raise ShapeMismatch(f"{self.label()}: {channels} channels do not split into {self.groups} groups")
+        if channels == self.groups > 1:
+            raise NoInfiniteLimit(
+                f"{self.label()} normalises each of {channels} channels alone: its limit depends on the weights; give "
+                "fewer groups, whose channels grow in number"
+            )
         return operands[0]
 
     def statistic(self, ask: Requests) -> sp.Expr:

@@ -10,9 +10,10 @@ from typing import Any, ClassVar
 
 import sympy as sp
 
-from ntkc.errors import NoClosedForm, NoInfiniteLimit
+from ntkc.errors import NoClosedForm, NoInfiniteLimit, UnsupportedExpr
 from ntkc.gaussian.dual import K12, Q1, Q2, dual, dual_of_derivatives, evaluate
-from ntkc.gaussian.normal_form import X
+from ntkc.gaussian.normal_form import HIGHEST_POWER, X
+from ntkc.gaussian.parse import degree_bound
 from ntkc.gaussian.series import series, series_of_derivatives
 from ntkc.ir.op import Op, Requests, Shape
 from ntkc.ir.streams import Reserved
@@ -133,6 +134,20 @@ def split_terms(expr: sp.Expr, variables: tuple[sp.Symbol, ...]) -> tuple[Term, 
     return tuple((f, i) for i, f in sorted(by_slot.items()))
 
 
+def check_degree(expr: sp.Expr, node: str) -> None:
+    """Refuse nested powers before anything expands them.
+
+    Raises:
+        UnsupportedExpr: of a Gaussian field, the expression holds a power beyond HIGHEST_POWER.
+    """
+    degree = degree_bound(expr.xreplace(dict.fromkeys((s for s in expr.free_symbols if isinstance(s, Reserved)), X)))
+    if degree > HIGHEST_POWER:
+        raise UnsupportedExpr(
+            f"{node} makes powers up to {degree} of a Gaussian with what is below it, beyond {HIGHEST_POWER}: "
+            "put a Dense layer between them"
+        )
+
+
 @dataclass(frozen=True)
 class _Elementwise(_Pointwise):
     """One nonlinearity; a subclass says what `of(x)` is. Its fields are numbers or sympy expressions."""
@@ -151,7 +166,9 @@ class _Elementwise(_Pointwise):
                 f"{node} ({type(self).__name__}) acts on a value that is {x.law.value}, not Gaussian: "
                 "put a Dense layer before it"
             )
-        return Value(Law.POINTWISE, self.of(x.expr), x.fields, x.trained)
+        made = self.of(x.expr)
+        check_degree(made, node)
+        return Value(Law.POINTWISE, made, x.fields, x.trained)
 
     def forward(self, weights: Sequence[Any], operands: Sequence[Any], pointwise: Any) -> Any:
         return pointwise(self.of(X), {X: operands[0]})

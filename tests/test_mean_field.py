@@ -140,7 +140,7 @@ def test_maps_are_formulas_where_closed(text):
     assert float(field.chi_1.xreplace(at)) == pytest.approx(w2 * field._slope_moment(q), rel=1e-12)
 
 
-TANH = meanfield("tanh(x)")
+TANH = ntkc.meanfield("tanh(x)")
 
 
 @pytest.mark.parametrize(
@@ -163,19 +163,19 @@ def test_zero_is_a_fixed_variance_however_steep():
 
 def test_jumps_make_chaos():
     """dV/dk of 2/pi asin(k/q) has a pole at k = q."""
-    sign = meanfield("sign(x)")
+    sign = ntkc.meanfield("sign(x)")
     inner, one = sign.fixed_correlations(1.5, 0.1)
     assert inner.value == pytest.approx(0.0120835604501617, rel=1e-8)
     assert inner.slope == pytest.approx(0.633849147, rel=1e-8)
     assert (one.value, one.slope, sign.phase(1.5, 0.1)) == (1.0, math.inf, "chaotic")
     assert sign.depth_scales(1.5, 0.1) == pytest.approx((0.0, 2.19325040395), rel=1e-8)
-    steps = meanfield("x + sign(x)")
+    steps = ntkc.meanfield("x + sign(x)")
     assert steps.phase(0.5, 0.1) == "chaotic"
     assert steps.fixed_correlations(0.5, 0.1)[-1].slope == math.inf
 
 
 def test_large_fixed_variances():
-    erf = meanfield("erf(x)")
+    erf = ntkc.meanfield("erf(x)")
     assert erf.fixed_variances(2000.0)[-1].value == pytest.approx(3998726.557798584, rel=1e-9)
     assert erf.phase(2000.0) == "chaotic"
 
@@ -183,8 +183,8 @@ def test_large_fixed_variances():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: meanfield("sign(x)").critical_W_std(0.1), "jumps"),
-        (lambda: meanfield(stax.Monomial(0)).critical_W_std(), "is constant"),
+        (lambda: ntkc.meanfield("sign(x)").critical_W_std(0.1), "jumps"),
+        (lambda: ntkc.meanfield(stax.Monomial(0)).critical_W_std(), "is constant"),
         (lambda: TANH.fixed_correlations(1.0, 0.1, q=-1.0), "q = -1.0: a variance is finite and positive"),
         (lambda: TANH.fixed_correlations(1.0, 0.1, q=math.nan), "finite and positive"),
     ],

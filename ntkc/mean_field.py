@@ -284,7 +284,7 @@ def _with_jumps(value: sp.Expr, slope: sp.Expr) -> sp.Expr:
 
 @lru_cache(maxsize=4096)
 def _mean_square(f: sp.Expr, q: float) -> float:
-    """E[f(u)^2] of a variance q, by quadrature on intervals that double from 0 on: at any q, and with any scale of f."""
+    """E[f(u)^2] of a variance q, by quadrature on intervals that grow from 0 on: at any q and any scale of f."""
     z, w = graded_nodes()
     values = np.square(on_array(f, math.sqrt(q) * z))
     return float(np.sum(w * np.exp(-(z**2) / 2) * values) / math.sqrt(2 * math.pi))

@@ -61,3 +61,20 @@ def test_degrees_are_checked_before_anything_is_expanded():
         with pytest.raises(UnsupportedExpr, match=r"powers up to .* put a Dense layer"):
             stax.serial(stax.Dense(1), *layers, stax.Dense(1))[2](np.ones((2, 3)), None, "nngp")
     assert time.perf_counter() - start < 5
+
+
+@pytest.mark.parametrize("text", ["erf(1e15*x)", "sin(1e50*x)", "exp(900*x)", "exp(999 + x)", "exp(-900*x)", "1e12*x"])
+def test_functions_that_float32_cannot_hold_are_refused(text):
+    with pytest.raises(UnsupportedExpr):
+        stax.Activation(text)
+
+
+@pytest.mark.parametrize("make", [lambda: stax.Erf(b=1e15), lambda: stax.Exp(1.0, 900.0), lambda: stax.Sin(b=1e50)])
+def test_so_are_layers_of_them(make):
+    with pytest.raises(UnsupportedExpr, match="float32"):
+        make()
+
+
+def test_steep_functions_that_it_holds():
+    for text in ("erf(1e6*x)", "exp(10*x)", "x**24", "1e-30*x"):
+        stax.Activation(text)

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ntkc.data import checked_patterns
+from ntkc.data import are_one_set, are_same_patterns, checked_patterns, refuse_masked, tiles_of_one_call
 from ntkc.errors import InvalidInput
 from ntkc.ir.exact import whole
 from ntkc.kernel import Kernel
@@ -63,6 +63,11 @@ def batch(
 
     @wraps(kernel_fn, updated=())
     def batched(x1: Any, x2: Any = None, *args: Any, **kwargs: Any) -> Any:
+        refuse_masked(x1=x1, x2=x2)
+        is_one = (
+            _is_symmetric(kernel_fn) and are_one_set(x1, x2) and are_same_patterns(*kwargs.get("pattern") or (0, 0))
+        )
+        given, x2 = x2, None if is_one else x2
         patterns = checked_patterns(kwargs.get("pattern"), x2, True)
         if patterns is not None and patterns[1] is not None:
             x2 = x1 if x2 is None else x2
@@ -77,12 +82,14 @@ def batch(
                 is_same = x2 is None and tile.rows == tile.columns
                 if patterns is not None:
                     kwargs["pattern"] = _of_tile(patterns, tile, device)
-                made = kernel_fn(left, None if is_same else right, *args, **kwargs)
+                with tiles_of_one_call():
+                    made = kernel_fn(left, None if is_same else right, *args, **kwargs)
                 if whole_result is None:
                     whole_result = _Assembly.of(made, count1, count2, x2 is None, store_on_device)
                 whole_result.add(made, tile)
                 tell(f"{tile.rows.stop} x {tile.columns.stop}")
-        return whole_result.result()
+        found = whole_result.result()
+        return found.replace(cov2=found.cov1) if isinstance(found, Kernel) and x2 is None is not given else found
 
     return batched
 

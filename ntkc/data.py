@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import jax
@@ -11,6 +14,7 @@ from jax.core import Tracer
 
 from ntkc.errors import InvalidInput, ShapeMismatch
 from ntkc.ir.exact import whole
+from ntkc.ir.words import one_line
 
 
 def arrays_of(x: Any) -> tuple[Any, ...]:
@@ -69,10 +73,10 @@ def checked_patterns(pattern: Any, x2: Any, is_read: bool) -> tuple[Any, Any] | 
     first, second = pattern
     if first is None or (second is None and x2 is not None):
         raise InvalidInput("pattern has the graphs of one side only: give both, pattern=(pattern1, pattern2)")
-    return first, None if x2 is None and _are_same(first, second) else second
+    return first, None if x2 is None and are_same_patterns(first, second) else second
 
 
-def _are_same(first: Any, second: Any) -> bool:
+def are_same_patterns(first: Any, second: Any) -> bool:
     """The same graphs on both sides, as far as their values are known."""
     if second is None or second is first:
         return True
@@ -85,6 +89,7 @@ def checked_data(name: str, x: Any, axes: int | None = 2, may_miss: bool = False
 
     `axes`: how many are needed; 2 allows more, which are pixels, None allows any. `may_miss` allows NaN.
     """
+    refuse_masked(**{name: x})
     try:
         array = x if isinstance(x, jax.Array) else np.asarray(x)
         is_real = jnp.issubdtype(array.dtype, jnp.floating) or jnp.dtype(array.dtype).kind in "iub"
@@ -100,7 +105,7 @@ def checked_data(name: str, x: Any, axes: int | None = 2, may_miss: bool = False
         raise InvalidInput(f"{name} has shape {tuple(array.shape)}: it holds no samples or no features")
     array = jnp.asarray(array, _float_type(array.dtype))
     if not isinstance(array, Tracer) and not _has_finite_norms(jnp.nan_to_num(array, nan=0.0) if may_miss else array):
-        bad = np.argwhere(~np.isfinite(np.asarray(array)))
+        bad = np.argwhere(np.isinf(np.asarray(array)) if may_miss else ~np.isfinite(np.asarray(array)))
         if not len(bad):
             raise InvalidInput(f"{name} holds values whose squares overflow {array.dtype}: rescale the data")
         place = tuple(int(i) for i in bad[0])
@@ -108,11 +113,115 @@ def checked_data(name: str, x: Any, axes: int | None = 2, may_miss: bool = False
     return array
 
 
-def with_nan(x: Any, constant: float) -> Any:
-    """Data with NaN in the place of a constant."""
+def refuse_masked(**data: Any) -> None:
+    """Refuse numpy.ma arrays, by name, in which a mask hides entries: numpy would read the values below it.
+
+    Raises:
+        InvalidInput: there is one.
+    """
+    for name, value in data.items():
+        if has_masked(value):
+            raise InvalidInput(
+                f"{name} is a numpy masked array with masked entries, whose mask would be lost: fill or drop them, or "
+                "give x.filled(c) and mask_constant=c to a kernel of pixels"
+            )
+
+
+_ARE_TILES: ContextVar[bool] = ContextVar("are_tiles", default=False)
+
+
+@contextmanager
+def tiles_of_one_call() -> Generator[None]:
+    """Calls inside are of tiles of samples: equal ones may stand at different places, and only x2 None is x1."""
+    token = _ARE_TILES.set(True)
+    try:
+        yield
+    finally:
+        _ARE_TILES.reset(token)
+
+
+def are_one_set(x1: Any, x2: Any) -> bool:
+    """x2 is None, x1 itself, or equal to it in all values; values that are traced are not known."""
+    if x2 is None:
+        return True
+    if _ARE_TILES.get():
+        return False
+    try:
+        first, second = _arrays(x1), _arrays(x2)
+    except ValueError:  # rows of different lengths, which are refused where data are read
+        return False
+    return len(first) == len(second) and all(map(_are_equal, first, second))
+
+
+def _arrays(x: Any) -> list[Any]:
+    """The arrays of nested tuples or lists; lists of numbers are one."""
+    if isinstance(x, (tuple, list)) and not all(map(np.isscalar, jax.tree.leaves(x))):
+        return [v for part in x for v in _arrays(part)]
+    return [x if hasattr(x, "shape") else np.asarray(x)]
+
+
+def _are_equal(a: Any, b: Any) -> bool:
+    if a is b:
+        return True
+    if isinstance(a, Tracer) or isinstance(b, Tracer) or np.shape(a) != np.shape(b):
+        return False
+    with jax.ensure_compile_time_eval():
+        return bool(np.all((a == b) | ((a != a) & (b != b))))  # NaN may stand for what is missing
+
+
+def has_masked(value: Any) -> bool:
+    """A numpy.ma array, also one in a list or tuple, hides an entry."""
+    return any(np.ma.is_masked(leaf) for leaf in jax.tree.leaves(value))
+
+
+def checked_value(name: str, value: Any, dtype: Any) -> Any:
+    """The value of a hyper-parameter in a call, as one number of JAX; those that jit, grad and vmap trace stay so.
+
+    Raises:
+        InvalidInput: it is not one real number, not finite, or its square is not finite in `dtype`.
+    """
+    number = _one_number(f"hyper-parameter {name}", value)
+    if not isinstance(number, Tracer):
+        largest, size = float(jnp.finfo(dtype).max) ** 0.5, abs(float(number))
+        if not size <= largest:
+            rule = f"its square must be finite in {jnp.dtype(dtype)}, so at most {largest:.2g}"
+            raise InvalidInput(f"hyper-parameter {name} = {float(number)}: {rule}; give a finite, smaller number")
+    return jnp.asarray(number, float)
+
+
+def _one_number(name: str, value: Any) -> Any:
+    if has_masked(value):
+        raise InvalidInput(f"{name} is masked: give a real number")
+    is_array = isinstance(value, (jax.Array, np.ndarray, np.generic))
+    if (
+        is_array
+        and value.ndim == 0
+        and (np.dtype(value.dtype).kind in "iu" or jnp.issubdtype(value.dtype, np.floating))
+    ):
+        return value
+    if is_array or isinstance(value, bool) or not hasattr(value, "__float__"):
+        given = f"an array of shape {value.shape}, {value.dtype}" if is_array else one_line(repr(value))
+        raise InvalidInput(f"{name} = {given}: one real number is needed; jax.vmap goes over many")
+    try:
+        return float(value)
+    except (TypeError, OverflowError) as error:
+        raise InvalidInput(f"{name} = {one_line(repr(value))}: {error}; give a real number") from error
+
+
+def with_nan(name: str, x: Any, constant: Any) -> Any:
+    """Data with NaN in the place of a constant, which may be NaN.
+
+    Raises:
+        InvalidInput: the constant is not one real number, or it is one and the data hold NaN beside it.
+    """
+    constant = _one_number("mask_constant", constant)
     array = jnp.asarray(x)
     array = array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(float)
-    return array if np.isnan(constant) else jnp.where(array == constant, jnp.nan, array)
+    if not isinstance(constant, Tracer) and np.isnan(constant):
+        return array
+    if not isinstance(array, Tracer) and np.isnan(np.asarray(array)).any():
+        raise InvalidInput(f"{name} holds NaN, but mask_constant = {constant}: repair these entries, or put it there")
+    return jnp.where(array == constant, jnp.nan, array)
 
 
 def presence(x: Any) -> Any:

@@ -22,6 +22,7 @@ from ntkc.errors import InvalidInput, UnsupportedExpr
 from ntkc.gaussian.dual import K12, Q1, Q2
 from ntkc.gaussian.functions import explicit
 from ntkc.gaussian.normal_form import X
+from ntkc.gaussian.numbers import on_array
 from ntkc.gaussian.series import Moment, Series, certificate
 from ntkc.ir.op import Op
 from ntkc.layers.activations import Activation
@@ -34,8 +35,11 @@ W, B = sp.symbols("w b", positive=True)
 """The symbols of the formulas: variance, correlation, W_std and b_std."""
 
 DIGITS = 30
-SMALLEST, LARGEST = 1e-14, 1e6
+SMALLEST, LARGEST = 1e-14, 1e12
 """Variances among which fixed points are sought."""
+PLACES = np.geomspace(SMALLEST, LARGEST, 209)
+SMALL = 1e-3
+"""Of f(u)^2 at the smallest variance: functions that jump at 0 have more."""
 
 FLAT = 1e-10
 """A relative difference that counts as none: every variance is a fixed point of a He-initialised ReLU network."""
@@ -68,7 +72,7 @@ class MeanField:
     def __init__(self, f: sp.Expr) -> None:
         self.f = f
         self._value = dual_or_series(f, f)
-        self._slope = derivatives_or_series(f, f)
+        self._slope = _with_jumps(self._value, derivatives_or_series(f, f))
 
     @cached_property
     def second_moment(self) -> sp.Expr:
@@ -77,8 +81,13 @@ class MeanField:
 
     @cached_property
     def slope_moment(self) -> sp.Expr:
-        """E[f'(u)^2] of a variance q."""
-        return _at(self._slope, Q)
+        """E[f'(u)^2] of a variance q; infinite where f jumps."""
+        return sp.oo if self.jumps else _at(self._slope, Q)
+
+    @cached_property
+    def jumps(self) -> bool:
+        """f' has delta functions, so that dV/dk has a pole at k = q."""
+        return not math.isfinite(self._number(self._slope, 1.0, 1.0))
 
     @property
     def variance_map(self) -> sp.Expr:
@@ -111,20 +120,21 @@ class MeanField:
         def surplus(q: float) -> float:
             return w2 * self._moment(q) + b2 - q
 
-        places = np.geomspace(SMALLEST, LARGEST, 161)
-        if all(abs(surplus(q)) <= FLAT * q for q in places[::20]):
+        if all(abs(surplus(q)) <= FLAT * q for q in PLACES[::26]):
             return (FixedPoint(math.nan, 1.0),)
-        at_zero = [0.0] if b2 == 0 and w2 * self._moment(SMALLEST) < 1e3 * SMALLEST else []
-        found = [*at_zero, *_roots(surplus, places)]
+        at_zero = [0.0] if b2 == 0 and self._moment(SMALLEST) < SMALL and self.f.subs(X, 0) == 0 else []
+        found = [*at_zero, *_roots(surplus, PLACES)]
         return tuple(FixedPoint(q, self._variance_slope(max(q, SMALLEST), w2, b2)) for q in found)
 
     def fixed_correlations(self, W_std: float, b_std: float = 0.0, q: float | None = None) -> tuple[FixedPoint, ...]:
         """Fixed points of the correlation map at the variance q, by default the stable one of the variance map.
 
         Raises:
-            InvalidInput: there is no stable variance, and none was given.
+            InvalidInput: there is no stable variance, and none was given; or q is not finite and positive.
         """
         w2, b2 = _squares(W_std, b_std)
+        if q is not None and not (math.isfinite(q) and q > 0):
+            raise InvalidInput(f"q = {q}: a variance is finite and positive")
         q = self._settled(W_std, b_std) if q is None else q
 
         def surplus(c: float) -> float:
@@ -156,17 +166,20 @@ class MeanField:
         """W_std at which chi_1 = 1 for this b_std (the smallest such variance).
 
         Raises:
-            InvalidInput: no such point: say, ReLU with biases, whose critical line is the point (sqrt 2, 0).
+            InvalidInput: no such point: say, ReLU with biases, whose critical line is the point (sqrt 2, 0), or a
+                function that jumps, or is constant.
         """
         _, b2 = _squares(0.0, b_std)
+        if self.jumps or self._slope_moment(1.0) == 0:
+            why = "jumps: chi_1 is infinite" if self.jumps else "is constant: chi_1 is 0"
+            raise InvalidInput(f"{self.f} has no critical point, as it {why}")
 
         def surplus(q: float) -> float:
             return q - self._moment(q) / self._slope_moment(q) - b2
 
-        places = np.geomspace(SMALLEST, LARGEST, 161)
-        if abs(surplus(SMALLEST)) <= 10 * SMALLEST:
+        if b2 == 0 and abs(surplus(SMALLEST)) <= 10 * SMALLEST:
             return self._critical(SMALLEST)
-        found = _roots(surplus, places)
+        found = _roots(surplus, PLACES)
         if not found:
             raise InvalidInput(f"{self.f} has no critical point with b_std = {b_std}")
         return self._critical(found[0])
@@ -187,9 +200,11 @@ class MeanField:
         raise InvalidInput(f"W_std={W_std}, b_std={b_std}: variances of {self.f} grow without bound; give q")
 
     def _moment(self, q: float) -> float:
-        return self._number(self._value, q, 1.0)
+        return _mean_square(self.f, q) if self._value.has(Series) else self._number(self._value, q, 1.0)
 
     def _slope_moment(self, q: float) -> float:
+        if self._slope.has(Series):
+            return _mean_square(sp.diff(self.f, X), q)
         return self._number(self._slope, q, 1.0)
 
     def _pair(self, q: float, c: float) -> float:
@@ -245,13 +260,44 @@ def _at(expr: sp.Expr, k: sp.Expr) -> sp.Expr:
 def _evaluated(expr: sp.Expr, q: float, c: float) -> float:
     at = sp.Float(q, DIGITS), sp.Float(c, DIGITS)
     value = explicit(expr.xreplace({Q1: at[0], Q2: at[0], K12: at[0] * at[1]}))
+    if value.has(sp.zoo, sp.nan, sp.oo):
+        return math.inf
     return float(mp.re(mp.mpmathify(sp.N(value, DIGITS))))
 
 
 @lru_cache(maxsize=4096)
 def _series_value(f: sp.Expr, q: float, c: float) -> float:
     squares = certificate(f).coefficients(q) ** 2
-    return float(np.polynomial.polynomial.polyval(c, squares))
+    # What the terms leave out is at most this much at c = 1, where the sum then is exact.
+    rest = max(_mean_square(f, q) - float(np.sum(squares)), 0.0)
+    return float(np.polynomial.polynomial.polyval(c, squares)) + rest * c ** len(squares)
+
+
+def _with_jumps(value: sp.Expr, slope: sp.Expr) -> sp.Expr:
+    """dV/dk, which where f jumps is more than E[f'(u) f'(v)] of the derivatives beside the jumps."""
+    if value.has(Series):
+        return slope
+    whole = sp.diff(value, K12)
+    found = [_evaluated(e, 1.25, 0.375) for e in (whole, slope)]
+    return slope if math.isclose(*found, rel_tol=1e-9, abs_tol=1e-12) else whole
+
+
+@lru_cache(maxsize=4096)
+def _mean_square(f: sp.Expr, q: float) -> float:
+    """E[f(u)^2] of a variance q, by quadrature on intervals that grow from 0 on: at any q and any scale of f."""
+    z, w = graded_nodes()
+    values = np.square(on_array(f, math.sqrt(q) * z))
+    return float(np.sum(w * np.exp(-(z**2) / 2) * values) / math.sqrt(2 * math.pi))
+
+
+@lru_cache(maxsize=1)
+def graded_nodes() -> tuple[np.ndarray, np.ndarray]:
+    """Nodes and weights on both sides of 0, up to 13."""
+    x, w = np.polynomial.legendre.leggauss(24)
+    ends = np.concatenate([[0.0], 13 * 2.0 ** np.arange(-44, 1, 0.5)])
+    middle, half = (ends[1:] + ends[:-1]) / 2, np.diff(ends) / 2
+    z, weights = (middle[:, None] + half[:, None] * x).ravel(), (half[:, None] * w).ravel()
+    return np.concatenate([-z, z]), np.concatenate([weights, weights])
 
 
 def _squares(W_std: float, b_std: float) -> tuple[float, float]:

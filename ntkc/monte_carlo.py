@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax import random
 
 from ntkc.batching import batch
+from ntkc.data import are_one_set
 from ntkc.empirical import NtkImplementation, empirical_kernel_fn
 from ntkc.empirical.axes import Axes
 from ntkc.empirical.kernels import VmapAxes
@@ -80,6 +81,7 @@ class MonteCarloKernel:
     def _moments(self, x1: Any, x2: Any, get: Any, kwargs: dict[str, Any]) -> Generator[tuple[Any, Any]]:
         """Welford's running mean, and the error of it, after each of the numbers of samples."""
         names = tuple(get) if isinstance(get, list) else get
+        x2 = None if are_one_set(x1, x2) else x2
         shape = jax.tree.map(jnp.shape, x1)
         mean = squares = None
         for n, key in enumerate(_keys(self.key, max(self.counts)), 1):

@@ -22,7 +22,19 @@ from ntkc.backends.formula import formula_of
 from ntkc.backends.latex import latex_of
 from ntkc.compile import Compilation, compile_graph
 from ntkc.costs import Cost, count, peak_memory
-from ntkc.data import arrays_of, checked_data, checked_patterns, flat_inputs, presence, shapes_of, with_nan
+from ntkc.data import (
+    are_one_set,
+    are_same_patterns,
+    arrays_of,
+    checked_data,
+    checked_patterns,
+    checked_value,
+    flat_inputs,
+    presence,
+    refuse_masked,
+    shapes_of,
+    with_nan,
+)
 from ntkc.errors import InvalidInput, SeriesNotConverged, ShapeMismatch, unknown
 from ntkc.gaussian.certificates import TOLERANCES
 from ntkc.ir.graph import Graph, feature_shapes, inputs_of, op_of
@@ -130,7 +142,8 @@ class KernelProgram:
 
         Args:
             x1: [n1, features] data, or [n1, pixels ..., features]; x2: [n2, ...], or None for x1 with itself (one
-                triangle is computed). A network of several inputs takes a tuple of arrays, or nested tuples.
+                triangle is computed), which is also what x1 itself and arrays of equal values mean. A network of
+                several inputs takes a tuple of arrays, or nested tuples.
             get: "nngp" or "ntk" for an array [n1, n2] (then all pairs of the pixels that are left, axis by axis), a
                 tuple of both for a named tuple, None for a Kernel.
             mask_constant: entries equal to it (NaN, too) are missing, and so are pixels that miss all features.
@@ -139,14 +152,19 @@ class KernelProgram:
             parameters: a value for each open hyper-parameter.
 
         Raises:
-            ShapeMismatch, InvalidInput: data of other shapes, empty, or with NaN or infinities.
+            ShapeMismatch, InvalidInput: data of other shapes, empty, masked by numpy.ma, or with NaN or infinities; a
+                hyper-parameter that is not one finite real number.
         """
+        refuse_masked(x1=x1, x2=x2)
+        is_one = are_one_set(x1, x2) and (pattern is None or are_same_patterns(*pattern))
+        given, x2 = x2, None if is_one else x2
         pattern = checked_patterns(pattern, x2, has_patterns(self.graph))
         program = self.variant(Variant(None, mask_constant is not None, bool(diagonal_spatial), pattern is not None))
         if mask_constant is not None and not is_masked(self.graph):
             x1, x2 = (self._with_nan(name, x, mask_constant) for name, x in (("x1", x1), ("x2", x2)))
         x1, x2 = program.checked_pair(x1, x2)
-        return program.on(*(x.shape[1:] for x in arrays_of(x1)))._results(x1, x2, get, pattern, parameters)
+        made = program.on(*(x.shape[1:] for x in arrays_of(x1)))._results(x1, x2, get, pattern, parameters)
+        return made.replace(cov2=made.cov1, mask2=made.mask1) if is_one and given is not None and get is None else made
 
     def _results(
         self,
@@ -157,7 +175,7 @@ class KernelProgram:
         parameters: Mapping[str, Any],
     ) -> Any:
         """What a call gives, of data that are checked, by the program that is for such data."""
-        values = self._checked_parameters(parameters)
+        values = self._checked_parameters(parameters, arrays_of(x1)[0].dtype)
         patterns: tuple[Any, Any] = (None, None)
         if pattern is not None:
             x2 = x1 if x2 is None and pattern[1] is not None else x2
@@ -177,8 +195,8 @@ class KernelProgram:
         """Data with NaN in the place of a constant, in every input."""
         count = len(inputs_of(self.graph))
         if x is None or count == 1:
-            return None if x is None else with_nan(x, constant)
-        return tuple(with_nan(v, constant) for v in flat_inputs(name, x, count))
+            return None if x is None else with_nan(name, x, constant)
+        return tuple(with_nan(name, v, constant) for v in flat_inputs(name, x, count))
 
     @staticmethod
     def _check_shape(shape: tuple[int, ...], spatial: tuple[int | None, ...], stated: int | None) -> None:
@@ -220,11 +238,11 @@ class KernelProgram:
 
     def onward(self, kernel: Kernel, parameters: Mapping[str, Any]) -> Kernel:
         """The Kernel after this network, from the Kernel before it."""
-        values = self._checked_parameters(parameters)
+        values = self._checked_parameters(parameters, kernel.nngp.dtype)
         second = kernel.cov1 if kernel.cov2 is None else kernel.cov2
         ntk = jnp.zeros_like(kernel.nngp) if kernel.ntk is None else kernel.ntk
         given = (kernel.nngp, ntk, kernel.cov1, second)
-        same = jnp.eye(*kernel.nngp.shape[:2], dtype=bool) & (kernel.cov2 is None)
+        same = jnp.eye(*kernel.nngp.shape[:2], dtype=bool) & kernel.x1_is_x2
         nngp, ntk, cov1, cov2 = self._function("onward")(*given, same, **values)
         *pixels, width = feature_shapes(self.graph)[self.graph.graph["output"]]
         shapes = (None if s is None else (s[0], *pixels, width or s[-1]) for s in (kernel.shape1, kernel.shape2))
@@ -323,14 +341,14 @@ class KernelProgram:
                 stacklevel=3,
             )
 
-    def _checked_parameters(self, given: Mapping[str, Any]) -> dict[str, Any]:
+    def _checked_parameters(self, given: Mapping[str, Any], dtype: Any) -> dict[str, Any]:
         for name in given:
             if name not in self.parameters:
                 raise unknown("hyper-parameter", name, self.parameters or ["none: all are numbers"])
         missing = [name for name in self.parameters if name not in given]
         if missing:
             raise InvalidInput(f"the hyper-parameters {missing} are symbols: give their values, {missing[0]}=1.0")
-        return {name: jnp.asarray(value, float) for name, value in given.items()}
+        return {name: checked_value(name, value, dtype) for name, value in given.items()}
 
     def cost(
         self,

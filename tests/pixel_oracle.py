@@ -238,7 +238,7 @@ Form = dict[str, Array]
 
 @dataclass(frozen=True)
 class Term:
-    """A f(u):  A [p, p_u]."""
+    """A f(u):  A [p, p_u], or [n, p, p_u]."""
 
     A: Array
     f: Function
@@ -256,11 +256,15 @@ class Part:
 
 @dataclass(frozen=True)
 class Node:
-    """`is_flat`: channels times pixels are features; pixels stay apart here until a layer with weights sums them."""
+    """`is_flat`: channels times pixels are features; pixels stay apart here until a layer with weights sums them.
+
+    `there` [n, p]: pixels that are not masked; None if nothing is.
+    """
 
     spatial: tuple[int, ...]
     parts: tuple[Part, ...]
     is_flat: bool = False
+    there: Array | None = None
 
     @property
     def pixels(self) -> int:
@@ -273,6 +277,23 @@ class Node:
     def mapped(self, matrix: Array, spatial: tuple[int, ...]) -> Node:
         """Pixels through a matrix."""
         return Node(spatial, tuple(part_through(p, matrix) for p in self.parts))
+
+
+def hidden(node: Node, there: Array) -> Node:
+    """0 where pixels are masked."""
+
+    def masked(A: Array) -> Array:
+        return there[:, :, None] * A
+
+    parts = tuple(
+        replace(
+            p,
+            linear={b: masked(M) for b, M in p.linear.items()},
+            terms=tuple(replace(t, A=masked(t.A)) for t in p.terms),
+        )
+        for p in node.parts
+    )
+    return replace(node, parts=parts, there=there)
 
 
 def part_through(part: Part, matrix: Array) -> Part:
@@ -350,7 +371,7 @@ class Walk:
     def of_form_and_term(self, u: Form, term: Term, stream: str) -> Array:
         gaussian = {b: M for b, M in u.items() if self.bases[b].is_gaussian}
         pixels = next(iter(u.values())).shape[1]
-        total = np.zeros((self.samples, pixels, self.samples, len(term.A)), EXACT)
+        total = np.zeros((self.samples, pixels, self.samples, term.A.shape[-2]), EXACT)
         if gaussian:
             total += self.of_terms(Term(np.eye(pixels, dtype=EXACT), IDENTITY, gaussian), term, stream)
         for b, M in u.items():
@@ -374,14 +395,18 @@ class Walk:
         values = expectation(f, g, q1, q2, flat).reshape(shape)
         if stream == "T":
             values = values * self.of_forms(s.u, t.u, "T")
-        return np.einsum("pa,namb,qb->npmq", s.A, values, t.A, optimize=True)
+        return np.einsum("npa,namb,mqb->npmq", self.of_samples(s.A), values, self.of_samples(t.A), optimize=True)
+
+    def of_samples(self, A: Array) -> Array:
+        """A matrix for each sample."""
+        return np.broadcast_to(A, (self.samples, *A.shape[-2:]))
 
     def mean_of_term(self, term: Term) -> Array:
         q = np.einsum("npnp->np", self.of_forms(term.u, term.u, "C"))
         values = (
             term.f.of(np.multiply.outer(np.sqrt(q.astype(float)), hermite_functions()[0])) @ hermite_functions()[1][0]
         )
-        return np.einsum("pa,na->np", term.A, values)
+        return np.einsum("npa,na->np", self.of_samples(term.A), values)
 
     def mean(self, part: Part) -> Array | None:
         found = [self.mean_of_term(t) for t in part.terms]
@@ -552,8 +577,11 @@ def global_pool(walk: Walk, name: str, op: object, nodes: list[Node]) -> Node:
     (x,) = nodes
     if x.is_flat:
         raise NotImplementedError("no pixels")
-    matrix = np.ones((1, x.pixels), EXACT)
-    return x.mapped(matrix / x.pixels if type(op).__name__ == "GlobalAvgPool" else matrix, ())
+    total = x.mapped(np.ones((1, x.pixels), EXACT), ())
+    if type(op).__name__ == "GlobalSumPool":
+        return total
+    count = np.full((walk.samples, 1), EXACT(x.pixels)) if x.there is None else x.there.sum(1, keepdims=True)
+    return hidden(total, 1 / np.maximum(count, 1))
 
 
 def flatten(walk: Walk, name: str, op: object, nodes: list[Node]) -> Node:
@@ -625,11 +653,11 @@ def norm(walk: Walk, name: str, op: object, nodes: list[Node]) -> Node:
         raise NotImplementedError("groups of different laws")
     v = np.einsum("npnp->np", walk.of_nodes(x, x, "C")).reshape(walk.samples, *x.spatial)
     axes = normalised_axes(op, len(x.spatial))
-    v = (
-        np.broadcast_to(v.mean(axes, keepdims=True), v.shape).reshape(walk.samples, -1)
-        if axes
-        else v.reshape(len(v), -1)
-    )
+    if axes:
+        there = np.ones_like(v) if x.there is None else x.there.reshape(v.shape)
+        counts = np.maximum(there.sum(axes, keepdims=True), 1)
+        v = np.broadcast_to(v.sum(axes, keepdims=True) / counts, v.shape)
+    v = v.reshape(walk.samples, -1)
     scale = 1 / np.sqrt(v + EXACT(float(op.eps)))
     return replace(
         x, parts=tuple(Part(p.width, {b: scale[:, :, None] * M for b, M in p.linear.items()}) for p in x.parts)
@@ -662,10 +690,10 @@ def dropout(walk: Walk, name: str, op: object, nodes: list[Node]) -> Node:
 def pointwise(walk: Walk, name: str, op: object, nodes: list[Node]) -> Node:
     (x,) = nodes
     outer = FUNCTIONS[type(op).__name__](op)
-    return replace(x, parts=tuple(part_through_function(walk, p, outer) for p in x.parts))
+    return replace(x, parts=tuple(part_through_function(walk, p, outer, x.there) for p in x.parts))
 
 
-def part_through_function(walk: Walk, part: Part, outer: Function) -> Part:
+def part_through_function(walk: Walk, part: Part, outer: Function, there: Array | None) -> Part:
     """g(u), or g(c u + f(u) + ...) as another function of u."""
     u = part.terms[0].u if part.terms else part.linear
     if any(not walk.bases[b].is_gaussian or walk.bases[b].name == "source" for b in part.linear):
@@ -675,7 +703,8 @@ def part_through_function(walk: Walk, part: Part, outer: Function) -> Part:
     if not part.terms:
         return Part(part.width, {}, (Term(eye, outer, u),))
     inner = [t.f for t in part.terms]
-    if not all(is_multiple(t.u, u, 1.0) and np.array_equal(t.A, eye) for t in part.terms):
+    own = eye if there is None else there[:, :, None] * eye
+    if not all(is_multiple(t.u, u, 1.0) and np.array_equal(t.A, own) for t in part.terms):
         raise NotImplementedError("a function of what is not Gaussian")
     if part.linear:
         inner.append(affine(part.linear, u))
@@ -720,8 +749,48 @@ LAYERS: dict[str, Callable[[Walk, str, object, list[Node]], Node]] = {
 }
 
 
-def kernels(graph: Graph, x1: Array, x2: Array | None) -> tuple[Array, Array]:
+# Masks.
+
+
+def there_after(walk: Walk, op: object, made: Node, nodes: list[Node]) -> Array:
+    """The pixels [n, p] of a node that are there."""
+    name, shown = type(op).__name__, [n.there for n in nodes]
+    if made.is_flat or name.startswith("Global") or (nodes[0].is_flat and name == "Dense"):
+        return np.broadcast_to(shown[0].any(1, keepdims=True), (walk.samples, made.pixels)).astype(EXACT)
+    if name == "FanInConcat" and made.pixels > nodes[0].pixels:
+        joined = [t.reshape(-1, *n.spatial) for t, n in zip(shown, nodes, strict=True)]
+        return np.concatenate(joined, op.axis if op.axis > 0 else op.axis + len(made.spatial) + 2).reshape(
+            len(shown[0]), -1
+        )
+    if name in ("Conv", "ConvLocal", "AvgPool", "SumPool"):
+        return shown[0] @ middles(op, nodes[0].spatial).T
+    if name == "ConvTranspose":
+        padding = "SAME" if op.padding == "CIRCULAR" else op.padding
+        sizes = zip(nodes[0].spatial, op.filter_shape, op.strides or (1,) * len(op.filter_shape), strict=True)
+        read = sum(kronecker_all([transposed_taps(padding, *some) for some in sizes]))
+        return ((1 - shown[0]) @ read.T == 0).astype(EXACT)
+    if name in ("DotGeneral", "ImageResize", "Index", "Permute"):
+        matrix = LAYERS[name](walk, "", op, [Node(nodes[0].spatial, (Part(1, {"": walk.unit(nodes[0].pixels)}),))])
+        return (shown[0] @ (matrix.parts[0].linear[""][0] != 0).T > 0).astype(EXACT)
+    return np.max(shown, 0)
+
+
+def middles(op: object, spatial: tuple[int, ...]) -> Array:
+    """The pixel in the middle of each window."""
+    windows = op.window_shape if hasattr(op, "window_shape") else op.filter_shape
+    ones = (1,) * len(windows)
+    spreads = getattr(op, "dilation", None) or ones
+    axes = []
+    for n, w, s, d in zip(spatial, windows, op.strides or ones, spreads, strict=True):
+        reach = (w - 1) * d + 1
+        axes.append(moving_taps(op.padding, n, reach, s)[(reach - 1) // 2])
+    return reduce(np.kron, axes, np.eye(1, dtype=EXACT))
+
+
+def kernels(graph: Graph, x1: Array, x2: Array | None, there: Array | None = None) -> tuple[Array, Array]:
     """nngp and ntk [n1, n2, h, h', w, w', ...] of samples [n, h, w, ..., channels]; x2 = None is x1, its noise too.
+
+    `there` [n, h, w, ...]: pixels that are not masked, of x1 and then of x2.
 
     Raises:
         NotImplementedError: the oracle cannot do this network.
@@ -731,9 +800,11 @@ def kernels(graph: Graph, x1: Array, x2: Array | None) -> tuple[Array, Array]:
     nodes: dict[str, Node] = {}
     for name in ordered(graph):
         op, nodes_below = op_of(graph, name), [nodes[u] for u in operands(graph, name)]
-        nodes[name] = (
-            LAYERS[type(op).__name__](walk, name, op, nodes_below) if nodes_below else source(walk, "source", x)
-        )
+        made = LAYERS[type(op).__name__](walk, name, op, nodes_below) if nodes_below else source(walk, "source", x)
+        if there is not None:
+            below = there_after(walk, op, made, nodes_below) if nodes_below else there.reshape(len(x), -1).astype(EXACT)
+            made = hidden(made, below)
+        nodes[name] = made
     output = nodes[graph.graph["output"]]
     left, right = slice(len(x1)), slice(0 if x2 is None else len(x1), None)
     return tuple(shown(v[left, :, right], () if output.is_flat else output.spatial) for v in walk.below(output))

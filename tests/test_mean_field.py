@@ -138,3 +138,57 @@ def test_maps_are_formulas_where_closed(text):
     assert float(field.variance_map.xreplace(at)) == pytest.approx(w2 * field._moment(q) + b2, rel=1e-12)
     assert float(field.correlation_map.xreplace(at)) == pytest.approx((w2 * field._pair(q, 0.3) + b2) / q, rel=1e-12)
     assert float(field.chi_1.xreplace(at)) == pytest.approx(w2 * field._slope_moment(q), rel=1e-12)
+
+
+TANH = ntkc.meanfield("tanh(x)")
+
+
+@pytest.mark.parametrize(
+    ("W_std", "b_std", "q", "chi"),
+    [(10.0, 0.0, 91.705131195288704, 5.5448544877525146), (100.0, 0.5, 9920.1443658058171, 53.40510185909154)],
+)
+def test_saturated_tanh(W_std, b_std, q, chi):
+    """Quadrature on intervals that double from 0 on, where a series would have to go on for ever."""
+    assert TANH.fixed_variances(W_std, b_std)[-1].value == pytest.approx(q, rel=1e-12)
+    assert TANH.chi(W_std, b_std) == pytest.approx(chi, rel=1e-12)
+
+
+def test_critical_tanh_of_a_tiny_bias():
+    assert TANH.critical_W_std(1e-7) == pytest.approx(1.0000195743382, rel=1e-10)
+
+
+def test_zero_is_a_fixed_variance_however_steep():
+    assert [round(p.value, 6) for p in TANH.fixed_variances(40.0)] == [0.0, 1567.766649]
+
+
+def test_jumps_make_chaos():
+    """dV/dk of 2/pi asin(k/q) has a pole at k = q."""
+    sign = ntkc.meanfield("sign(x)")
+    inner, one = sign.fixed_correlations(1.5, 0.1)
+    assert inner.value == pytest.approx(0.0120835604501617, rel=1e-8)
+    assert inner.slope == pytest.approx(0.633849147, rel=1e-8)
+    assert (one.value, one.slope, sign.phase(1.5, 0.1)) == (1.0, math.inf, "chaotic")
+    assert sign.depth_scales(1.5, 0.1) == pytest.approx((0.0, 2.19325040395), rel=1e-8)
+    steps = ntkc.meanfield("x + sign(x)")
+    assert steps.phase(0.5, 0.1) == "chaotic"
+    assert steps.fixed_correlations(0.5, 0.1)[-1].slope == math.inf
+
+
+def test_large_fixed_variances():
+    erf = ntkc.meanfield("erf(x)")
+    assert erf.fixed_variances(2000.0)[-1].value == pytest.approx(3998726.557798584, rel=1e-9)
+    assert erf.phase(2000.0) == "chaotic"
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: ntkc.meanfield("sign(x)").critical_W_std(0.1), "jumps"),
+        (lambda: ntkc.meanfield(stax.Monomial(0)).critical_W_std(), "is constant"),
+        (lambda: TANH.fixed_correlations(1.0, 0.1, q=-1.0), "q = -1.0: a variance is finite and positive"),
+        (lambda: TANH.fixed_correlations(1.0, 0.1, q=math.nan), "finite and positive"),
+    ],
+)
+def test_points_that_are_not_there(call, message):
+    with pytest.raises(InvalidInput, match=message):
+        call()

@@ -107,7 +107,7 @@ def dilated(rng: Random, state: State) -> Step:
     """A filter with gaps, on groups of channels."""
     (w, b), options, width = weights(rng)
     two = (2,) * len(state.spatial)
-    groups = 2 if state.width % 2 == 0 else 1
+    groups = 2 if state.width > 2 and state.width % 2 == 0 and state.law != "given" else 1
     padding = rng.choice(["SAME", "CIRCULAR"])
     layer = stax.Conv(WIDTH, two, None, padding, w, b, dilation=two, groups=groups, **options)
     return layer, state.after("gaussian", width=width)

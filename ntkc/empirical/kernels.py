@@ -9,6 +9,7 @@ from typing import Any
 import jax
 from jax import random
 
+from ntkc.data import are_one_set
 from ntkc.empirical.axes import Axes, contract, paired
 from ntkc.empirical.batches import Apply, Arguments, Batch, Ntk, VmapAxes
 from ntkc.empirical.choice import fastest, memory_of
@@ -22,14 +23,16 @@ def empirical_nngp_fn(f: Apply, trace_axes: Axes = (-1,), diagonal_axes: Axes = 
     """nngp_fn(x1, x2, params):  f(x1) f(x2)^T, averaged over `trace_axes`.
 
     Outputs [n, ..., c] make a kernel [n1, n2, ...]: every axis that is neither traced nor diagonal stands twice, side
-    by side, a diagonal one once. x2=None is x1. Further keywords go to f: a pair of values is one for each input, and
-    `rng` is split for the two. Pytrees of outputs make pytrees of kernels.
+    by side, a diagonal one once. x2=None is x1, and so are x1 itself and arrays of equal values.
+    Further keywords go to f: a pair of values is one for each input, and `rng` is split for the two. Pytrees of outputs
+    make pytrees of kernels.
 
     Raises:
         InvalidInput: axes that the outputs lack. ShapeMismatch: outputs that differ in a traced or diagonal axis.
     """
 
     def nngp_fn(x1: Any, x2: Any, params: Any, **kwargs: Any) -> Any:
+        x2 = None if are_one_set(x1, x2) else x2
         keywords1, keywords2 = split_keywords(kwargs, x2 is not None)
         first = f(params, x1, **keywords1)
         second = first if x2 is None and keywords1 is keywords2 else f(params, x1 if x2 is None else x2, **keywords2)
@@ -74,6 +77,7 @@ def empirical_ntk_fn(
         return Ntk(f, IMPLEMENTATIONS[way], trace_axes, diagonal_axes, batch)(params, one, two)
 
     def ntk_fn(x1: Any, x2: Any, params: Any, **kwargs: Any) -> Any:
+        x2 = None if are_one_set(x1, x2) else x2
         arguments = x1, x2, params, kwargs
         way = chosen if chosen is not NtkImplementation.AUTO else fastest(kernel, arguments, found)
         return kernel(way, *arguments)
@@ -115,6 +119,7 @@ def empirical_ntk_vp_fn(f: Apply, x1: Any, x2: Any, params: Any, **kwargs: Any) 
 
     The result has the shape of f(params, x1).
     """
+    x2 = None if are_one_set(x1, x2) else x2
     keywords1, keywords2 = split_keywords(kwargs, x2 is not None)
 
     def product(v: Any) -> Any:

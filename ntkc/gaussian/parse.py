@@ -164,14 +164,14 @@ def _tree(text: str) -> ast.expr:
 def _finite_real(expr: sp.Expr) -> sp.Expr:
     if expr.is_real is False or expr.has(sp.nan, sp.oo, -sp.oo, sp.zoo, sp.I):
         raise UnsupportedExpr(f"{expr} is not finite and real")
-    if _degree(expr) > HIGHEST_POWER:
+    if degree_bound(expr) > HIGHEST_POWER:
         raise UnsupportedExpr(f"powers of x beyond {HIGHEST_POWER} are not supported")
     return expr
 
 
-def _degree(expr: sp.Basic) -> sp.Expr:
+def degree_bound(expr: sp.Basic) -> sp.Expr:
     """An upper bound of the power of x, found without expanding; a function counts as its largest argument."""
-    inner = [_degree(a) for a in expr.args]
+    inner = [degree_bound(a) for a in expr.args]
     if not inner:
         return sp.Integer(expr == X)
     if isinstance(expr, sp.Mul):

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ntkc.batching import MANY_TILES, Tile
-from ntkc.data import arrays_of
+from ntkc.data import are_one_set, arrays_of, refuse_masked
 from ntkc.errors import InvalidInput, InvalidStore, ShapeMismatch, StoreChanged, unknown
 from ntkc.gram.files import Floats, checksum, one_writer
 from ntkc.gram.maker import TileMaker, versions
@@ -67,7 +67,8 @@ def gram(
         StoreChanged: a tile failed its checksum and is computed anew, or the store was begun by another JAX.
         SeriesNotConverged: once, as the program does for all data.
     """
-    first, second = program_of(program).checked_pair(x1, x2)
+    refuse_masked(x1=x1, x2=x2)
+    first, second = program_of(program).checked_pair(x1, None if are_one_set(x1, x2) else x2)
     compiled, names = program_of(program).on(*(x.shape[1:] for x in arrays_of(first))), _names(get)
     result = jax.eval_shape(lambda a, b: compiled(a, b, names, **parameters), first, second)[0]
     if result.ndim != 2:

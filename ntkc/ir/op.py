@@ -144,6 +144,10 @@ class Op(ABC):
         self.check_fields()
         for name, value in () if self.internal else checked_fields(self).items():
             object.__setattr__(self, name, value)
+        self.check_range()
+
+    def check_range(self) -> None:  # noqa: B027  # most layers have nothing to add
+        """What float32 cannot hold is refused, once all fields have their one form."""
 
     def check_fields(self) -> None:  # noqa: B027  # most layers have nothing to add
         """The layer's own checks, and its fields in their one form; those of its hyper-parameters follow."""

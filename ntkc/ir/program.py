@@ -15,7 +15,7 @@ import sympy as sp
 from ntkc.errors import NtkcError
 from ntkc.ir.maps import Maps
 from ntkc.ir.op import Shape
-from ntkc.ir.streams import SAMPLE, Kind, Reserved, Stream
+from ntkc.ir.streams import SAMPLE, Reserved, Stream
 
 SAME_PIXEL = Reserved("same_pixel", real=True)
 """1 where both sides of an entry are the same pixel."""
@@ -105,16 +105,13 @@ class Program:
     """Hyper-parameters of each layer that are numbers, by name."""
     pattern: Pattern | None = None
     """What samples bring besides their pixels."""
+    is_masked: bool = False
+    """NaN in the data stands for what is missing."""
 
     @property
     def has_pixels(self) -> bool:
         """Some node has spatial axes, or the data are not one array of rows."""
         return any(self.spatial.values()) or len(self.data) > 1 or self.pattern is not None or self.is_masked
-
-    @property
-    def is_masked(self) -> bool:
-        """Pixels of the data may be missing."""
-        return any(k.kind is Kind.Y for k in self.inputs)
 
     @property
     def reads_width(self) -> bool:

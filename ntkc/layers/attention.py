@@ -235,11 +235,15 @@ class GlobalSelfAttention(Op):
             else:
                 seen = jnp.concatenate([x, jnp.broadcast_to(added, (*x.shape[:-1], added.shape[-1]))], -1)
             values = seen if self.val_pos_emb else x
+        if pointwise.there is not None:
+            seen, values = (v * pointwise.there[..., None] for v in (seen, values))
         seen, values = (v.reshape(len(x), prod(spatial), v.shape[-1]) for v in (seen, values))
         keys = jnp.einsum("npc,hck->hnpk", seen, W_key)
         queries = keys if W_query is None else jnp.einsum("npc,hck->hnpk", seen, W_query)
         scale = seen.shape[-1] * self.n_chan_key ** (1 if self.linear_scaling else 0.5)
         scores = float(self.qk) / scale * jnp.einsum("hnpk,hnqk->hnpq", queries, keys)
+        if pointwise.there is not None and self.attention_mechanism == "SOFTMAX":
+            scores = jnp.where(pointwise.there.reshape(len(x), 1, -1) > 0, scores, -1e20)
         heads = jnp.einsum("hnpq,hnqv->npvh", self._attended(scores, jnp), jnp.einsum("npc,hcv->hnpv", values, W_value))
         fan_in = self.n_chan_val * self.n_heads * values.shape[-1]
         y = float(sp.sqrt(self.out2)) / fan_in**0.5 * (heads.reshape(*heads.shape[:2], -1) @ W_out)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from math import prod
 from typing import Any, ClassVar
 
@@ -171,7 +171,8 @@ class Conv(_Conv):
     The same tap d on both sides, w taps in all; outside the image K is 0 (SAME), its other end (CIRCULAR), or not asked
     for (VALID). In the standard parameterization T -> n A(K) + W_std^2 A(T) + 1[b_std is not None], n the fan-in.
     `dilation` spreads the taps; `groups` are parts of the channels that do not see each other, which changes nothing in
-    the limit of many channels.
+    the limit of many channels a group. Groups of one channel, and groups of the data, have laws of their own: linear
+    layers may follow, nonlinearities may not.
 
     Source: Novak et al. 2019 (1810.05148), Arora et al. 2019 (1904.11955).
     """
@@ -199,6 +200,19 @@ class Conv(_Conv):
     @property
     def parts(self) -> int:
         return self.groups
+
+    def on_channels(self, count: int | None) -> Conv:
+        """The layer as it acts on so many channels."""
+        if self.groups == 1 or count != self.groups or isinstance(self, DepthwiseConv):
+            return self
+        return DepthwiseConv(**{f.name: getattr(self, f.name) for f in fields(self)})
+
+    def value(self, node: str, operands: Sequence[Value]) -> Value:
+        (x,) = operands
+        made = super().value(node, operands)
+        if self.groups > 1 and x.law is Law.GIVEN:
+            return replace(made, law=Law.OTHER, centered=True, alike=False)
+        return made
 
     @property
     def spreads(self) -> tuple[int, ...]:
@@ -233,6 +247,20 @@ class Conv(_Conv):
 
     def kernel_identity(self, widths: Sequence[object]) -> object:
         return super().kernel_identity(widths), self.spreads, self.groups
+
+
+@dataclass(frozen=True)
+class DepthwiseConv(Conv):
+    """K, T as in Conv:  each group has one channel, so that outputs are no sums of many terms, and not Gaussian."""
+
+    internal: ClassVar[bool] = True
+
+    def value(self, node: str, operands: Sequence[Value]) -> Value:
+        made = super().value(node, operands)
+        return replace(made, law=Law.OTHER, centered=True)
+
+    def words(self) -> str:
+        return "Conv" + super().words().removeprefix(type(self).__name__)
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,16 @@ def mean_over(ask: Requests, maps: Maps) -> sp.Expr:
     return Ratio(ask.covariance(0, 0, maps, ask.presence(0)), ask.presence(0, None, maps))
 
 
+def moments(x: Any, axes: tuple[int, ...], there: Any) -> tuple[Any, Any]:
+    """Mean and variance over axes, of the pixels that are there; of all where none is."""
+    if there is None:
+        return x.mean(axes, keepdims=True), x.var(axes, keepdims=True)
+    seen = there[..., None] > 0
+    spatial = tuple(a for a in axes if a % x.ndim != x.ndim - 1)
+    seen = seen | ~seen.any(spatial, keepdims=True)
+    return x.mean(axes, keepdims=True, where=seen), x.var(axes, keepdims=True, where=seen)
+
+
 @dataclass(frozen=True)
 class LayerNorm(_Norm):
     """K -> K / sqrt((v1 + eps) (v2 + eps)),  v the variance, averaged over the spatial axes that are normalised.
@@ -110,7 +120,7 @@ class LayerNorm(_Norm):
 
     def forward(self, weights: Sequence[Any], operands: Sequence[Any], pointwise: Any) -> Any:
         (x,) = operands
-        mean, var = x.mean(self.axes, keepdims=True), x.var(self.axes, keepdims=True)
+        mean, var = moments(x, self.axes, pointwise.there)
         return (x - mean) / (float(exact(self.eps)) + var) ** 0.5
 
 
@@ -163,6 +173,11 @@ class GroupNorm(_Norm):
         channels = operands[0][-1]
         if channels is not None and channels % self.groups:
             raise ShapeMismatch(f"{self.label()}: {channels} channels do not split into {self.groups} groups")
+        if channels == self.groups > 1:
+            raise NoInfiniteLimit(
+                f"{self.label()} normalises each of {channels} channels alone: its limit depends on the weights; give "
+                "fewer groups, whose channels grow in number"
+            )
         return operands[0]
 
     def statistic(self, ask: Requests) -> sp.Expr:
@@ -172,7 +187,8 @@ class GroupNorm(_Norm):
         (x,) = operands
         grouped = x.reshape(*x.shape[:-1], self.groups, -1)
         axes = (*range(1, x.ndim - 1), x.ndim)
-        mean, var = grouped.mean(axes, keepdims=True), grouped.var(axes, keepdims=True)
+        there = None if pointwise.there is None else pointwise.there[..., None]
+        mean, var = moments(grouped, axes, there)
         return ((grouped - mean) / (float(exact(self.eps)) + var) ** 0.5).reshape(x.shape)
 
 

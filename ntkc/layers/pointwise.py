@@ -8,15 +8,19 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar
 
+import numpy as np
 import sympy as sp
 
-from ntkc.errors import NoClosedForm, NoInfiniteLimit
+from ntkc.errors import NoClosedForm, NoInfiniteLimit, UnsupportedExpr
 from ntkc.gaussian.dual import K12, Q1, Q2, dual, dual_of_derivatives, evaluate
-from ntkc.gaussian.normal_form import X
+from ntkc.gaussian.normal_form import HIGHEST_POWER, X
+from ntkc.gaussian.numbers import on_array
+from ntkc.gaussian.parse import degree_bound
 from ntkc.gaussian.series import series, series_of_derivatives
 from ntkc.ir.op import Op, Requests, Shape
 from ntkc.ir.streams import Reserved
 from ntkc.ir.value import Law, Value
+from ntkc.ir.words import one_line
 
 Term = tuple[sp.Expr, int]
 """A function of X, and the slot of the operand it is applied to."""
@@ -133,6 +137,51 @@ def split_terms(expr: sp.Expr, variables: tuple[sp.Symbol, ...]) -> tuple[Term, 
     return tuple((f, i) for i, f in sorted(by_slot.items()))
 
 
+LARGEST_NUMBER = 1e9
+"""Of an expression: its fourth power, which covariances hold, is finite in float32."""
+LARGEST_VALUE = 1.8e19
+"""Of a function at x = 3 and -3: its square is finite in float32."""
+
+
+@lru_cache(maxsize=1024)
+def require_range(f: sp.Expr, name: str) -> None:
+    """Refuse functions that float32 cannot hold for a variance of 1.
+
+    Raises:
+        UnsupportedExpr: erf(1e15 x), whose limit is sign(x), or exp(900 x).
+    """
+    sizes = [abs(n) for n in f.atoms(sp.Number)]
+    if any(n > LARGEST_NUMBER for n in sizes):
+        raise UnsupportedExpr(
+            f"{name}: {one_line(str(f), 80)} holds {float(max(sizes)):.3g}; beyond {LARGEST_NUMBER:.0e} numbers make "
+            "float32 overflow: rescale it, or write its limit, as sign(x) for erf(1e15*x)"
+        )
+    if f.free_symbols <= {X}:
+        try:
+            values = np.abs(on_array(f, np.array([-3.0, 3.0])))
+        except UnsupportedExpr:
+            return
+        if not (values <= LARGEST_VALUE).all():
+            raise UnsupportedExpr(
+                f"{name}: {one_line(str(f), 80)} has values of {values.max():.3g} between -3 and 3, whose squares "
+                f"float32 cannot hold (at most {LARGEST_VALUE:.2g}): rescale it"
+            )
+
+
+def check_degree(expr: sp.Expr, node: str) -> None:
+    """Refuse nested powers before anything expands them.
+
+    Raises:
+        UnsupportedExpr: of a Gaussian field, the expression holds a power beyond HIGHEST_POWER.
+    """
+    degree = degree_bound(expr.xreplace(dict.fromkeys((s for s in expr.free_symbols if isinstance(s, Reserved)), X)))
+    if degree > HIGHEST_POWER:
+        raise UnsupportedExpr(
+            f"{node} makes powers up to {degree} of a Gaussian with what is below it, beyond {HIGHEST_POWER}: "
+            "put a Dense layer between them"
+        )
+
+
 @dataclass(frozen=True)
 class _Elementwise(_Pointwise):
     """One nonlinearity; a subclass says what `of(x)` is. Its fields are numbers or sympy expressions."""
@@ -140,6 +189,9 @@ class _Elementwise(_Pointwise):
     @abstractmethod
     def of(self, x: sp.Expr) -> sp.Expr:
         """The function as a sympy expression of x."""
+
+    def check_range(self) -> None:
+        require_range(self.of(X), type(self).__name__)
 
     def terms(self) -> tuple[Term, ...]:
         return ((self.of(X), 0),)
@@ -151,7 +203,9 @@ class _Elementwise(_Pointwise):
                 f"{node} ({type(self).__name__}) acts on a value that is {x.law.value}, not Gaussian: "
                 "put a Dense layer before it"
             )
-        return Value(Law.POINTWISE, self.of(x.expr), x.fields, x.trained)
+        made = self.of(x.expr)
+        check_degree(made, node)
+        return Value(Law.POINTWISE, made, x.fields, x.trained)
 
     def forward(self, weights: Sequence[Any], operands: Sequence[Any], pointwise: Any) -> Any:
         return pointwise(self.of(X), {X: operands[0]})

@@ -183,7 +183,10 @@ class GlobalAvgPool(Mapped):
 
     def forward(self, weights: Sequence[Any], operands: Sequence[Any], pointwise: Any) -> Any:
         (x,) = operands
-        return x.mean(tuple(range(1, x.ndim - 1)))
+        axes = tuple(range(1, x.ndim - 1))
+        if pointwise.there is None:
+            return x.mean(axes)
+        return x.sum(axes) / pointwise.jnp.maximum(pointwise.there.sum(axes), 1)[..., None]
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,14 @@ from ntkc.gaussian.series import stable
 
 @dataclass(frozen=True)
 class Arrays:
-    """What finite layers compute with: expressions on arrays, JAX, and a key for random layers."""
+    """What finite layers compute with: expressions on arrays, JAX, and a key for random layers.
+
+    `there` [samples, pixels ...]: 1 for pixels of the operand that are there, 0 for masked ones; None: all are.
+    """
 
     rng: Any = None
     pattern: Any = None
+    there: Any = None
     jnp: Any = jnp
     lax: Any = lax
 

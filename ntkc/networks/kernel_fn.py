@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from typing import Any
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 
+from ntkc.data import refuse_masked
 from ntkc.errors import InvalidGraph, InvalidInput, unknown
 from ntkc.ir.layout import Layout
 from ntkc.ir.op import Shape
@@ -16,6 +19,7 @@ from ntkc.kernel import Kernel
 from ntkc.layers.aggregate import Aggregate
 from ntkc.layers.inputs import Port
 from ntkc.networks.graph import check_plain_data, graph_of, place_of, port_graph, stated_layouts
+from ntkc.networks.masks import Masked, masked_data
 from ntkc.networks.tree import ONE, Inputs, Leaf, Spot, Tree, moved, picked
 from ntkc.passes.settle import has_patterns, without_patterns
 from ntkc.program import KernelProgram, build
@@ -30,7 +34,7 @@ class Layer(tuple[Any, Any, "KernelFn"]):
     tree: Tree
 
     def __new__(cls, tree: Tree) -> Layer:
-        init_fn, apply_fn = _named(tree.init, tree.name), _named(tree.apply, tree.name)
+        init_fn, apply_fn = _named(tree.init, tree.name), _named(partial(applied, tree), tree.name)
         layer = super().__new__(cls, (init_fn, apply_fn, KernelFn(tree)))
         layer.tree = tree
         return layer
@@ -47,8 +51,45 @@ def _named(function: Callable[..., Any], name: str) -> Callable[..., Any]:
         return function(*args, **kwargs)
 
     named.__name__ = named.__qualname__ = name
-    named.__doc__ = function.__doc__
+    named.__doc__ = function.__doc__ or applied.__doc__
     return named
+
+
+def applied(
+    tree: Tree,
+    params: Any,
+    inputs: Any,
+    *,
+    rng: Any = None,
+    pattern: Any = None,
+    mask_constant: float | None = None,
+    **unknown_names: Any,
+) -> Any:
+    """apply_fn(params, inputs) -> outputs [n, features], or nested lists of arrays for several inputs or outputs.
+
+    Args:
+        rng: the key of random layers. pattern: graphs, which Aggregate reads.
+        mask_constant: entries equal to it (it may be NaN) are missing: they are 0, and so are pixels without any
+            channel after each layer; global averages, norms and attention are over pixels that are there.
+
+    Raises:
+        UnknownName: any other keyword. InvalidInput: numpy.ma data, or NaN beside another `mask_constant`.
+    """
+    for name in unknown_names:
+        raise unknown("keyword of apply_fn", name, ("rng", "pattern", "mask_constant"))
+    refuse_masked(inputs=inputs)
+    keywords = {"rng": rng, "pattern": pattern}
+    if mask_constant is None:
+        return tree.apply(params, inputs, **keywords)
+    layouts = stated_layouts(tree, inputs_of_data(inputs))
+    made = tree.apply(params, _with_masks(inputs, mask_constant, layouts), **keywords)
+    return jax.tree.map(lambda m: m.value, made, is_leaf=lambda m: isinstance(m, Masked))
+
+
+def _with_masks(x: Any, constant: Any, layouts: Any) -> Any:
+    if not isinstance(layouts, Layout):
+        return [_with_masks(part, constant, layout) for part, layout in zip(x, layouts, strict=True)]
+    return masked_data(x, constant, layouts.on(jnp.ndim(x)))
 
 
 class KernelFn:
@@ -94,6 +135,7 @@ class KernelFn:
             return tuple(self._plain(*pair) for pair in zip(x, layouts, strict=True))
         if layouts.is_plain():
             return x
+        refuse_masked(**{"the data": x})
         return moved(jnp.asarray(x), layouts.order(jnp.ndim(x)))
 
     def _dense(self, pattern: Any) -> Any:
@@ -137,6 +179,8 @@ class KernelFn:
         if isinstance(x1_or_kernel, Kernel):
             if pattern is not None and any(p is not None for p in pattern):
                 raise InvalidInput("pattern with a Kernel is not supported: give data to the whole network")
+            options = {"mask_constant": mask_constant, "diagonal_spatial": diagonal_spatial, "x2": x2}
+            _refuse_of_data({**options, "diagonal_batch": diagonal_batch})
             return _selected(self._onward(x1_or_kernel, parameters), get)
         if isinstance(x1_or_kernel, (list, tuple)) and any(isinstance(x, Kernel) for x in x1_or_kernel):
             raise InvalidGraph(f"{self.__name__} got {len(x1_or_kernel)} Kernels; one can be continued")
@@ -145,7 +189,8 @@ class KernelFn:
         if x2 is not None and inputs_of_data(x2) != inputs:
             raise InvalidInput("x1 and x2 are different nested tuples of arrays")
         layouts, program = stated_layouts(self.tree, inputs), self._program_of(inputs)
-        x1, x2 = self._plain(x1_or_kernel, layouts), self._plain(x2, layouts)
+        x1 = self._plain(x1_or_kernel, layouts)
+        x2 = x1 if x2 is x1_or_kernel else self._plain(x2, layouts)
         shape = _shape_of(x1)
         if not self._is_plain:
             place_of(self.tree, shape)
@@ -180,6 +225,12 @@ class KernelFn:
         shape1, shape2 = picked(kernel.shape1, order), kernel.shape2 and picked(kernel.shape2, order)
         spot = self.tree.place(Spot(shape1[1:], layout))
         return _in_layout(program.onward(kernel.replace(shape1=shape1, shape2=shape2), parameters), spot.layout)
+
+
+def _refuse_of_data(options: dict[str, Any]) -> None:
+    for name, value in options.items():
+        if value is not None:
+            raise InvalidInput(f"{name} is given with a Kernel, which it does not change: give it with the data")
 
 
 def tree_of(layer: Any) -> Tree:
@@ -219,7 +270,7 @@ def _is_data(x: Any) -> bool:
 
 def _shape_of(x: Any) -> Any:
     """Shape of one sample, or nested tuples of shapes."""
-    return tuple(map(_shape_of, x)) if isinstance(x, tuple) else tuple(jnp.shape(x)[1:])
+    return tuple(map(_shape_of, x)) if isinstance(x, tuple) else tuple(np.shape(x)[1:])
 
 
 def _is_plain(leaf: Leaf) -> bool:

@@ -17,6 +17,7 @@ from ntkc.ir.layout import PLAIN, Layout, inverse
 from ntkc.ir.op import Op, Shape
 from ntkc.layers import branching, linear_maps, reshape
 from ntkc.networks.arrays import Arrays
+from ntkc.networks.masks import Masked, hidden, there_after
 
 
 @dataclass(frozen=True)
@@ -170,6 +171,11 @@ class Leaf(Tree):
 
     def apply(self, params: Any, inputs: Any, **kwargs: Any) -> Any:
         branches = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
+        compute = self._of_masked if isinstance(branches[0], Masked) else self._of_arrays
+        output = compute(params, branches, kwargs)
+        return [output] * self.op.num if isinstance(self.op, reshape.FanOut) else output
+
+    def _of_arrays(self, params: Any, branches: list[Any], kwargs: dict[str, Any], there: Any = None) -> Any:
         layout = self.layout or PLAIN
         branches = [moved(x, layout.order(jnp.ndim(x))) for x in branches]
         features = [x.shape[1:] for x in branches]
@@ -180,8 +186,17 @@ class Leaf(Tree):
         ]
         pattern = kwargs.get("pattern")
         pattern = pattern if pattern is None or self.to_dense is None else self.to_dense(pattern)
-        output = moved(self.op.forward(params, branches, Arrays(kwargs.get("rng"), pattern)), axes)
-        return [output] * self.op.num if isinstance(self.op, reshape.FanOut) else output
+        return moved(self.op.forward(params, branches, Arrays(kwargs.get("rng"), pattern, there)), axes)
+
+    def _of_masked(self, params: Any, branches: list[Masked], kwargs: dict[str, Any]) -> Masked:
+        """The same, and which pixels are there afterwards."""
+        first, shapes = branches[0], [b.shape for b in branches]
+        value = self._of_arrays(params, [b.value for b in branches], kwargs, first.there)
+        op = _on_plain_axes(self.op, first.layout)
+        there = there_after(op, [b.there for b in branches], shapes)
+        if self.turn is not None:
+            there = there_after(self.turn, [there], [op.shape(shapes)])
+        return hidden(value, there, self.layout_out or self.op.layout_after(first.layout, first.shape))
 
     def text(self) -> str:
         return self.op.label()
@@ -246,8 +261,9 @@ class Parallel(Tree):
         return tuple(part.inputs for part in self.parts)
 
     def _matched(self, branches: Any) -> list[tuple[Tree, Any]]:
-        if isinstance(branches, (Wire, Spot)) or len(branches) != len(self.parts):
-            got = 1 if isinstance(branches, (Wire, Spot)) else len(branches)
+        is_one = not isinstance(branches, (list, tuple))
+        if is_one or len(branches) != len(self.parts):
+            got = 1 if is_one else len(branches)
             raise InvalidGraph(
                 f"parallel of {len(self.parts)} layers got {got} branches; FanOut({len(self.parts)}) first"
             )

@@ -20,6 +20,7 @@ from ntkc.passes.analyse import Values, analyse
 from ntkc.passes.ask import Covariances, rule
 from ntkc.passes.demand import Demand, carried_kinds, demand_of, in_order, outputs_of
 from ntkc.passes.roll import Block
+from ntkc.passes.settle import is_masked
 
 
 @dataclass
@@ -59,6 +60,7 @@ def lower(graph: Graph, demanded: Demand, diagonal: bool = False) -> Program:
             spatial=statements.spatial,
             output=output,
             pattern=_pattern(statements.patterns, len(sources)),
+            is_masked=is_masked(graph),
         )
     )
 

@@ -12,6 +12,7 @@ from ntkc.ir.graph import Graph, GraphBuilder, feature_shapes, inputs_of, op_of,
 from ntkc.ir.op import Op, Shape
 from ntkc.layers.aggregate import Aggregate
 from ntkc.layers.branching import FanInConcat
+from ntkc.layers.conv import Conv
 from ntkc.layers.inputs import Input
 from ntkc.layers.pooling import FlattenPixels
 from ntkc.layers.reshape import Flatten, Identity
@@ -66,14 +67,17 @@ def settle(graph: Graph) -> Graph:
     if is_open(graph):
         return graph
     shapes = feature_shapes(graph)
-    changed = {n: _settled(op_of(graph, n), [shapes[u] for u in operands(graph, n)]) for n in graph}
-    settled = {n: op for n, op in changed.items() if op is not op_of(graph, n)}
-    return _copied(graph, settled) if settled else graph
+    changed = {n: settled(op_of(graph, n), [shapes[u] for u in operands(graph, n)]) for n in graph}
+    found = {n: op for n, op in changed.items() if op is not op_of(graph, n)}
+    return _copied(graph, found) if found else graph
 
 
-def _settled(op: Op, below: list[Shape]) -> Op:
+def settled(op: Op, below: list[Shape]) -> Op:
+    """A layer as it acts on operands of these shapes."""
     if isinstance(op, FanInConcat):
         return FanInConcat(-1) if op.axis == len(below[0]) else op
+    if isinstance(op, Conv):
+        return op.on_channels(below[0][-1])
     if not isinstance(op, Flatten):
         return op
     return FlattenPixels() if len(below[0]) > 1 else Identity()

@@ -86,7 +86,7 @@ def residual(factor: Factor, rhs: Array, tau: Array) -> Array:
 def spectral_factor(label: str, gram: Array, ridge: Array) -> Spectrum:
     """G = gram + ridge I = V diag(values) V^T, for any time; warns `NotPositiveDefinite` if it adds jitter."""
     regular = add_diagonal(gram, ridge)
-    values, vectors = eigh_in_double(regular)
+    values, vectors = eigh_in_double(gram, ridge)
     jitter = jnp.maximum(noise_floor(regular) - values[0], 0)
     report(label, values[0], jitter)
     # A derivative of the jitter would be one of rounding noise.
@@ -97,23 +97,25 @@ def spectral_factor(label: str, gram: Array, ridge: Array) -> Spectrum:
 def cholesky_factor(label: str, gram: Array, ridge: Array) -> Cholesky:
     """G = gram + ridge I = L L^T, for infinite time; warns `NotPositiveDefinite` if it adds jitter."""
     regular = add_diagonal(gram, ridge)
-    fixed = jax.lax.stop_gradient(regular)
-    is_sound = jnp.isfinite(cholesky_in_double(add_diagonal(fixed, -noise_floor(fixed)))).all()
-    jitter = choose_jitter(label, fixed, is_sound)
-    return Cholesky(add_diagonal(regular, jitter), cholesky_in_double(add_diagonal(fixed, jitter)), ridge + jitter)
+    fixed, shift = jax.lax.stop_gradient((gram, ridge))
+    floor = noise_floor(jax.lax.stop_gradient(regular))
+    is_sound = jnp.isfinite(cholesky_in_double(fixed, shift, -floor)).all()
+    jitter = choose_jitter(label, fixed, shift, is_sound)
+    return Cholesky(add_diagonal(regular, jitter), cholesky_in_double(fixed, shift, jitter), ridge + jitter)
 
 
-def choose_jitter(label: str, gram: Array, is_sound: Array) -> Array:
+def choose_jitter(label: str, gram: Array, ridge: Array, is_sound: Array) -> Array:
     """0 for a sound matrix, else  noise floor - smallest eigenvalue,  reported."""
+    floor = noise_floor(add_diagonal(gram, ridge))
     if not is_concrete(is_sound):
-        return jax.lax.cond(is_sound, jnp.zeros_like, partial(measure_jitter, label, gram), noise_floor(gram))
+        return jax.lax.cond(is_sound, jnp.zeros_like, partial(measure_jitter, label, gram, ridge), floor)
     if bool(is_sound):
         return jnp.zeros((), gram.dtype)
-    return measure_jitter(label, gram, noise_floor(gram))
+    return measure_jitter(label, gram, ridge, floor)
 
 
-def measure_jitter(label: str, gram: Array, floor: Array) -> Array:
-    smallest = eigh_in_double(gram)[0][0]
+def measure_jitter(label: str, gram: Array, ridge: Array, floor: Array) -> Array:
+    smallest = eigh_in_double(gram, ridge)[0][0]
     jitter = jnp.maximum(floor - smallest, 0)
     report(label, smallest, jitter)
     return jitter
@@ -204,16 +206,23 @@ def add_diagonal(gram: Array, amount: Array) -> Array:
     return gram + amount * jnp.eye(gram.shape[0], dtype=gram.dtype)
 
 
-def eigh_in_double(gram: Array) -> tuple[Array, Array]:
-    """Eigenvalues (ascending) and vectors; float32 routines lose a factor sqrt(m) against the entries' own rounding."""
+def shifted_in_double(gram: Array, *shifts: Array) -> Array:
+    """gram + sum of shifts I, in float64: a ridge below the rounding of the entries would be lost in theirs."""
+    shift = sum((jnp.asarray(s).astype(jnp.float64) for s in shifts), jnp.zeros((), jnp.float64))
+    return gram.astype(jnp.float64) + shift * jnp.eye(gram.shape[0], dtype=jnp.float64)
+
+
+def eigh_in_double(gram: Array, *shifts: Array) -> tuple[Array, Array]:
+    """Eigenvalues (ascending) and vectors of gram + shifts I; float32 routines lose a factor sqrt(m) of digits."""
     with jax.enable_x64(True):
-        values, vectors = jnp.linalg.eigh(gram.astype(jnp.float64))
+        values, vectors = jnp.linalg.eigh(shifted_in_double(gram, *shifts))
         return values.astype(gram.dtype), vectors.astype(gram.dtype)
 
 
-def cholesky_in_double(gram: Array) -> Array:
+def cholesky_in_double(gram: Array, *shifts: Array) -> Array:
+    """L L^T = gram + shifts I."""
     with jax.enable_x64(True):
-        return jnp.linalg.cholesky(gram.astype(jnp.float64))
+        return jnp.linalg.cholesky(shifted_in_double(gram, *shifts))
 
 
 def solve_in_double(lower: Array, rhs: Array) -> Array:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
+from ntkc.data import are_one_set
 from ntkc.errors import InvalidInput, ShapeMismatch, SolverNotConverged, unknown
 from ntkc.predict.factor import matmul
 from ntkc.predict.targets import (
@@ -51,11 +52,13 @@ class IterativePosterior:
 
     def predict_fn(self, x_test: Any = None) -> jax.Array:
         """K(x_test, x_train) alpha, tile by tile; None stands for x_train."""
+        is_train = are_one_set(self.kernel.x, x_test)
         x_test = self.kernel.x if x_test is None else x_test
         require_alike(self.kernel.x, x_test)
         require_finite("x_test", x_test)
         x_test = np.asarray(x_test)
-        mean = jnp.asarray(self.kernel.rows_times(x_test, self.weights), self.kernel.x.dtype)
+        made = self.kernel.gram_times(self.weights) if is_train else self.kernel.rows_times(x_test, self.weights)
+        mean = jnp.asarray(made, self.kernel.x.dtype)
         require_finite(f"the {self.kernel.get} of (x_test, x_train)", mean)
         return self.targets.restore(mean, (), (len(x_test),))
 

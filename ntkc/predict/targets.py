@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from ntkc.data import has_masked
 from ntkc.errors import InvalidInput, ShapeMismatch
 from ntkc.predict.factor import is_concrete
 
@@ -152,7 +153,7 @@ def read_numbers(name: str, value: Any) -> Any:
         found = np.asarray(value) if is_concrete(value) and not isinstance(value, jax.Array) else jnp.asarray(value)
     except ValueError:
         raise InvalidInput(f"{name} has rows of different lengths; give an array of real numbers") from None
-    if np.ma.is_masked(value):
+    if has_masked(value):
         raise InvalidInput(f"{name} has masked entries; drop or fill them")
     if not is_real(found.dtype):
         raise InvalidInput(f"{name} is {summary(value)} of dtype {found.dtype}; give real numbers")

@@ -11,10 +11,10 @@ from jax.typing import ArrayLike
 
 
 def positions(
-    form: str, sizes: Sequence[int], power: ArrayLike, decay: Callable[[Array], Array], lanes: int = 2
+    form: str, sizes: Sequence[int], power: ArrayLike, decay: Callable[[Array], Array], lanes: Array
 ) -> Array:
-    """decay(sum_i |p_i - p_i'|^power) of each entry of a form; `lanes` last axes of one for those of samples."""
-    distance = jnp.zeros((1,) * lanes)
+    """decay(sum_i |p_i - p_i'|^power) of each entry of a form, in the dtype of `lanes`, an array of samples."""
+    distance = jnp.zeros((1,) * lanes.ndim, lanes.dtype)
     for f, n in list(zip(form, sizes, strict=True))[::-1]:
         i = jnp.arange(n, dtype=distance.dtype)
         apart = jnp.abs(i[:, None] - i) ** power if f == "F" else 0 * i

@@ -24,7 +24,7 @@ def distances_of_pixels(x1: Array, x2: Array, form: str, same: Array, is_within:
         return few_channels(x1, x2, form, is_within)
     rows1, rows2 = (in_rows(x, form, is_within) for x in (x1, x2))
     sizes = x1.shape[1:-1]
-    is_same = same_pixels(form, sizes, 1 if is_within else 2).astype(bool)
+    is_same = same_pixels(form, sizes, jnp.ones((1,) * (1 if is_within else 2), bool))
     samples = (len(x1),) if is_within else (len(x1), len(x2))
     counts = counts_of(form, sizes)
     entries = jnp.broadcast_to(is_same & same, (*(n for group in counts for n in group), *samples))

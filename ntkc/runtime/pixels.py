@@ -334,13 +334,16 @@ def of_pixels(function: Callable[..., Any], *given: Any, tolerance: Tolerance | 
     return made.reshape(*made.shape[:-1], *shape)
 
 
-def same_pixels(form: str, sizes: Sequence[int], lanes: int = 2) -> Array:
-    """1 where both pixels of an entry are the same, 0 elsewhere; `lanes` last axes of one for those of samples."""
-    single = jnp.float32  # makes no float64 of others
-    same = jnp.ones((1,) * lanes, single)
+def same_pixels(form: str, sizes: Sequence[int], lanes: Array) -> Array:
+    """1 where both pixels of an entry are the same, 0 elsewhere, in the dtype of `lanes`, an array of samples.
+
+    The last axes, of one, are those of samples.
+    """
+    dtype = lanes.dtype
+    same = jnp.ones((1,) * lanes.ndim, dtype)
     for f, n in list(zip(form, sizes, strict=True))[::-1]:
         step = n if f == "D" else 1 if f == "F" else int(f)
-        eye = jnp.ones((step, 1, 1), single) * jnp.eye(n // step, dtype=single)
+        eye = jnp.ones((step, 1, 1), dtype) * jnp.eye(n // step, dtype=dtype)
         eye = eye[0] if f == "F" else eye[:, 0, 0] if f == "D" else eye
         same = eye.reshape(eye.shape + (1,) * same.ndim) * same
     return same

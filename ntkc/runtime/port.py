@@ -81,6 +81,6 @@ def stream(kind: str, form: str, nngp: Array, ntk: Array, variance1: Array, vari
         scale = left(safe_sqrt(q1)[..., :, None], form) * right(safe_sqrt(q2)[..., None, :], form)
         return gap_of(k, scale) if kind == "gap" else ratio(t, scale)
     q1, q2 = left(q1[..., :, None], form), right(q2[..., None, :], form)
-    is_one = same & same_pixels(form, nngp.shape[: 2 * len(form) : 2]).astype(bool)
+    is_one = same & same_pixels(form, nngp.shape[: 2 * len(form) : 2], same)
     made = q1 - q2 if kind == "D" else jnp.maximum((q1 + q2) / 2 - k, 0)
     return jnp.where(is_one, 0, made)

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from ntkc.data import tiles_of_one_call
 from ntkc.predict.targets import require_finite
 from ntkc.program import KernelProgram
 
@@ -40,7 +41,8 @@ def kernel_block(
     program: KernelProgram, get: str, x1: Any, x2: Any = None, parameters: Mapping[str, Any] = EMPTY
 ) -> Any:
     """K or T of the rows of x1 and x2 (None: of x1 with itself), in the dtype of x1."""
-    return run_padded(lambda a, b: program(a, b, get, **parameters), get, x1, x2)
+    with tiles_of_one_call():
+        return run_padded(lambda a, b: program(a, b, get, **parameters), get, x1, x2)
 
 
 def run_padded(function: Callable[[Any, Any], Any], get: str, x1: Any, x2: Any) -> Any:

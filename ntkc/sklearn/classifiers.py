@@ -10,6 +10,7 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
+from ntkc.data import refuse_masked
 from ntkc.errors import InvalidInput
 from ntkc.predict.calibration import fit_temperature
 from ntkc.sklearn.calibration import held_out_scores
@@ -45,6 +46,7 @@ class InfiniteClassifier(ClassifierMixin, InfiniteNetwork):
     def fit(self, X: Any, y: Any) -> Self:
         """Train on X [n, features] and labels y [n]."""
         plan = self.plan()
+        refuse_masked(X=X, y=y)
         inputs, y = validate_data(self, X, y, dtype=np.float64)
         check_classification_targets(y)
         self.classes_, labels = np.unique(y, return_inverse=True)

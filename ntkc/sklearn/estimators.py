@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from ntkc.data import refuse_masked
 from ntkc.sklearn.recipes import portable
 from ntkc.sklearn.training import TrainingPlan, read_plan
 
@@ -43,6 +44,7 @@ class InfiniteNetwork(BaseEstimator):
     def checked_inputs(self, X: Any) -> Any:
         """Inputs of a fitted estimator, as float64 [n, features]."""
         check_is_fitted(self)
+        refuse_masked(X=X)
         return validate_data(self, X, reset=False, dtype=np.float64)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import sympy as sp
 from sklearn.gaussian_process.kernels import Hyperparameter, Kernel
 from sklearn.utils.validation import check_array
 
+from ntkc.data import are_one_set, refuse_masked
 from ntkc.errors import InvalidInput, ShapeMismatch, unknown
 from ntkc.program import GETS
 from ntkc.sklearn.blocks import kernel_block, pad_rows, precision, run_padded
@@ -183,8 +184,9 @@ def warn_of_series(recipe: Recipe, x: Any, values: dict[str, float]) -> None:
 
 def checked_pair(X: Any, Y: Any) -> tuple[Any, Any]:
     """Both as float64 [n, features]."""
+    refuse_masked(X=X, Y=Y)
     x1 = check_array(X, dtype=np.float64)
-    if Y is None or Y is X:
+    if are_one_set(X, Y):
         return x1, None
     x2 = check_array(Y, dtype=np.float64)
     if x1.shape[1] != x2.shape[1]:

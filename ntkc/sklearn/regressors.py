@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.base import MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import validate_data
 
+from ntkc.data import refuse_masked
 from ntkc.errors import InvalidInput
 from ntkc.sklearn.estimators import InfiniteNetwork
 from ntkc.sklearn.training import NetworkPosterior, train
@@ -51,6 +52,7 @@ class InfiniteRegressor(MultiOutputMixin, RegressorMixin, InfiniteNetwork):
     def fit(self, X: Any, y: Any) -> Self:
         """Train on X [n, features] and y [n] or [n, outputs]."""
         plan = self.plan()
+        refuse_masked(X=X, y=y)
         inputs, y = validate_data(self, X, y, multi_output=True, y_numeric=True, dtype=np.float64)
         y = np.asarray(y, np.float64)
         self._is_vector = y.ndim == 1

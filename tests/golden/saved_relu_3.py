@@ -155,8 +155,7 @@ def predictor(nngp: Callable[..., Array], ntk: Callable[..., Array]) -> Callable
         count = len(inputs_of(x)[0])
         targets = y[:, None] if y.ndim == 1 else y
         check(inputs_of(x), y, count, len(targets), ridge, t)
-        values, vectors = jnp.linalg.eigh(gram_of(x, **given) + ridge * jnp.eye(count, dtype=dtype))
-        weights = vectors @ (filtered(values, count, t)[:, None] * (vectors.T @ targets))
+        weights = weights_of(gram_of(x, **given), targets, ridge, t)
 
         def predict(x_new: Any) -> Array:
             """Predictions for samples x_new."""
@@ -167,6 +166,16 @@ def predictor(nngp: Callable[..., Array], ntk: Callable[..., Array]) -> Callable
         return predict
 
     return fit
+
+
+def weights_of(gram: Array, targets: Array, ridge: float, t: float | None) -> Array:
+    """(K + ridge I)^-1 (I - exp(-(K + ridge I) t / n)) y, in float64: a ridge is lost in float32 entries."""
+    count = len(gram)
+    with jax.enable_x64(True):
+        wide = gram.astype("float64") + ridge * jnp.eye(count, dtype="float64")
+        values, vectors = jnp.linalg.eigh(wide)
+        kept = filtered(values, count, t, float(jnp.finfo(gram.dtype).eps))
+        return (vectors @ (kept[:, None] * (vectors.T @ targets.astype("float64")))).astype(gram.dtype)
 
 
 def inputs_of(x: Any) -> tuple[Any, ...]:
@@ -189,15 +198,15 @@ def check(inputs: tuple[Array, ...], y: Array, count: int, targets: int, ridge: 
         raise ValueError(f"ridge = {ridge}, t = {t}: neither may be negative or NaN")
 
 
-def filtered(values: Array, count: int, t: float | None) -> Array:
+def filtered(values: Array, count: int, t: float | None, eps: float) -> Array:
     """(1 - exp(-v t / n)) / v of the eigenvalues v, which is t / n in the limit v = 0."""
-    floor = count * jnp.finfo(values.dtype).eps * values[-1]
+    floor = jnp.sum(values) * max(eps / count**0.5, 8 * float(jnp.finfo(values.dtype).eps))
     if t is None and not values[0] > floor:
         needed = 2 * floor - values[0]
         raise ValueError(f"the smallest eigenvalue is {values[0]:.2e}: a ridge of {needed:.1e} or more is needed")
     rate = 0.0 if t is None else t / count
-    safe = jnp.where(values > floor, values, 1)
-    return 1 / safe if t is None else jnp.where(values > floor, -jnp.expm1(-safe * rate) / safe, rate)
+    safe = jnp.where(values > 0, values, 1)
+    return 1 / safe if t is None else jnp.where(values > 0, -jnp.expm1(-safe * rate) / safe, rate)
 
 
 Table = Mapping[str, Sequence[float]]

@@ -33,7 +33,7 @@ def test_products_and_distances(form, channels):
     e, d = rt.pixel_distances(x1, x2, q1, q2, apart, form)
     np.testing.assert_allclose(e, jnp.mean((first - second) ** 2, -1) / 2, rtol=1e-11, atol=1e-14)
     np.testing.assert_allclose(d, jnp.mean(first**2, -1) - jnp.mean(second**2, -1), rtol=1e-11, atol=1e-14)
-    is_same = jnp.broadcast_to(rt.same_pixels(form, SIZES), e.shape)[..., 1, 0] > 0
+    is_same = jnp.broadcast_to(rt.same_pixels(form, SIZES, jnp.ones((3, 2))), e.shape)[..., 1, 0] > 0
     assert np.all(np.asarray(e[..., 1, 0])[np.asarray(is_same)] == 0)
 
 
@@ -75,7 +75,10 @@ def test_terms_and_lanes(form):
 
 @pytest.mark.parametrize("lanes", [1, 2])
 def test_lanes_of_positions(lanes):
-    assert rt.same_pixels("FF", SIZES, lanes).ndim == rt.positions("FF", SIZES, 2, jnp.exp, lanes).ndim == 4 + lanes
+    one = jnp.ones((1,) * lanes, jnp.float32)
+    for made in (rt.same_pixels("FF", SIZES, one), rt.positions("FF", SIZES, 2, jnp.exp, one)):
+        assert made.ndim == 4 + lanes
+        assert made.dtype == jnp.float32
 
 
 def test_attention_of_samples_and_of_pairs():

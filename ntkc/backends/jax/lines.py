@@ -33,7 +33,7 @@ def wrapped(line: str, room: int = WIDTH - len(INDENT)) -> list[str]:
     if not sign or "(" in head or rest.startswith("lambda"):
         return [line]
     inside = _broken(rest, room - len(start) - len(INDENT))
-    if len(inside) > 1 and _is_call(inside):
+    if len(inside) > 1 and _is_call(inside) and len(start + head + sign + inside[0]) <= room:
         return [start + head + sign + inside[0], *(start + v for v in inside[1:])]
     return [f"{start}{head}{sign}(", *(start + INDENT + v for v in inside), f"{start})"]
 
@@ -57,14 +57,28 @@ def _broken(text: str, room: int) -> list[str]:
                 made += [lead + first, *more]
             return _joined(made, room) if operator == "*" else made
     opened = text.find("(")
-    if opened < 0 or not text.endswith(")"):
+    if opened < 0:
         return [text]
-    if not text[:opened].replace(".", "_").isidentifier():  # no call: a comma would make a tuple of it
-        inside = _broken(text[opened + 1 : -1], room - len(INDENT))
-        return [text[: opened + 1], *(INDENT + line for line in inside), ")"]
-    arguments = _split(text[opened + 1 : -1], ", ")
-    lines = [line for a in arguments for line in _closed(_broken(a, room - len(INDENT) - 1))]
-    return [text[: opened + 1], *(INDENT + line for line in _joined(lines, room - len(INDENT), ", ")), ")"]
+    closed = _closing(text, opened)
+    head, inside, tail = text[: opened + 1], text[opened + 1 : closed], text[closed:]
+    if not head[:-1].replace(".", "_").isidentifier():  # no call: a comma would make a tuple of it
+        return [head, *(INDENT + line for line in _broken(inside, room - len(INDENT))), tail]
+    lines = [line for a in _split(inside, ", ") for line in _closed(_broken(a, room - len(INDENT) - 1))]
+    return [head, *(INDENT + line for line in _joined(lines, room - len(INDENT), ", ")), tail]
+
+
+def _closing(text: str, opened: int) -> int:
+    """The place of the bracket that closes the one at `opened`."""
+    depth, quote = 0, ""
+    for i, c in enumerate(text[opened:], opened):
+        if quote:
+            quote = "" if c == quote else quote
+        elif c in "\"'":
+            quote = c
+        depth += 0 if quote else (c == "(") - (c == ")")
+        if depth == 0:
+            return i
+    raise AssertionError(f"no bracket closes {text}")
 
 
 def _closed(lines: list[str]) -> list[str]:

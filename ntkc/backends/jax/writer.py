@@ -162,17 +162,20 @@ class Writer:
         """1 where both pixels of an entry are the same."""
         if not form.strip(DIAGONAL):
             return sp.S.One
-        lanes = "" if self.is_pair else ", 1"
-        return written(f'same_pixels("{form}", {self.program.spatial[self.node]}{lanes})')
+        return written(f'same_pixels("{form}", {self.program.spatial[self.node]}, {self.lanes})')
+
+    @property
+    def lanes(self) -> str:
+        """An array of samples, or of pairs of them."""
+        return "same" if self.is_pair else "one"
 
     def of_all_pairs(self, expr: sp.Expr, form: Form) -> str:
         """Attention, in the form that is wanted of it."""
         full = ALL * len(form)
         if isinstance(expr, Positions):
-            lanes = "" if self.is_pair else ", 1"
             power, decay = expr.args
             sizes = self.program.spatial[self.node]
-            return f'positions("{form}", {sizes}, {self.plain(power)}, {self.plain(decay)}{lanes})'
+            return f'positions("{form}", {sizes}, {self.plain(power)}, {self.plain(decay)}, {self.lanes})'
         texts = [self.spread(a, full) for a in expr.args]
         if isinstance(expr, Inner):
             return f'inner({", ".join(texts)}, "{form}")'
@@ -232,7 +235,7 @@ class Writer:
 
     def filled(self, expr: sp.Expr, form: Form) -> str:
         """A constant for all entries and lanes."""
-        return f"filled({self.text(expr, form)}, {self.sizes_of(form)}, {'same' if self.is_pair else 'one'})"
+        return f"filled({self.text(expr, form)}, {self.sizes_of(form)}, {self.lanes})"
 
     def spread(self, expr: sp.Expr, form: Form) -> str:
         """An expression that is read as an array, be it a constant or not."""
@@ -246,7 +249,7 @@ class Writer:
         counts = counted_parts(expr for _, expr in ready)
         for let, expr in ready:
             name = self.names.stream(let.dst)
-            if self.is_constant(let.expr):
+            if self.is_constant(expr):  # also where no two pixels differ
                 yield f"{name} = {self.filled(let.expr, self.form_of(let.dst))}"
                 continue
             if isinstance(expr, Written) and expr.name == name:

@@ -72,6 +72,8 @@ class Mixes:
             raise Unknown
         if any(not is_covariance(s) for s in streams_in(expr)):
             raise Unknown
+        if all(_is_of_one(m) for m in maps):
+            return made
         return self._apart(expr, made, u)
 
     def outside(self, expr: Mixed) -> sp.Expr:
@@ -132,6 +134,11 @@ def _same_pixels(m: AxisMap, count: int) -> AxisMap | None:
         return m if m.is_identity else None
     made = Patch(m.window, m.stride, m.low, m.high, m.wraps)
     return made if {c * m.window for c in m.scales} == {1.0} and not _has_outside(made, count) else None
+
+
+def _is_of_one(m: AxisMap) -> bool:
+    """Each pixel of the result is one of the operand."""
+    return m.is_identity or (isinstance(m, Window) and m.window == 1)
 
 
 def _is_even(m: AxisMap, count: int) -> bool:

@@ -57,7 +57,9 @@ class Rules:
         """A filter of its own at each place: what two places make has no covariance."""
         q1, q2 = both_variances(let.dst.node)
         weights = let.expr.xreplace({SAME_PIXEL: sp.S.Zero})
-        return self._distance(weights, let.dst) + (1 - SAME_PIXEL) * (q1 + q2) / 2
+        f = factors_of(let.expr)
+        there = f.first * f.second if f.is_scaled else sp.S.One
+        return self._distance(weights, let.dst) + there * (1 - SAME_PIXEL) * (q1 + q2) / 2
 
     def _between_blocks(self, let: Let, blocks: list[Mixed]) -> sp.Expr:
         """Pixels of different parts have no covariance: half of both variances."""

@@ -54,9 +54,10 @@ def own_variance(expr: sp.Expr, program: Program) -> sp.Expr:
 
 
 def _with_added(s: Statement, added: dict[str, Let]) -> list[Statement]:
-    """A statement after the first that its node needs."""
+    """A statement after the variance that its node needs, which reads its masks and statistics."""
     if isinstance(s, Let):
-        return [added.pop(s.dst.node), s] if s.dst.node in added else [s]
+        is_place = s.dst.node in added and s.dst.kind.rank >= Kind.S.rank
+        return [added.pop(s.dst.node), s] if is_place else [s]
     body = tuple(new for let in s.body for new in _with_added(let, added))
     new = tuple(let.dst for let in body if isinstance(let, Let) and let.dst.kind is Kind.S and let.dst not in s.stacked)
     return [replace(s, body=body, stacked=(*s.stacked, *new))]

@@ -26,6 +26,7 @@ from ntkc.data import arrays_of, checked_data, checked_patterns, flat_inputs, pr
 from ntkc.errors import InvalidInput, SeriesNotConverged, ShapeMismatch, unknown
 from ntkc.gaussian.certificates import TOLERANCES
 from ntkc.ir.graph import Graph, feature_shapes, inputs_of, op_of
+from ntkc.ir.hyper import is_own_name
 from ntkc.ir.program import Program
 from ntkc.ir.value import Law
 from ntkc.kernel import Kernel
@@ -324,6 +325,7 @@ class KernelProgram:
             )
 
     def _checked_parameters(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        given = {name: v for name, v in given.items() if name in self.parameters or not is_own_name(name)}
         for name in given:
             if name not in self.parameters:
                 raise unknown("hyper-parameter", name, self.parameters or ["none: all are numbers"])

@@ -11,9 +11,10 @@ from typing import Any, ClassVar, Protocol
 import sympy as sp
 
 from ntkc.errors import InvalidGraph, unknown
-from ntkc.ir.hyper import checked_fields
+from ntkc.ir.hyper import Parameter, checked_fields
 from ntkc.ir.layout import Layout
 from ntkc.ir.maps import Maps
+from ntkc.ir.traced import opened_fields
 from ntkc.ir.value import Value
 from ntkc.ir.words import one_line
 
@@ -26,7 +27,7 @@ UNKNOWN: Shape = ()
 Scalar = int | float | sp.Expr
 """A hyper-parameter: a number folds into the code, a sympy symbol stays an argument of the program."""
 
-WeightSpec = tuple[tuple[int, ...], float]
+WeightSpec = tuple[tuple[int, ...], Scalar]
 """Shape and standard deviation of one weight array of the finite layer."""
 
 
@@ -104,6 +105,13 @@ OPS: dict[str, type[Op]] = {}
 """Every layer, by the name it has in graphs and JSON documents."""
 
 
+TRACED = (
+    "the network has hyper-parameters that JAX traces: call its kernel_fn, or compile it with sympy.Symbol('w') in "
+    "their place and give the value at the call, w=value"
+)
+"""What an error says where a network must stand for itself."""
+
+
 @dataclass(frozen=True)
 class Op(ABC):
     """One layer: its finite network, its law, its infinite-width rules, its shape, and examples of itself.
@@ -141,9 +149,23 @@ class Op(ABC):
             OPS[cls.__name__] = cls
 
     def __post_init__(self) -> None:
+        if not self.internal:
+            self._open_fields()
         self.check_fields()
         for name, value in () if self.internal else checked_fields(self).items():
             object.__setattr__(self, name, value)
+
+    def _open_fields(self) -> None:
+        changed, traced = opened_fields(self)
+        for name, value in changed.items():
+            object.__setattr__(self, name, value)
+        if traced:
+            object.__setattr__(self, "_traced", traced)
+
+    @property
+    def traced(self) -> Mapping[Parameter, Any]:
+        """Values, traced by JAX, of hyper-parameters of this very layer: no part of what equal layers share."""
+        return vars(self).get("_traced", {})
 
     def check_fields(self) -> None:  # noqa: B027  # most layers have nothing to add
         """The layer's own checks, and its fields in their one form; those of its hyper-parameters follow."""
@@ -186,8 +208,9 @@ class Op(ABC):
     def forward(self, weights: Sequence[Any], operands: Sequence[Any], pointwise: Any) -> Any:
         """The finite layer on arrays [n, ..., features].
 
-        `pointwise(expr, arrays)` evaluates an expression on arrays, `pointwise.jnp` and `pointwise.lax` are JAX's, and
-        `pointwise.rng` is the key of a random layer, or None.
+        `pointwise(expr, arrays)` evaluates an expression on arrays, `pointwise.number(self.W_std, "W_std")` is a
+        hyper-parameter, `pointwise.jnp` and `pointwise.lax` are JAX's, and `pointwise.rng` is the key of a random
+        layer, or None.
         """
 
     def kernel_identity(self, widths: Sequence[object]) -> object:

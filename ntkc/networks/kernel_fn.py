@@ -9,8 +9,10 @@ from typing import Any
 import jax.numpy as jnp
 
 from ntkc.errors import InvalidGraph, InvalidInput, unknown
+from ntkc.ir.hyper import Parameter
 from ntkc.ir.layout import Layout
-from ntkc.ir.op import Shape
+from ntkc.ir.op import TRACED, Op, Shape
+from ntkc.ir.traced import renamed
 from ntkc.ir.value import Law
 from ntkc.kernel import Kernel
 from ntkc.layers.aggregate import Aggregate
@@ -55,11 +57,12 @@ class KernelFn:
     """kernel_fn(x1, x2=None, get=None): the kernel of a layer, on data or on the Kernel of the layers before it."""
 
     def __init__(self, tree: Tree) -> None:
-        self.tree = tree
+        self.made_of = tree
+        self.tree, self.values = closed(tree)
         self.__name__ = self.__qualname__ = tree.name
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return KernelFn, (self.tree,)
+        return KernelFn, (self.made_of,)
 
     def __deepcopy__(self, memo: Any) -> KernelFn:
         return self
@@ -69,14 +72,17 @@ class KernelFn:
         """The compiled network, of data [samples, pixels ..., channels].
 
         Raises:
-            InvalidInput: the network reads data with other axes.
+            InvalidInput: the network reads data with other axes, or JAX traces its hyper-parameters.
         """
+        if self.values:
+            raise InvalidInput(TRACED)
         check_plain_data(self.tree)
         return self._program
 
     @cached_property
     def _program(self) -> KernelProgram:
-        return build(graph_of(self.tree))
+        # A network whose hyper-parameters are traced is built anew inside each trace.
+        return _input_program(self.tree, self.tree.inputs) if self.values else build(graph_of(self.tree))
 
     def _program_of(self, inputs: Inputs) -> KernelProgram:
         """The program for data of this structure."""
@@ -133,6 +139,7 @@ class KernelFn:
 
         `get` is None for a Kernel, the name of one of its fields, or a tuple of names for a named tuple.
         """
+        parameters = {**self.values, **parameters}
         pattern = self._dense(pattern)
         if isinstance(x1_or_kernel, Kernel):
             if pattern is not None and any(p is not None for p in pattern):
@@ -182,12 +189,32 @@ class KernelFn:
         return _in_layout(program.onward(kernel.replace(shape1=shape1, shape2=shape2), parameters), spot.layout)
 
 
+def closed(tree: Tree) -> tuple[Tree, dict[str, Any]]:
+    """The tree without values that JAX traces, and these by the names of hyper-parameters in their place.
+
+    Names follow the order of layers, one for each value: networks of one structure are one tree.
+    """
+    names: dict[int, Parameter] = {}
+    values: dict[str, Any] = {}
+
+    def closed_op(op: Op) -> Op:
+        if not op.traced:
+            return op
+        for symbol, value in op.traced.items():
+            name = names.setdefault(id(value), Parameter(f"{symbol.name}{len(names)}__"))
+            values[name.name] = value
+        return renamed(op, {symbol: names[id(value)] for symbol, value in op.traced.items()})
+
+    is_traced = any(leaf.op.traced for leaf in tree.leaves())
+    return (tree.mapped(closed_op), values) if is_traced else (tree, values)
+
+
 def tree_of(layer: Any) -> Tree:
     """The tree of a Layer, of its kernel_fn, or of the triple taken apart and put together again."""
     if isinstance(layer, (Layer, KernelFn)):
-        return layer.tree
+        return layer.tree if isinstance(layer, Layer) else layer.made_of
     if isinstance(layer, (tuple, list)) and len(layer) == 3 and isinstance(layer[2], KernelFn):
-        return layer[2].tree
+        return layer[2].made_of
     raise InvalidGraph(f"{layer!r} is no layer: layers are made by ntkc.stax, as stax.Dense(512)")
 
 

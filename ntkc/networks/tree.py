@@ -87,6 +87,10 @@ class Tree(ABC):
         """The layers, in order."""
 
     @abstractmethod
+    def mapped(self, function: Callable[[Op], Op]) -> Tree:
+        """The same with another layer in the place of each."""
+
+    @abstractmethod
     def text(self) -> str:
         """Python text that makes the layer."""
 
@@ -152,11 +156,13 @@ class Leaf(Tree):
         features = [s[1:] for s in shapes]
         made = self.op.shape(features)
         axes = self._axes_out(features[0], made)
-        specs = self.op.weights(features)
+        specs, numbers = self.op.weights(features), Arrays(values=self.op.traced)
         keys = random.split(rng, len(specs)) if specs else ()
         orders = [() if spec is None else self._axes_of_weight(i, spec[0], axes) for i, spec in enumerate(specs)]
         params = tuple(
-            None if spec is None else spec[1] * random.normal(key, picked(spec[0], order))
+            None
+            if spec is None
+            else numbers.number(spec[1], "the scale of weights") * random.normal(key, picked(spec[0], order))
             for spec, key, order in zip(specs, keys, orders, strict=True)
         )
         output = picked((shapes[0][0], *made), axes)
@@ -180,8 +186,11 @@ class Leaf(Tree):
         ]
         pattern = kwargs.get("pattern")
         pattern = pattern if pattern is None or self.to_dense is None else self.to_dense(pattern)
-        output = moved(self.op.forward(params, branches, Arrays(kwargs.get("rng"), pattern)), axes)
+        output = moved(self.op.forward(params, branches, Arrays(kwargs.get("rng"), pattern, self.op.traced)), axes)
         return [output] * self.op.num if isinstance(self.op, reshape.FanOut) else output
+
+    def mapped(self, function: Callable[[Op], Op]) -> Tree:
+        return replace(self, op=function(self.op))
 
     def text(self) -> str:
         return self.op.label()
@@ -231,6 +240,9 @@ class Serial(Tree):
             inputs = part.apply(param, inputs, **own)
         return inputs
 
+    def mapped(self, function: Callable[[Op], Op]) -> Tree:
+        return replace(self, parts=tuple(part.mapped(function) for part in self.parts))
+
     def text(self) -> str:
         return f"serial({', '.join(p.text() for p in self.parts)})"
 
@@ -272,6 +284,9 @@ class Parallel(Tree):
     def apply(self, params: Any, inputs: Any, **kwargs: Any) -> Any:
         matched = zip(params, self._matched(inputs), _split_keys(kwargs, len(self.parts)), strict=True)
         return [part.apply(p, x, **own) for p, (part, x), own in matched]
+
+    def mapped(self, function: Callable[[Op], Op]) -> Tree:
+        return replace(self, parts=tuple(part.mapped(function) for part in self.parts))
 
     def text(self) -> str:
         return f"parallel({', '.join(p.text() for p in self.parts)})"
@@ -315,6 +330,9 @@ class Repeated(Tree):
         if self.count == 0:
             return inputs
         return lax.scan(lambda x, p: (self.part.apply(p, x, **kwargs), None), inputs, params, self.count)[0]
+
+    def mapped(self, function: Callable[[Op], Op]) -> Tree:
+        return replace(self, part=self.part.mapped(function))
 
     def text(self) -> str:
         return f"repeat({self.part.text()}, {self.count})"

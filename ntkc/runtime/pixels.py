@@ -336,11 +336,10 @@ def of_pixels(function: Callable[..., Any], *given: Any, tolerance: Tolerance | 
 
 def same_pixels(form: str, sizes: Sequence[int], lanes: int = 2) -> Array:
     """1 where both pixels of an entry are the same, 0 elsewhere; `lanes` last axes of one for those of samples."""
-    single = jnp.float32  # makes no float64 of others
-    same = jnp.ones((1,) * lanes, single)
+    same = jnp.ones((1,) * lanes, bool)
     for f, n in list(zip(form, sizes, strict=True))[::-1]:
         step = n if f == "D" else 1 if f == "F" else int(f)
-        eye = jnp.ones((step, 1, 1), single) * jnp.eye(n // step, dtype=single)
+        eye = jnp.ones((step, 1, 1), bool) * jnp.eye(n // step, dtype=bool)
         eye = eye[0] if f == "F" else eye[:, 0, 0] if f == "D" else eye
         same = eye.reshape(eye.shape + (1,) * same.ndim) * same
-    return same
+    return 1.0 * same  # weakly typed: makes neither float64 of others, nor float32 of numbers

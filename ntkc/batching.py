@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from ntkc.data import checked_patterns
 from ntkc.errors import InvalidInput
@@ -131,10 +132,10 @@ def _of_tile(patterns: tuple[Any, Any], tile: Tile, device: Any) -> tuple[Any, A
 
 @dataclass(frozen=True)
 class _Assembly:
-    """The whole result: host arrays that tiles are written to, and the first tile as a pattern."""
+    """The whole result: arrays that tiles are written to (of JAX inside jit and grad), and the first tile as a pattern."""
 
     pattern: Any
-    arrays: list[np.ndarray[Any, Any]]
+    arrays: list[Any]
     samples: tuple[int, int]
     is_same: bool
     store_on_device: bool
@@ -144,24 +145,29 @@ class _Assembly:
         if isinstance(made, Kernel) and is_same:
             made = made.replace(cov2=None)
         counts = [_lengths(n, count1, count2) for n in _kinds(made)]
+        leaves = jax.tree.leaves(made)
+        is_traced = any(isinstance(v, Tracer) for v in leaves)
+        if is_traced and not store_on_device:
+            raise InvalidInput("batch: jit, grad and vmap keep nothing in host memory; use store_on_device=True")
+        empty = jnp.empty if is_traced else np.empty
         arrays = [
-            np.empty((*lengths, *v.shape[len(lengths) :]), v.dtype)
-            for v, lengths in zip(jax.tree.leaves(made), counts, strict=True)
+            empty((*lengths, *v.shape[len(lengths) :]), v.dtype) for v, lengths in zip(leaves, counts, strict=True)
         ]
         return cls(made, arrays, (count1, count2), is_same, store_on_device)
 
     def add(self, made: Any, tile: Tile) -> None:
         if isinstance(made, Kernel) and self.is_same:
             made = made.replace(cov2=None)
-        for array, value, kind in zip(self.arrays, jax.tree.leaves(made), _kinds(self.pattern), strict=True):
-            if kind == "rows":
-                array[tile.rows] = value
-            elif kind == "columns":
-                array[tile.columns] = value
-            else:
-                array[tile.rows, tile.columns] = value
-                if tile.is_mirrored:
-                    array[tile.columns, tile.rows] = np.swapaxes(value, 0, 1)
+        for i, (value, kind) in enumerate(zip(jax.tree.leaves(made), _kinds(self.pattern), strict=True)):
+            self._put(i, {"rows": tile.rows, "columns": tile.columns}.get(kind, (tile.rows, tile.columns)), value)
+            if kind == "both" and tile.is_mirrored:
+                self._put(i, (tile.columns, tile.rows), value.swapaxes(0, 1))
+
+    def _put(self, i: int, place: Any, value: Any) -> None:
+        if isinstance(self.arrays[i], np.ndarray):
+            self.arrays[i][place] = value
+        else:
+            self.arrays[i] = self.arrays[i].at[place].set(value)
 
     def result(self) -> Any:
         arrays = [jnp.asarray(a) if self.store_on_device else a for a in self.arrays]

@@ -112,7 +112,14 @@ def with_nan(x: Any, constant: float) -> Any:
     """Data with NaN in the place of a constant."""
     array = jnp.asarray(x)
     array = array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(float)
+    if isinstance(constant, Tracer):
+        return jnp.where(array == constant, jnp.nan, array)  # NaN equals nothing, and is NaN already
     return array if np.isnan(constant) else jnp.where(array == constant, jnp.nan, array)
+
+
+def broadcasting() -> Any:
+    """Broadcasting over axes that are added in front, whatever jax_numpy_rank_promotion says of the user's own code."""
+    return jax.numpy_rank_promotion("allow")
 
 
 def presence(x: Any) -> Any:

@@ -22,7 +22,16 @@ from ntkc.backends.formula import formula_of
 from ntkc.backends.latex import latex_of
 from ntkc.compile import Compilation, compile_graph
 from ntkc.costs import Cost, count, peak_memory
-from ntkc.data import arrays_of, checked_data, checked_patterns, flat_inputs, presence, shapes_of, with_nan
+from ntkc.data import (
+    arrays_of,
+    broadcasting,
+    checked_data,
+    checked_patterns,
+    flat_inputs,
+    presence,
+    shapes_of,
+    with_nan,
+)
 from ntkc.errors import InvalidInput, SeriesNotConverged, ShapeMismatch, unknown
 from ntkc.gaussian.certificates import TOLERANCES
 from ntkc.ir.graph import Graph, feature_shapes, inputs_of, op_of
@@ -142,8 +151,21 @@ class KernelProgram:
         Raises:
             ShapeMismatch, InvalidInput: data of other shapes, empty, or with NaN or infinities.
         """
+        with broadcasting():
+            return self._called(x1, x2, get, mask_constant, bool(diagonal_spatial), pattern, parameters)
+
+    def _called(
+        self,
+        x1: Any,
+        x2: Any,
+        get: str | tuple[str, ...] | None,
+        mask_constant: Any,
+        diagonal: bool,
+        pattern: Any,
+        parameters: Mapping[str, Any],
+    ) -> Any:
         pattern = checked_patterns(pattern, x2, has_patterns(self.graph))
-        program = self.variant(Variant(None, mask_constant is not None, bool(diagonal_spatial), pattern is not None))
+        program = self.variant(Variant(None, mask_constant is not None, diagonal, pattern is not None))
         if mask_constant is not None and not is_masked(self.graph):
             x1, x2 = (self._with_nan(name, x, mask_constant) for name, x in (("x1", x1), ("x2", x2)))
         x1, x2 = program.checked_pair(x1, x2)
@@ -221,6 +243,10 @@ class KernelProgram:
 
     def onward(self, kernel: Kernel, parameters: Mapping[str, Any]) -> Kernel:
         """The Kernel after this network, from the Kernel before it."""
+        with broadcasting():
+            return self._continued(kernel, parameters)
+
+    def _continued(self, kernel: Kernel, parameters: Mapping[str, Any]) -> Kernel:
         values = self._checked_parameters(parameters)
         second = kernel.cov1 if kernel.cov2 is None else kernel.cov2
         ntk = jnp.zeros_like(kernel.nngp) if kernel.ntk is None else kernel.ntk

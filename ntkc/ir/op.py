@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Protocol
 
 import sympy as sp
@@ -128,7 +128,7 @@ class Op(ABC):
     transparent: ClassVar[bool] = False
     """y = x: the layer changes nothing."""
     linear: ClassVar[bool] = False
-    """y = sum of the operands: covariances with other nodes distribute over them."""
+    """y = a sum of the operands, a the `factor`: covariances with other nodes distribute over them."""
     acts_on_pixels: ClassVar[bool] = False
     """Acts on pixels, or on one pair of samples in another way than on others: needs the program that knows them."""
 
@@ -140,6 +140,9 @@ class Op(ABC):
 
     like_data: ClassVar[tuple[int, ...]] = ()
     """Weight arrays, by number, whose axes are those of the output."""
+
+    frozen: bool = field(default=False, kw_only=True)
+    """Its weights are not trained: its tangent kernel is that of its operands, propagated."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -166,6 +169,11 @@ class Op(ABC):
     def traced(self) -> Mapping[Parameter, Any]:
         """Values, traced by JAX, of hyper-parameters of this very layer: no part of what equal layers share."""
         return vars(self).get("_traced", {})
+
+    @property
+    def factor(self) -> sp.Expr:
+        """What a linear layer multiplies the sum of its operands with."""
+        return sp.S.One
 
     def check_fields(self) -> None:  # noqa: B027  # most layers have nothing to add
         """The layer's own checks, and its fields in their one form; those of its hyper-parameters follow."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from ntkc.data import broadcasting
 from ntkc.errors import InvalidGraph, InvalidInput, unknown
 from ntkc.ir.hyper import Parameter
 from ntkc.ir.layout import Layout
@@ -46,7 +47,8 @@ class Layer(tuple[Any, Any, "KernelFn"]):
 
 def _named(function: Callable[..., Any], name: str) -> Callable[..., Any]:
     def named(*args: Any, **kwargs: Any) -> Any:
-        return function(*args, **kwargs)
+        with broadcasting():
+            return function(*args, **kwargs)
 
     named.__name__ = named.__qualname__ = name
     named.__doc__ = function.__doc__

@@ -184,6 +184,7 @@ class Leaf(Tree):
             None if w is None else moved(w, inverse(self._axes_of_weight(i, jnp.shape(w), axes)))
             for i, w in enumerate(params)
         ]
+        params = lax.stop_gradient(params) if self.op.frozen else params
         pattern = kwargs.get("pattern")
         pattern = pattern if pattern is None or self.to_dense is None else self.to_dense(pattern)
         output = moved(self.op.forward(params, branches, Arrays(kwargs.get("rng"), pattern, self.op.traced)), axes)

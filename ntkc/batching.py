@@ -64,6 +64,8 @@ def batch(
 
     @wraps(kernel_fn, updated=())
     def batched(x1: Any, x2: Any = None, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(x1, Kernel):
+            return _continued(kernel_fn, x1, size, store_on_device, args, kwargs)
         patterns = checked_patterns(kwargs.get("pattern"), x2, True)
         if patterns is not None and patterns[1] is not None:
             x2 = x1 if x2 is None else x2
@@ -86,6 +88,20 @@ def batch(
         return whole_result.result()
 
     return batched
+
+
+def _continued(
+    kernel_fn: Callable[..., Any], kernel: Kernel, size: int, store_on_device: bool, args: Any, kwargs: Any
+) -> Any:
+    """kernel_fn of a Kernel, tile by tile."""
+    count1, count2 = kernel.nngp.shape[:2]
+    whole_result: Any = None
+    for tile in _tiles(count1, count2, size or count1, size or count2, False):
+        made = kernel_fn(kernel.slice(tile.rows, tile.columns), *args, **kwargs)
+        if whole_result is None:
+            whole_result = _Assembly.of(made, count1, count2, bool(kernel.x1_is_x2), store_on_device)
+        whole_result.add(made, tile)
+    return whole_result.result()
 
 
 def _devices(count: int) -> list[Any]:
@@ -132,7 +148,7 @@ def _of_tile(patterns: tuple[Any, Any], tile: Tile, device: Any) -> tuple[Any, A
 
 @dataclass(frozen=True)
 class _Assembly:
-    """The whole result: arrays that tiles are written to (of JAX inside jit and grad), and the first tile as a pattern."""
+    """The whole result: arrays that tiles are written to (JAX.s inside jit), and the first tile as a pattern."""
 
     pattern: Any
     arrays: list[Any]

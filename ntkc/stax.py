@@ -7,6 +7,7 @@ A layer is also what `ntkc.compile` takes. Finite networks draw the same weights
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -36,6 +37,38 @@ from ntkc.layers import (
 from ntkc.networks.kernel_fn import Layer, tree_of
 from ntkc.networks.tree import Leaf, Parallel, Repeated, Serial, picked
 from ntkc.tracing import expression_of
+
+
+class Padding(enum.Enum):
+    """Values of `padding`."""
+
+    CIRCULAR = "CIRCULAR"
+    SAME = "SAME"
+    VALID = "VALID"
+
+
+class AggregateImplementation(enum.Enum):
+    """Values of `implementation` of Aggregate."""
+
+    DENSE = "DENSE"
+    SPARSE = "SPARSE"
+
+
+class AttentionMechanism(enum.Enum):
+    """Values of `attention_mechanism`."""
+
+    SOFTMAX = "SOFTMAX"
+    IDENTITY = "IDENTITY"
+    ABS = "ABS"
+    RELU = "RELU"
+
+
+class PositionalEmbedding(enum.Enum):
+    """Values of `pos_emb_type`."""
+
+    NONE = "NONE"
+    SUM = "SUM"
+    CONCAT = "CONCAT"
 
 
 def from_op(op: Op) -> Layer:

@@ -8,7 +8,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from ntkc.data import broadcasting
+from ntkc.data import broadcasting, pair_of
 from ntkc.errors import InvalidGraph, InvalidInput, unknown
 from ntkc.ir.hyper import Parameter
 from ntkc.ir.layout import Layout
@@ -142,7 +142,8 @@ class KernelFn:
         `get` is None for a Kernel, the name of one of its fields, or a tuple of names for a named tuple.
         """
         parameters = {**self.values, **parameters}
-        pattern = self._dense(pattern)
+        x2 = None if _is_nothing(x2) else x2
+        pattern = self._dense(pair_of(pattern, x2))
         if isinstance(x1_or_kernel, Kernel):
             if pattern is not None and any(p is not None for p in pattern):
                 raise InvalidInput("pattern with a Kernel is not supported: give data to the whole network")
@@ -237,6 +238,11 @@ def inputs_of_data(x: Any) -> Inputs:
     """ONE for one array, nested tuples for nested tuples or lists of arrays; lists of numbers are arrays."""
     is_many = isinstance(x, (tuple, list)) and len(x) > 0 and all(_is_data(part) for part in x)
     return tuple(inputs_of_data(part) for part in x) if is_many else ONE
+
+
+def _is_nothing(x: Any) -> bool:
+    """None, or nested tuples of it."""
+    return x is None or (isinstance(x, (tuple, list)) and len(x) > 0 and all(map(_is_nothing, x)))
 
 
 def _is_data(x: Any) -> bool:

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax, random
 
+from ntkc.data import dense_pattern
 from ntkc.errors import InvalidGraph, ShapeMismatch
 from ntkc.ir.graph import GraphBuilder
 from ntkc.ir.layout import PLAIN, Layout, inverse
@@ -185,7 +186,7 @@ class Leaf(Tree):
             for i, w in enumerate(params)
         ]
         params = lax.stop_gradient(params) if self.op.frozen else params
-        pattern = kwargs.get("pattern")
+        pattern = dense_pattern(kwargs.get("pattern"))
         pattern = pattern if pattern is None or self.to_dense is None else self.to_dense(pattern)
         output = moved(self.op.forward(params, branches, Arrays(kwargs.get("rng"), pattern, self.op.traced)), axes)
         return [output] * self.op.num if isinstance(self.op, reshape.FanOut) else output

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from ntkc.data import are_one_set, are_same_patterns, checked_patterns, refuse_masked, tiles_of_one_call
 from ntkc.errors import InvalidInput
@@ -63,6 +64,8 @@ def batch(
 
     @wraps(kernel_fn, updated=())
     def batched(x1: Any, x2: Any = None, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(x1, Kernel):
+            return _continued(kernel_fn, x1, size, store_on_device, args, kwargs)
         refuse_masked(x1=x1, x2=x2)
         is_one = (
             _is_symmetric(kernel_fn) and are_one_set(x1, x2) and are_same_patterns(*kwargs.get("pattern") or (0, 0))
@@ -92,6 +95,20 @@ def batch(
         return found.replace(cov2=found.cov1) if isinstance(found, Kernel) and x2 is None is not given else found
 
     return batched
+
+
+def _continued(
+    kernel_fn: Callable[..., Any], kernel: Kernel, size: int, store_on_device: bool, args: Any, kwargs: Any
+) -> Any:
+    """kernel_fn of a Kernel, tile by tile."""
+    count1, count2 = kernel.nngp.shape[:2]
+    whole_result: Any = None
+    for tile in _tiles(count1, count2, size or count1, size or count2, False):
+        made = kernel_fn(kernel.slice(tile.rows, tile.columns), *args, **kwargs)
+        if whole_result is None:
+            whole_result = _Assembly.of(made, count1, count2, bool(kernel.x1_is_x2), store_on_device)
+        whole_result.add(made, tile)
+    return whole_result.result()
 
 
 def _devices(count: int) -> list[Any]:
@@ -138,10 +155,10 @@ def _of_tile(patterns: tuple[Any, Any], tile: Tile, device: Any) -> tuple[Any, A
 
 @dataclass(frozen=True)
 class _Assembly:
-    """The whole result: host arrays that tiles are written to, and the first tile as a pattern."""
+    """The whole result: arrays that tiles are written to (JAX.s inside jit), and the first tile as a pattern."""
 
     pattern: Any
-    arrays: list[np.ndarray[Any, Any]]
+    arrays: list[Any]
     samples: tuple[int, int]
     is_same: bool
     store_on_device: bool
@@ -151,24 +168,29 @@ class _Assembly:
         if isinstance(made, Kernel) and is_same:
             made = made.replace(cov2=None)
         counts = [_lengths(n, count1, count2) for n in _kinds(made)]
+        leaves = jax.tree.leaves(made)
+        is_traced = any(isinstance(v, Tracer) for v in leaves)
+        if is_traced and not store_on_device:
+            raise InvalidInput("batch: jit, grad and vmap keep nothing in host memory; use store_on_device=True")
+        empty = jnp.empty if is_traced else np.empty
         arrays = [
-            np.empty((*lengths, *v.shape[len(lengths) :]), v.dtype)
-            for v, lengths in zip(jax.tree.leaves(made), counts, strict=True)
+            empty((*lengths, *v.shape[len(lengths) :]), v.dtype) for v, lengths in zip(leaves, counts, strict=True)
         ]
         return cls(made, arrays, (count1, count2), is_same, store_on_device)
 
     def add(self, made: Any, tile: Tile) -> None:
         if isinstance(made, Kernel) and self.is_same:
             made = made.replace(cov2=None)
-        for array, value, kind in zip(self.arrays, jax.tree.leaves(made), _kinds(self.pattern), strict=True):
-            if kind == "rows":
-                array[tile.rows] = value
-            elif kind == "columns":
-                array[tile.columns] = value
-            else:
-                array[tile.rows, tile.columns] = value
-                if tile.is_mirrored:
-                    array[tile.columns, tile.rows] = np.swapaxes(value, 0, 1)
+        for i, (value, kind) in enumerate(zip(jax.tree.leaves(made), _kinds(self.pattern), strict=True)):
+            self._put(i, {"rows": tile.rows, "columns": tile.columns}.get(kind, (tile.rows, tile.columns)), value)
+            if kind == "both" and tile.is_mirrored:
+                self._put(i, (tile.columns, tile.rows), value.swapaxes(0, 1))
+
+    def _put(self, i: int, place: Any, value: Any) -> None:
+        if isinstance(self.arrays[i], np.ndarray):
+            self.arrays[i][place] = value
+        else:
+            self.arrays[i] = self.arrays[i].at[place].set(value)
 
     def result(self) -> Any:
         arrays = [jnp.asarray(a) if self.store_on_device else a for a in self.arrays]

@@ -60,12 +60,45 @@ def _flat_shapes(shape: Any) -> list[Any]:
     return [s for part in shape for s in _flat_shapes(part)] if are_parts else [shape]
 
 
+def pair_of(pattern: Any, x2: Any) -> tuple[Any, Any] | None:
+    """The graphs of x1 and of x2; those of one set alone are (pattern, None).
+
+    Raises:
+        InvalidInput: another number of them.
+    """
+    if pattern is None:
+        return None
+    if not isinstance(pattern, (tuple, list)):
+        if x2 is not None:
+            raise InvalidInput("pattern has the graphs of one side only: give both, pattern=(pattern1, pattern2)")
+        return dense_pattern(pattern), None
+    if len(pattern) != 2:
+        raise InvalidInput(
+            f"pattern is {len(pattern)} things: the graphs of x1 and those of x2 are needed, (pattern1, pattern2)"
+        )
+    first, second = pattern
+    made = dense_pattern(first)
+    return made, made if second is first else dense_pattern(second)
+
+
+def dense_pattern(pattern: Any) -> Any:
+    """Arrays of graphs [samples, ...] as they are; sparse matrices, of scipy or BCOO, as dense ones."""
+    if isinstance(pattern, (tuple, list)):
+        return np.stack([np.asarray(p.todense() if hasattr(p, "todense") else p) for p in pattern])
+    if not hasattr(pattern, "todense"):
+        return pattern
+    dense = pattern.todense()
+    dense = dense if isinstance(dense, jax.Array) else np.asarray(dense)
+    return dense[None] if dense.ndim == 2 else dense
+
+
 def checked_patterns(pattern: Any, x2: Any, is_read: bool) -> tuple[Any, Any] | None:
     """The graphs of both sides, the second None if it is that of x1; None if there are none.
 
     Raises:
         InvalidInput: one side lacks its graphs, or no layer reads them.
     """
+    pattern = pair_of(pattern, x2)
     if pattern is None or all(p is None for p in pattern):
         return None
     if not is_read:
@@ -217,11 +250,18 @@ def with_nan(name: str, x: Any, constant: Any) -> Any:
     constant = _one_number("mask_constant", constant)
     array = jnp.asarray(x)
     array = array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(float)
-    if not isinstance(constant, Tracer) and np.isnan(constant):
+    if isinstance(constant, Tracer):
+        return jnp.where(array == constant, jnp.nan, array)  # NaN equals nothing, and is NaN already
+    if np.isnan(constant):
         return array
     if not isinstance(array, Tracer) and np.isnan(np.asarray(array)).any():
         raise InvalidInput(f"{name} holds NaN, but mask_constant = {constant}: repair these entries, or put it there")
     return jnp.where(array == constant, jnp.nan, array)
+
+
+def broadcasting() -> Any:
+    """Broadcasting over axes that are added in front, whatever jax_numpy_rank_promotion says of the user's own code."""
+    return jax.numpy_rank_promotion("allow")
 
 
 def presence(x: Any) -> Any:

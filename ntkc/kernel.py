@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,8 +69,50 @@ class Kernel:
         swapped = {"cov1": self.cov2, "cov2": self.cov1, "shape1": self.shape2, "shape2": self.shape1}
         return self.replace(**flipped, **swapped)
 
+    def slice(self, rows: slice, columns: slice) -> Kernel:
+        """The kernel of some samples of x1 and some of x2."""
+        is_same = self.x1_is_x2 and rows == columns
+        second = self.cov1 if self.cov2 is None else self.cov2
+        masks = self.mask1, self.mask1 if self.cov2 is None else self.mask2
+        cov1, cov2 = (v if self.diagonal_batch else v[:, s] for v, s in ((self.cov1, rows), (second, columns)))
+        shapes = [
+            None if s is None else tuple(n if a == self.batch_axis else w for a, w in enumerate(s))
+            for s, n in ((self.shape1, len(cov1[rows])), (self.shape2, len(cov2[columns])))
+        ]
+        return self.replace(
+            nngp=self.nngp[rows, columns],
+            ntk=None if self.ntk is None else self.ntk[rows, columns],
+            cov1=cov1[rows],
+            cov2=None if is_same else cov2[columns],
+            mask1=None if masks[0] is None else masks[0][rows],
+            mask2=None if is_same or masks[1] is None else masks[1][columns],
+            x1_is_x2=is_same,
+            shape1=shapes[0],
+            shape2=shapes[1],
+        )
+
+    def reverse(self) -> Kernel:
+        """The kernel with its spatial axes in the opposite order; shapes stay."""
+        paired = {n: _reversed_axes(getattr(self, n), 2, not self.diagonal_spatial) for n in ("nngp", "ntk")}
+        samples = 1 if self.diagonal_batch else 2
+        own = {n: _reversed_axes(getattr(self, n), samples, not self.diagonal_spatial) for n in ("cov1", "cov2")}
+        masks = {n: _reversed_axes(getattr(self, n), 1, False) for n in ("mask1", "mask2")}
+        return self.replace(**paired, **own, **masks, is_reversed=not self.is_reversed)
+
     def _scaled(self, factor: Any) -> Kernel:
-        return self.replace(**{n: getattr(self, n) * factor for n in ARRAYS[:4] if getattr(self, n) is not None})
+        return self._mapped(lambda v: v * factor)
+
+    def _mapped(self, function: Callable[[Any], Any]) -> Kernel:
+        given = {n: getattr(self, n) for n in ARRAYS[:4]}
+        return self.replace(**{n: function(v) for n, v in given.items() if v is not None})
+
+    def __add__(self, number: Any) -> Kernel:
+        return self._mapped(lambda v: v + number)
+
+    __radd__ = __add__
+
+    def __sub__(self, number: Any) -> Kernel:
+        return self._mapped(lambda v: v - number)
 
     def __mul__(self, factor: Any) -> Kernel:
         return self._scaled(factor)
@@ -78,6 +121,15 @@ class Kernel:
 
     def __truediv__(self, factor: Any) -> Kernel:
         return self._scaled(1.0 / factor)
+
+
+def _reversed_axes(array: Any, samples: int, is_paired: bool) -> Any:
+    """[samples ..., h, h, w, w] -> [samples ..., w, w, h, h], or with single axes."""
+    if array is None:
+        return None
+    step = 2 if is_paired else 1
+    places = range(samples, array.ndim, step)
+    return jnp.transpose(array, (*range(samples), *(a + i for a in reversed(places) for i in range(step))))
 
 
 _STATIC = tuple(f.name for f in dataclasses.fields(Kernel) if f.name not in ARRAYS)

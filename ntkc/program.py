@@ -26,6 +26,7 @@ from ntkc.data import (
     are_one_set,
     are_same_patterns,
     arrays_of,
+    broadcasting,
     checked_data,
     checked_patterns,
     checked_value,
@@ -38,6 +39,7 @@ from ntkc.data import (
 from ntkc.errors import InvalidInput, SeriesNotConverged, ShapeMismatch, unknown
 from ntkc.gaussian.certificates import TOLERANCES
 from ntkc.ir.graph import Graph, feature_shapes, inputs_of, op_of
+from ntkc.ir.hyper import is_own_name
 from ntkc.ir.program import Program
 from ntkc.ir.value import Law
 from ntkc.kernel import Kernel
@@ -155,11 +157,24 @@ class KernelProgram:
             ShapeMismatch, InvalidInput: data of other shapes, empty, masked by numpy.ma, or with NaN or infinities; a
                 hyper-parameter that is not one finite real number.
         """
+        with broadcasting():
+            return self._called(x1, x2, get, mask_constant, bool(diagonal_spatial), pattern, parameters)
+
+    def _called(
+        self,
+        x1: Any,
+        x2: Any,
+        get: str | tuple[str, ...] | None,
+        mask_constant: Any,
+        diagonal: bool,
+        pattern: Any,
+        parameters: Mapping[str, Any],
+    ) -> Any:
         refuse_masked(x1=x1, x2=x2)
         is_one = are_one_set(x1, x2) and (pattern is None or are_same_patterns(*pattern))
         given, x2 = x2, None if is_one else x2
         pattern = checked_patterns(pattern, x2, has_patterns(self.graph))
-        program = self.variant(Variant(None, mask_constant is not None, bool(diagonal_spatial), pattern is not None))
+        program = self.variant(Variant(None, mask_constant is not None, diagonal, pattern is not None))
         if mask_constant is not None and not is_masked(self.graph):
             x1, x2 = (self._with_nan(name, x, mask_constant) for name, x in (("x1", x1), ("x2", x2)))
         x1, x2 = program.checked_pair(x1, x2)
@@ -238,6 +253,10 @@ class KernelProgram:
 
     def onward(self, kernel: Kernel, parameters: Mapping[str, Any]) -> Kernel:
         """The Kernel after this network, from the Kernel before it."""
+        with broadcasting():
+            return self._continued(kernel, parameters)
+
+    def _continued(self, kernel: Kernel, parameters: Mapping[str, Any]) -> Kernel:
         values = self._checked_parameters(parameters, kernel.nngp.dtype)
         second = kernel.cov1 if kernel.cov2 is None else kernel.cov2
         ntk = jnp.zeros_like(kernel.nngp) if kernel.ntk is None else kernel.ntk
@@ -342,6 +361,7 @@ class KernelProgram:
             )
 
     def _checked_parameters(self, given: Mapping[str, Any], dtype: Any) -> dict[str, Any]:
+        given = {name: v for name, v in given.items() if name in self.parameters or not is_own_name(name)}
         for name in given:
             if name not in self.parameters:
                 raise unknown("hyper-parameter", name, self.parameters or ["none: all are numbers"])

@@ -7,8 +7,9 @@ A layer is also what `ntkc.compile` takes. Finite networks draw the same weights
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,38 @@ from ntkc.layers import (
 from ntkc.networks.kernel_fn import Layer, tree_of
 from ntkc.networks.tree import Leaf, Parallel, Repeated, Serial, picked
 from ntkc.tracing import expression_of
+
+
+class Padding(enum.Enum):
+    """Values of `padding`."""
+
+    CIRCULAR = "CIRCULAR"
+    SAME = "SAME"
+    VALID = "VALID"
+
+
+class AggregateImplementation(enum.Enum):
+    """Values of `implementation` of Aggregate."""
+
+    DENSE = "DENSE"
+    SPARSE = "SPARSE"
+
+
+class AttentionMechanism(enum.Enum):
+    """Values of `attention_mechanism`."""
+
+    SOFTMAX = "SOFTMAX"
+    IDENTITY = "IDENTITY"
+    ABS = "ABS"
+    RELU = "RELU"
+
+
+class PositionalEmbedding(enum.Enum):
+    """Values of `pos_emb_type`."""
+
+    NONE = "NONE"
+    SUM = "SUM"
+    CONCAT = "CONCAT"
 
 
 def from_op(op: Op) -> Layer:
@@ -460,6 +493,16 @@ def Cos(a: Scalar = 1.0, b: Scalar = 1.0, c: Scalar = 0.0) -> Layer:
 def Exp(a: Scalar = 1.0, b: Scalar = 1.0) -> Layer:
     """a exp(b x)."""
     return _layer(activations.Exp(a, b))
+
+
+def Scale(by: Scalar) -> Layer:
+    """by x:  K -> by^2 K,  T -> by^2 T;  after any layer, pools and the data among them."""
+    return _layer(activations.Scale(by))
+
+
+def Frozen(layer: Any) -> Layer:
+    """A layer, or several in one, whose weights are drawn and not trained: T without what their derivatives add."""
+    return Layer(tree_of(layer).mapped(lambda op: replace(op, frozen=True)))
 
 
 def Monomial(degree: int) -> Layer:

@@ -37,7 +37,7 @@ def test_the_nonlinearity(classes):
 
 
 def test_the_layer(classes):
-    net = stax.serial(stax.Dense(1024), stax.from_op(classes["Scale"](0.5)), stax.Dense(1))
+    net = stax.serial(stax.Dense(1024), stax.from_op(classes["Gain"](0.5)), stax.Dense(1))
     init_fn, apply_fn, kernel_fn = net
     empirical = ntkc.empirical_ntk_fn(apply_fn, trace_axes=(), vmap_axes=0)
     keys = jax.random.split(jax.random.PRNGKey(1), 20)

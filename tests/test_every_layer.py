@@ -74,7 +74,13 @@ PEER_ARGUMENTS = {
     "FanInConcat": ("axis",),
 }
 """Argument names of neural_tangents.stax 0.6.5, from inspect.signature; Conv has two more."""
-OWN_ARGUMENTS = {"Activation": ("expr",), "RMSNorm": ("eps",), "GroupNorm": ("groups", "eps"), "Permute": ("order",)}
+OWN_ARGUMENTS = {
+    "Activation": ("expr",),
+    "RMSNorm": ("eps",),
+    "GroupNorm": ("groups", "eps"),
+    "Permute": ("order",),
+    "Scale": ("by",),
+}
 """Layers that the peer does not have."""
 IN_GRAPHS_ONLY = {"Input"}
 """Written in graphs and documents; stax puts it there by itself."""
@@ -94,7 +100,7 @@ def layer_of(op):
     """The layer of `stax` with the fields of an Op; those on pixels have other arguments than fields."""
     if op.acts_on_pixels:
         return stax.Layer(stax.Leaf(type(op).__name__, op))
-    return getattr(stax, type(op).__name__)(**{f.name: getattr(op, f.name) for f in fields(op)})
+    return getattr(stax, type(op).__name__)(**{f.name: getattr(op, f.name) for f in fields(op) if not f.kw_only})
 
 
 def network(op):

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ntkc import Kernel
+import ntkc
+from ntkc import Kernel, stax
 
 
 @pytest.fixture
@@ -73,3 +74,44 @@ def test_jax_sees_the_arrays_and_keeps_the_rest(kernel, own):
     assert (again.shape1, again.is_gaussian, again.x1_is_x2) == (kernel.shape1, True, False)
     gradient = jax.grad(lambda k: jnp.sum(k.nngp**2))(kernel)
     np.testing.assert_allclose(gradient.nngp, 2 * kernel.nngp)
+
+
+def test_continuing_tile_by_tile():
+    x, x2 = np.random.default_rng(0).normal(size=(4, 3)), np.random.default_rng(1).normal(size=(2, 3))
+    head = stax.serial(stax.Relu(), stax.Dense(1))[2]
+    for other in (x2, None):
+        below = stax.Dense(8, 1.2, 0.1)[2](x, other)
+        made, expected = ntkc.batch(head, 2)(below), head(below)
+        np.testing.assert_allclose(made.nngp, expected.nngp, rtol=1e-6)
+        np.testing.assert_allclose(made.ntk, expected.ntk, rtol=1e-5, atol=1e-6)
+        assert (made.shape1, made.shape2, made.x1_is_x2) == (expected.shape1, expected.shape2, expected.x1_is_x2)
+
+
+def test_samples_of_a_kernel():
+    x = np.random.default_rng(0).normal(size=(4, 3))
+    some = stax.Dense(8)[2](x, None).slice(slice(0, 2), slice(1, 4))
+    expected = stax.Dense(8)[2](x[:2], x[1:4])
+    assert (some.shape1, some.shape2, some.x1_is_x2) == (expected.shape1, expected.shape2, False)
+    for name in ("nngp", "ntk", "cov1", "cov2"):
+        np.testing.assert_allclose(getattr(some, name), getattr(expected, name), rtol=1e-6)
+
+
+def test_axes_in_the_opposite_order():
+    x = np.random.default_rng(0).normal(size=(2, 3, 2, 4))
+    made, expected = stax.Identity()[2](x).reverse(), stax.Identity()[2](x.swapaxes(1, 2))
+    np.testing.assert_allclose(made.nngp, expected.nngp, rtol=1e-6)
+    np.testing.assert_allclose(made.cov1, expected.cov1, rtol=1e-6)
+    assert made.is_reversed
+
+
+def test_numbers_are_added_to_all_covariances():
+    kernel = stax.Dense(8)[2](np.eye(3))
+    more, less = 1.0 + kernel, kernel - 0.5
+    np.testing.assert_allclose(more.nngp - less.nngp, 1.5, rtol=1e-6)
+    np.testing.assert_allclose(more.cov1 - less.cov1, 1.5, rtol=1e-6)
+
+
+def test_nested_nothing_is_one_set():
+    x = np.random.default_rng(0).normal(size=(3, 2))
+    fn = stax.serial(stax.parallel(stax.Dense(8), stax.Dense(8, 2.0)), stax.FanInSum())[2]
+    np.testing.assert_array_equal(fn((x, x), (None, None), "ntk"), fn((x, x), None, "ntk"))

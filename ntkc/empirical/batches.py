@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from ntkc.empirical.axes import Axes, Pairing, axes_of, paired
 from ntkc.empirical.chunks import chunk_size, in_chunks
+from ntkc.empirical.reals import as_pair, of_pairs
 from ntkc.empirical.sides import Pair, Sides
 
 Apply = Callable[..., Any]
@@ -75,10 +76,21 @@ class Ntk:
         leaves, structure = jax.tree.flatten(types1)
         axes = leaf_axes(self.batch.output, types1)
         kernels = [
-            self._leaf(i, paired(a.shape, b.shape, self.trace_axes, self.diagonal_axes), axis, params, one, two)
+            self._kernel(i, a, paired(a.shape, b.shape, self.trace_axes, self.diagonal_axes), axis, params, one, two)
             for i, (a, b, axis) in enumerate(zip(leaves, jax.tree.leaves(types2), axes, strict=True))
         ]
         return jax.tree.unflatten(structure, kernels)
+
+    def _kernel(
+        self, i: int, output: Any, pairing: Pairing, axis: int | None, params: Any, one: Arguments, two: Arguments
+    ) -> Any:
+        """J J^H of the i-th output array, a complex one as pairs of real numbers on a last axis."""
+        if not jnp.issubdtype(output.dtype, jnp.complexfloating):
+            return self._leaf(i, pairing, axis, params, one, two)
+        pairs = replace(self, f=lambda p, x, **kw: jax.tree.map(as_pair, self.f(p, x, **kw)))
+        places = axis if axis is None else axes_of(axis, pairing.ndim, "vmap_axes")[0]
+        wider = replace(pairing, ndim=pairing.ndim + 1)
+        return of_pairs(pairs._leaf(i, wider, places, params, one, two))
 
     def _leaf(self, i: int, pairing: Pairing, axis: int | None, params: Any, one: Arguments, two: Arguments) -> Any:
         """The kernel of the i-th output array."""

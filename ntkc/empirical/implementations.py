@@ -63,7 +63,7 @@ def by_products(pair: Pair) -> Sides:
         shape = jax.eval_shape(pair.f1, pair.params, sample1).shape
 
         def column(e: Any) -> Any:
-            return jax.jvp(lambda p: pair.f1(p, sample1), (pair.params,), pull(e))[1]
+            return along(lambda p: pair.f1(p, sample1), pair.params, pull(e)[0])
 
         full = jnp.moveaxis(jax.vmap(column)(basis), 0, -1)
         return from_full(full.reshape(*shape, *output.shape), shape, pairing)
@@ -79,6 +79,17 @@ def by_products(pair: Pair) -> Sides:
         return kernels if pairing.count(0) else jnp.mean(kernels, 0)
 
     return Sides(_itself, _itself, product)
+
+
+def along(f: Callable[[Any], Any], params: Any, tangent: Any) -> Any:
+    """J v; by transposing v -> J^T v where f has a derivative of its own backwards only."""
+    try:
+        return jax.jvp(f, (params,), (tangent,))[1]
+    except TypeError as error:
+        if "custom_vjp" not in str(error):
+            raise
+    output, pull = jax.vjp(f, params)
+    return jax.linear_transpose(lambda v: pull(v)[0], output)(tangent)[0]
 
 
 def _itself(sample: Any) -> Any:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax import random
 
 from ntkc.data import are_one_set
@@ -14,6 +15,7 @@ from ntkc.empirical.axes import Axes, contract, paired
 from ntkc.empirical.batches import Apply, Arguments, Batch, Ntk, VmapAxes
 from ntkc.empirical.choice import fastest, memory_of
 from ntkc.empirical.implementations import IMPLEMENTATIONS, NtkImplementation
+from ntkc.empirical.reals import in_reals
 from ntkc.errors import unknown
 
 KERNELS = ("nngp", "ntk")
@@ -38,7 +40,7 @@ def empirical_nngp_fn(f: Apply, trace_axes: Axes = (-1,), diagonal_axes: Axes = 
         second = first if x2 is None and keywords1 is keywords2 else f(params, x1 if x2 is None else x2, **keywords2)
 
         def leaf(a: Any, b: Any) -> Any:
-            return contract(a, b, paired(a.shape, b.shape, trace_axes, diagonal_axes))
+            return contract(a, jnp.conj(b), paired(a.shape, b.shape, trace_axes, diagonal_axes))
 
         return jax.tree.map(leaf, first, second)
 
@@ -74,7 +76,8 @@ def empirical_ntk_fn(
         keywords1, keywords2 = split_keywords(keywords, x2 is not None)
         one = Arguments(x1, keywords1)
         two = one if x2 is None and keywords2 is keywords1 else Arguments(x1 if x2 is None else x2, keywords2)
-        return Ntk(f, IMPLEMENTATIONS[way], trace_axes, diagonal_axes, batch)(params, one, two)
+        function, reals = in_reals(f, params)
+        return Ntk(function, IMPLEMENTATIONS[way], trace_axes, diagonal_axes, batch)(reals, one, two)
 
     def ntk_fn(x1: Any, x2: Any, params: Any, **kwargs: Any) -> Any:
         x2 = None if are_one_set(x1, x2) else x2

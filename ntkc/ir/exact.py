@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
+from typing import Any
 
 import sympy as sp
 
@@ -14,12 +15,18 @@ SHORT = 10
 """A float whose decimal text has at most this many digits means that decimal."""
 
 
+def as_number(value: Any) -> Any:
+    """np.array(1.3) -> 1.3:  an array of no axes as the number it holds, anything else as it is."""
+    return value.item() if getattr(value, "shape", None) == () and hasattr(value, "item") else value
+
+
 def whole(value: object, name: str, least: int = 1, most: int | None = None) -> int:
     """A whole number in its range, numpy's included.
 
     Raises:
         InvalidInput: for anything else.
     """
+    value = as_number(value)
     is_whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
     number = int(value) if isinstance(value, numbers.Integral) and is_whole else least - 1
     if number < least or (most is not None and number > most):
@@ -39,7 +46,9 @@ def exact(value: object, name: str = "value") -> sp.Expr:
     """
     if isinstance(value, sp.Expr):
         return _checked_expr(value, name)
-    if isinstance(value, bool) or not (isinstance(value, numbers.Real) or hasattr(value, "__float__")):
+    value = as_number(value)
+    is_real = isinstance(value, numbers.Real) or hasattr(value, "__float__")
+    if isinstance(value, bool) or not is_real or getattr(value, "shape", ()):
         raise InvalidInput(f"{name} = {one_line(repr(value))}: a real number or a sympy expression is needed")
     if isinstance(value, numbers.Integral):
         return sp.Integer(int(value))

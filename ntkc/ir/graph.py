@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 
 import networkx as nx
 
-from ntkc.errors import InvalidGraph, ShapeMismatch
-from ntkc.ir.op import UNKNOWN, Op, Shape
+from ntkc.errors import InvalidGraph, InvalidInput, ShapeMismatch
+from ntkc.ir.op import TRACED, UNKNOWN, Op, Shape
 
 Graph = nx.MultiDiGraph
 LARGEST_GRAPH = 100_000
@@ -32,6 +32,8 @@ class GraphBuilder:
         """Add a layer on top of the given nodes; the name it got."""
         if len(self._graph) >= LARGEST_GRAPH:
             raise InvalidGraph(f"more than {LARGEST_GRAPH} layers")
+        if op.traced:
+            raise InvalidInput(TRACED)
         node = self._free_name(op, name)
         self._graph.add_node(node, op=op)
         for slot, operand in enumerate(operands):

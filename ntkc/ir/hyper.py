@@ -76,10 +76,11 @@ def _broken_rule(name: str) -> str | None:
         return "as it is no name in Python: letters, digits and underscores, no digit first, and no keyword"
     if unicodedata.normalize("NFKC", name) != name:
         return f"as Python reads it as {quoted(unicodedata.normalize('NFKC', name))}"
-    return "as Python keeps names with two underscores at both ends" if _is_dunder(name) else None
+    return "as Python keeps names with two underscores at both ends" if is_own_name(name) else None
 
 
-def _is_dunder(name: str) -> bool:
+def is_own_name(name: str) -> bool:
+    """A name that no user gives: of the hyper-parameters that JAX traces."""
     return name.startswith("__") and name.endswith("__")
 
 
@@ -92,9 +93,14 @@ def checked_fields(op: Any) -> dict[str, Any]:
     """
     variables: tuple[sp.Symbol, ...] = getattr(op, "variables", ())
     return {
-        name: _checked(getattr(op, name), f"{type(op).__name__} {name}", variables, holds_numbers)
-        for name, holds_numbers in _kinds(type(op)).items()
+        name: _checked(getattr(op, name), f"{type(op).__name__} {name}", variables, is_number)
+        for name, is_number in _kinds(type(op)).items()
     }
+
+
+def holds_numbers(cls: type, name: str) -> bool:
+    """A field of this layer is a hyper-parameter, or several."""
+    return _kinds(cls).get(name, False)
 
 
 @lru_cache(maxsize=1024)
@@ -114,10 +120,10 @@ def _leaves(hint: Any) -> Iterable[Any]:
         yield hint
 
 
-def _checked(value: Any, where: str, variables: Collection[sp.Symbol], holds_numbers: bool) -> Any:
+def _checked(value: Any, where: str, variables: Collection[sp.Symbol], is_number: bool) -> Any:
     if isinstance(value, tuple):
-        return tuple(_checked(v, f"{where}[{i}]", variables, holds_numbers) for i, v in enumerate(value))
-    if holds_numbers:
+        return tuple(_checked(v, f"{where}[{i}]", variables, is_number) for i, v in enumerate(value))
+    if is_number:
         return value if value is None else checked_number(value, where)
     return checked_expression(value, where, variables) if isinstance(value, sp.Expr) else value
 
@@ -152,8 +158,8 @@ def checked_expression(value: sp.Expr, where: str, variables: Collection[sp.Symb
 
 def in_parameters(expr: sp.Expr, where: str, variables: Collection[sp.Symbol]) -> sp.Expr:
     """Every symbol that is no variable becomes the Parameter of its name, whatever its assumptions were."""
-    names = {s: parameter(s.name, where) for s in expr.free_symbols - set(variables)}
-    return expr.xreplace({s: p for s, p in names.items() if s != p})
+    others = (s for s in expr.free_symbols - set(variables) if not isinstance(s, Parameter))
+    return expr.xreplace({s: parameter(s.name, where) for s in others})
 
 
 def _check_parts(

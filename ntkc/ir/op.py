@@ -5,15 +5,16 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Protocol
 
 import sympy as sp
 
 from ntkc.errors import InvalidGraph, unknown
-from ntkc.ir.hyper import checked_fields
+from ntkc.ir.hyper import Parameter, checked_fields
 from ntkc.ir.layout import Layout
 from ntkc.ir.maps import Maps
+from ntkc.ir.traced import opened_fields
 from ntkc.ir.value import Value
 from ntkc.ir.words import one_line
 
@@ -26,7 +27,7 @@ UNKNOWN: Shape = ()
 Scalar = int | float | sp.Expr
 """A hyper-parameter: a number folds into the code, a sympy symbol stays an argument of the program."""
 
-WeightSpec = tuple[tuple[int, ...], float]
+WeightSpec = tuple[tuple[int, ...], Scalar]
 """Shape and standard deviation of one weight array of the finite layer."""
 
 
@@ -104,6 +105,13 @@ OPS: dict[str, type[Op]] = {}
 """Every layer, by the name it has in graphs and JSON documents."""
 
 
+TRACED = (
+    "the network has hyper-parameters that JAX traces: call its kernel_fn, or compile it with sympy.Symbol('w') in "
+    "their place and give the value at the call, w=value"
+)
+"""What an error says where a network must stand for itself."""
+
+
 @dataclass(frozen=True)
 class Op(ABC):
     """One layer: its finite network, its law, its infinite-width rules, its shape, and examples of itself.
@@ -120,7 +128,7 @@ class Op(ABC):
     transparent: ClassVar[bool] = False
     """y = x: the layer changes nothing."""
     linear: ClassVar[bool] = False
-    """y = sum of the operands: covariances with other nodes distribute over them."""
+    """y = a sum of the operands, a the `factor`: covariances with other nodes distribute over them."""
     acts_on_pixels: ClassVar[bool] = False
     """Acts on pixels, or on one pair of samples in another way than on others: needs the program that knows them."""
 
@@ -133,6 +141,9 @@ class Op(ABC):
     like_data: ClassVar[tuple[int, ...]] = ()
     """Weight arrays, by number, whose axes are those of the output."""
 
+    frozen: bool = field(default=False, kw_only=True)
+    """Its weights are not trained: its tangent kernel is that of its operands, propagated."""
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "__post_init__" in vars(cls):
@@ -141,6 +152,8 @@ class Op(ABC):
             OPS[cls.__name__] = cls
 
     def __post_init__(self) -> None:
+        if not self.internal:
+            self._open_fields()
         self.check_fields()
         for name, value in () if self.internal else checked_fields(self).items():
             object.__setattr__(self, name, value)
@@ -148,6 +161,23 @@ class Op(ABC):
 
     def check_range(self) -> None:  # noqa: B027  # most layers have nothing to add
         """What float32 cannot hold is refused, once all fields have their one form."""
+
+    def _open_fields(self) -> None:
+        changed, traced = opened_fields(self)
+        for name, value in changed.items():
+            object.__setattr__(self, name, value)
+        if traced:
+            object.__setattr__(self, "_traced", traced)
+
+    @property
+    def traced(self) -> Mapping[Parameter, Any]:
+        """Values, traced by JAX, of hyper-parameters of this very layer: no part of what equal layers share."""
+        return vars(self).get("_traced", {})
+
+    @property
+    def factor(self) -> sp.Expr:
+        """What a linear layer multiplies the sum of its operands with."""
+        return sp.S.One
 
     def check_fields(self) -> None:  # noqa: B027  # most layers have nothing to add
         """The layer's own checks, and its fields in their one form; those of its hyper-parameters follow."""
@@ -190,8 +220,9 @@ class Op(ABC):
     def forward(self, weights: Sequence[Any], operands: Sequence[Any], pointwise: Any) -> Any:
         """The finite layer on arrays [n, ..., features].
 
-        `pointwise(expr, arrays)` evaluates an expression on arrays, `pointwise.jnp` and `pointwise.lax` are JAX's, and
-        `pointwise.rng` is the key of a random layer, or None.
+        `pointwise(expr, arrays)` evaluates an expression on arrays, `pointwise.number(self.W_std, "W_std")` is a
+        hyper-parameter, `pointwise.jnp` and `pointwise.lax` are JAX's, and `pointwise.rng` is the key of a random
+        layer, or None.
         """
 
     def kernel_identity(self, widths: Sequence[object]) -> object:

@@ -135,6 +135,20 @@ class Exp(_Elementwise):
 
 
 @dataclass(frozen=True)
+class Scale(_Elementwise):
+    """factor x:  K -> factor^2 K,  T -> factor^2 T;  after any layer, data and pools among them."""
+
+    by: Scalar = 1.0
+
+    def of(self, x: sp.Expr) -> sp.Expr:
+        return exact(self.by, "factor") * x
+
+    @classmethod
+    def examples(cls) -> tuple[Op, ...]:
+        return (Scale(0.5),)
+
+
+@dataclass(frozen=True)
 class Monomial(_Elementwise):
     """x^degree."""
 

@@ -18,7 +18,6 @@ from ntkc.ir.hyper import checked_number
 from ntkc.ir.op import Op, Requests, Scalar, Shape, WeightSpec, spatial_of
 from ntkc.ir.program import SAME_PIXEL
 from ntkc.ir.value import Law, Value, variable
-from ntkc.layers.dense import number_of
 
 MECHANISMS = ("SOFTMAX", "IDENTITY", "ABS", "RELU")
 EMBEDDINGS = ("NONE", "SUM", "CONCAT")
@@ -229,7 +228,7 @@ class GlobalSelfAttention(Op):
         spatial = x.shape[1:-1]
         seen, values = x, x
         if positions is not None:
-            added = number_of(self.W_pos_emb_std, "W_pos_emb_std") * self._correlated(positions, jnp)
+            added = pointwise.number(self.W_pos_emb_std, "W_pos_emb_std") * self._correlated(positions, jnp)
             if self.pos_emb_type == "SUM":
                 seen = x + added
             else:
@@ -241,14 +240,19 @@ class GlobalSelfAttention(Op):
         keys = jnp.einsum("npc,hck->hnpk", seen, W_key)
         queries = keys if W_query is None else jnp.einsum("npc,hck->hnpk", seen, W_query)
         scale = seen.shape[-1] * self.n_chan_key ** (1 if self.linear_scaling else 0.5)
-        scores = float(self.qk) / scale * jnp.einsum("hnpk,hnqk->hnpq", queries, keys)
+        scale = pointwise.number(self.qk, "W_query_std W_key_std") / scale
+        scores = scale * jnp.einsum("hnpk,hnqk->hnpq", queries, keys)
         if pointwise.there is not None and self.attention_mechanism == "SOFTMAX":
             scores = jnp.where(pointwise.there.reshape(len(x), 1, -1) > 0, scores, -1e20)
         heads = jnp.einsum("hnpq,hnqv->npvh", self._attended(scores, jnp), jnp.einsum("npc,hcv->hnpv", values, W_value))
         fan_in = self.n_chan_val * self.n_heads * values.shape[-1]
-        y = float(sp.sqrt(self.out2)) / fan_in**0.5 * (heads.reshape(*heads.shape[:2], -1) @ W_out)
+        y = (
+            pointwise.number(sp.sqrt(self.out2), "W_out_std W_value_std")
+            / fan_in**0.5
+            * (heads.reshape(*heads.shape[:2], -1) @ W_out)
+        )
         y = y.reshape(len(x), *spatial, self.n_chan_out)
-        return y if b is None else y + number_of(self.b_std or 0.0, "b_std") * b
+        return y if b is None else y + pointwise.number(self.b_std or 0.0, "b_std") * b
 
     def _attended(self, scores: Any, jnp: Any) -> Any:
         if self.attention_mechanism == "SOFTMAX":

@@ -15,7 +15,7 @@ from ntkc.ir.exact import exact, whole
 from ntkc.ir.maps import PADDINGS, AxisMap, Local, Maps, Patch, Take, centres, patch, patch_transposed, reach
 from ntkc.ir.op import Op, Requests, Scalar, Shape, WeightSpec, spatial_of
 from ntkc.ir.value import Law, Value, variable
-from ntkc.layers.dense import PARAMETERIZATIONS, number_of, width_scales
+from ntkc.layers.dense import PARAMETERIZATIONS, over, width_scales
 
 
 @dataclass(frozen=True)
@@ -127,12 +127,12 @@ class _Conv(Op):
             raise ShapeMismatch(f"{self.label()}: the finite network needs the number of input channels")
         return channels * prod(self.filter_shape)
 
-    def scales(self, operands: Sequence[Shape]) -> tuple[float, float]:
+    def scales(self, operands: Sequence[Shape]) -> tuple[Scalar, Scalar]:
         """Standard deviations of weights and biases."""
         if not self.is_standard:
             return 1.0, 1.0
         width = self.fan_in(operands) / self.s[0]
-        return number_of(self.W_std, "W_std") / width**0.5, number_of(self.b_std or 0.0, "b_std")
+        return over(self.W_std, width**0.5), self.b_std or 0.0
 
     def weights(self, operands: Sequence[Shape]) -> tuple[WeightSpec | None, ...]:
         w_scale, b_scale = self.scales(operands)
@@ -149,11 +149,11 @@ class _Conv(Op):
     def forward(self, weights: Sequence[Any], operands: Sequence[Any], pointwise: Any) -> Any:
         (W, b), (x,) = weights, operands
         fan_in = x.shape[-1] * prod(self.filter_shape)
-        scale = self.s[0] ** -0.5 if self.is_standard else number_of(self.W_std, "W_std") / fan_in**0.5
+        scale = self.s[0] ** -0.5 if self.is_standard else pointwise.number(self.W_std, "W_std") / fan_in**0.5
         y = scale * self.convolved(x, W, pointwise)
         if b is None:
             return y
-        return y + b if self.is_standard else y + number_of(self.b_std or 0.0, "b_std") * b
+        return y + b if self.is_standard else y + pointwise.number(self.b_std or 0.0, "b_std") * b
 
     @abstractmethod
     def convolved(self, x: Any, filters: Any, pointwise: Any) -> Any:

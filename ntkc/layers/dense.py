@@ -86,8 +86,7 @@ class Dense(Op):
         assert width is not None
         w_scale, b_scale = 1.0, 1.0
         if self.is_standard:
-            w_scale = number_of(self.W_std, "W_std") / (fan_in / self.s[0]) ** 0.5
-            b_scale = number_of(self.b_std or 0.0, "b_std")
+            w_scale, b_scale = over(self.W_std, (fan_in / self.s[0]) ** 0.5), self.b_std or 0.0
         bias = (*(1,) * (1 + len(spatial)), width)
         return ((fan_in, width), w_scale), None if self.b_std is None else (bias, b_scale)
 
@@ -96,8 +95,8 @@ class Dense(Op):
         if self.is_standard:
             y = x @ W / self.s[0] ** 0.5
             return y if b is None else y + b
-        y = number_of(self.W_std, "W_std") / x.shape[-1] ** 0.5 * (x @ W)
-        return y if b is None else y + number_of(self.b_std or 0.0, "b_std") * b
+        y = pointwise.number(self.W_std, "W_std") / x.shape[-1] ** 0.5 * (x @ W)
+        return y if b is None else y + pointwise.number(self.b_std or 0.0, "b_std") * b
 
     def kernel_identity(self, widths: Sequence[object]) -> object:
         if self.is_standard:
@@ -105,12 +104,10 @@ class Dense(Op):
         return Dense, self.w2, self.b2
 
 
-def number_of(value: Scalar, name: str) -> float:
-    """The number that a finite network needs in place of a hyper-parameter."""
-    number = exact(value, name)
-    if number.free_symbols:
-        raise InvalidInput(f"{name} = {value}: a finite network needs numbers; a symbol serves the kernel only")
-    return float(number)
+def over(value: Scalar, divisor: float) -> Scalar:
+    """A hyper-parameter divided by a number."""
+    number = exact(value)
+    return number / exact(divisor) if number.free_symbols else float(number) / divisor
 
 
 def width_scales(s: object) -> tuple[int, int]:

@@ -121,7 +121,7 @@ class LayerNorm(_Norm):
     def forward(self, weights: Sequence[Any], operands: Sequence[Any], pointwise: Any) -> Any:
         (x,) = operands
         mean, var = moments(x, self.axes, pointwise.there)
-        return (x - mean) / (float(exact(self.eps)) + var) ** 0.5
+        return (x - mean) / (pointwise.number(self.eps, "eps") + var) ** 0.5
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ class RMSNorm(_Norm):
 
     def forward(self, weights: Sequence[Any], operands: Sequence[Any], pointwise: Any) -> Any:
         (x,) = operands
-        return x / (float(exact(self.eps)) + (x * x).mean(-1, keepdims=True)) ** 0.5
+        return x / (pointwise.number(self.eps, "eps") + (x * x).mean(-1, keepdims=True)) ** 0.5
 
 
 @dataclass(frozen=True)
@@ -189,7 +189,7 @@ class GroupNorm(_Norm):
         axes = (*range(1, x.ndim - 1), x.ndim)
         there = None if pointwise.there is None else pointwise.there[..., None]
         mean, var = moments(grouped, axes, there)
-        return ((grouped - mean) / (float(exact(self.eps)) + var) ** 0.5).reshape(x.shape)
+        return ((grouped - mean) / (pointwise.number(self.eps, "eps") + var) ** 0.5).reshape(x.shape)
 
 
 @dataclass(frozen=True)
@@ -201,11 +201,12 @@ class Dropout(Op):
 
     acts_on_pixels: ClassVar[bool] = True
 
-    rate: float
+    rate: Scalar
     mode: str = "train"
 
     def check_fields(self) -> None:
-        if not isinstance(self.rate, (int, float)) or not 0 < self.rate <= 1:
+        is_number = isinstance(self.rate, (int, float)) and 0 < self.rate <= 1
+        if not is_number and not isinstance(self.rate, sp.Expr):
             raise InvalidInput(f"Dropout(rate={self.rate!r}): the probability to keep an entry, above 0 and at most 1")
         if self.mode not in MODES:
             raise unknown("mode", self.mode, MODES)
@@ -239,4 +240,4 @@ class Dropout(Op):
         (x,) = operands
         if self.mode == "test" or self.rate == 1:
             return x
-        return pointwise.kept(x, self.rate)
+        return pointwise.kept(x, pointwise.number(self.rate, "rate"))

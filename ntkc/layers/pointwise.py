@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, ClassVar
 
@@ -19,7 +19,7 @@ from ntkc.gaussian.parse import degree_bound
 from ntkc.gaussian.series import series, series_of_derivatives
 from ntkc.ir.op import Op, Requests, Shape
 from ntkc.ir.streams import Reserved
-from ntkc.ir.value import Law, Value
+from ntkc.ir.value import Law, Value, variable
 from ntkc.ir.words import one_line
 
 Term = tuple[sp.Expr, int]
@@ -116,6 +116,13 @@ def is_odd(expr: sp.Expr, variables: Iterable[sp.Symbol]) -> bool:
 
 
 @lru_cache(maxsize=1024)
+def slope_of(f: sp.Expr) -> sp.Expr | None:
+    """a x -> a,  None for other functions of X, 0 among them."""
+    slope = sp.cancel(f / X) if f.is_polynomial(X) else f / X
+    return None if slope == 0 or X in slope.free_symbols else slope
+
+
+@lru_cache(maxsize=1024)
 def split_terms(expr: sp.Expr, variables: tuple[sp.Symbol, ...]) -> tuple[Term, ...]:
     """f(a, b) -> f_1(a) + f_2(b), each as a function of X.
 
@@ -196,8 +203,26 @@ class _Elementwise(_Pointwise):
     def terms(self) -> tuple[Term, ...]:
         return ((self.of(X), 0),)
 
+    @property
+    def linear(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """a x, a multiple of its operand, whatever law that has."""
+        return slope_of(self.of(X)) is not None
+
+    @property
+    def factor(self) -> sp.Expr:
+        """a."""
+        return slope_of(self.of(X)) or sp.S.One
+
+    def covariance(self, ask: Requests) -> sp.Expr:
+        return self.factor**2 * ask.covariance(0, 0) if self.linear else super().covariance(ask)
+
+    def tangent(self, ask: Requests) -> sp.Expr:
+        return self.factor**2 * ask.tangent(0, 0) if self.linear else super().tangent(ask)
+
     def value(self, node: str, operands: Sequence[Value]) -> Value:
         (x,) = operands
+        if self.linear and (x.opaque or x.law is not Law.POINTWISE):
+            return replace(x, expr=variable(node))
         if x.opaque or x.law not in (Law.GAUSSIAN, Law.POINTWISE):
             raise NoInfiniteLimit(
                 f"{node} ({type(self).__name__}) acts on a value that is {x.law.value}, not Gaussian: "

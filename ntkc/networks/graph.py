@@ -10,6 +10,7 @@ import jax
 from ntkc.errors import InvalidGraph, InvalidInput
 from ntkc.ir.graph import Graph, GraphBuilder
 from ntkc.ir.layout import PLAIN, Layout
+from ntkc.ir.op import TRACED
 from ntkc.layers.inputs import Input, Port, open_inputs
 from ntkc.networks.tree import ONE, Inputs, Parallel, Serial, Spot, Tree, Wire, Wires
 
@@ -39,8 +40,10 @@ def data_graph(tree: Tree) -> Graph:
     """The network of a tree on top of data [samples, pixels ..., channels].
 
     Raises:
-        InvalidInput: it reads data with other axes.
+        InvalidInput: it reads data with other axes, or JAX traces its hyper-parameters.
     """
+    if any(leaf.op.traced for leaf in tree.leaves()):
+        raise InvalidInput(TRACED)
     check_plain_data(tree)
     return graph_of(tree)
 

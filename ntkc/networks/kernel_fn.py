@@ -10,10 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ntkc.data import refuse_masked
+from ntkc.data import broadcasting, pair_of, refuse_masked
 from ntkc.errors import InvalidGraph, InvalidInput, unknown
+from ntkc.ir.hyper import Parameter
 from ntkc.ir.layout import Layout
-from ntkc.ir.op import Shape
+from ntkc.ir.op import TRACED, Op, Shape
+from ntkc.ir.traced import renamed
 from ntkc.ir.value import Law
 from ntkc.kernel import Kernel
 from ntkc.layers.aggregate import Aggregate
@@ -48,7 +50,8 @@ class Layer(tuple[Any, Any, "KernelFn"]):
 
 def _named(function: Callable[..., Any], name: str) -> Callable[..., Any]:
     def named(*args: Any, **kwargs: Any) -> Any:
-        return function(*args, **kwargs)
+        with broadcasting():
+            return function(*args, **kwargs)
 
     named.__name__ = named.__qualname__ = name
     named.__doc__ = function.__doc__ or applied.__doc__
@@ -96,11 +99,12 @@ class KernelFn:
     """kernel_fn(x1, x2=None, get=None): the kernel of a layer, on data or on the Kernel of the layers before it."""
 
     def __init__(self, tree: Tree) -> None:
-        self.tree = tree
+        self.made_of = tree
+        self.tree, self.values = closed(tree)
         self.__name__ = self.__qualname__ = tree.name
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return KernelFn, (self.tree,)
+        return KernelFn, (self.made_of,)
 
     def __deepcopy__(self, memo: Any) -> KernelFn:
         return self
@@ -110,14 +114,17 @@ class KernelFn:
         """The compiled network, of data [samples, pixels ..., channels].
 
         Raises:
-            InvalidInput: the network reads data with other axes.
+            InvalidInput: the network reads data with other axes, or JAX traces its hyper-parameters.
         """
+        if self.values:
+            raise InvalidInput(TRACED)
         check_plain_data(self.tree)
         return self._program
 
     @cached_property
     def _program(self) -> KernelProgram:
-        return build(graph_of(self.tree))
+        # A network whose hyper-parameters are traced is built anew inside each trace.
+        return _input_program(self.tree, self.tree.inputs) if self.values else build(graph_of(self.tree))
 
     def _program_of(self, inputs: Inputs) -> KernelProgram:
         """The program for data of this structure."""
@@ -175,7 +182,9 @@ class KernelFn:
 
         `get` is None for a Kernel, the name of one of its fields, or a tuple of names for a named tuple.
         """
-        pattern = self._dense(pattern)
+        parameters = {**self.values, **parameters}
+        x2 = None if _is_nothing(x2) else x2
+        pattern = self._dense(pair_of(pattern, x2))
         if isinstance(x1_or_kernel, Kernel):
             if pattern is not None and any(p is not None for p in pattern):
                 raise InvalidInput("pattern with a Kernel is not supported: give data to the whole network")
@@ -233,12 +242,32 @@ def _refuse_of_data(options: dict[str, Any]) -> None:
             raise InvalidInput(f"{name} is given with a Kernel, which it does not change: give it with the data")
 
 
+def closed(tree: Tree) -> tuple[Tree, dict[str, Any]]:
+    """The tree without values that JAX traces, and these by the names of hyper-parameters in their place.
+
+    Names follow the order of layers, one for each value: networks of one structure are one tree.
+    """
+    names: dict[int, Parameter] = {}
+    values: dict[str, Any] = {}
+
+    def closed_op(op: Op) -> Op:
+        if not op.traced:
+            return op
+        for symbol, value in op.traced.items():
+            name = names.setdefault(id(value), Parameter(f"{symbol.name}{len(names)}__"))
+            values[name.name] = value
+        return renamed(op, {symbol: names[id(value)] for symbol, value in op.traced.items()})
+
+    is_traced = any(leaf.op.traced for leaf in tree.leaves())
+    return (tree.mapped(closed_op), values) if is_traced else (tree, values)
+
+
 def tree_of(layer: Any) -> Tree:
     """The tree of a Layer, of its kernel_fn, or of the triple taken apart and put together again."""
     if isinstance(layer, (Layer, KernelFn)):
-        return layer.tree
+        return layer.tree if isinstance(layer, Layer) else layer.made_of
     if isinstance(layer, (tuple, list)) and len(layer) == 3 and isinstance(layer[2], KernelFn):
-        return layer[2].tree
+        return layer[2].made_of
     raise InvalidGraph(f"{layer!r} is no layer: layers are made by ntkc.stax, as stax.Dense(512)")
 
 
@@ -259,6 +288,11 @@ def inputs_of_data(x: Any) -> Inputs:
     """ONE for one array, nested tuples for nested tuples or lists of arrays; lists of numbers are arrays."""
     is_many = isinstance(x, (tuple, list)) and len(x) > 0 and all(_is_data(part) for part in x)
     return tuple(inputs_of_data(part) for part in x) if is_many else ONE
+
+
+def _is_nothing(x: Any) -> bool:
+    """None, or nested tuples of it."""
+    return x is None or (isinstance(x, (tuple, list)) and len(x) > 0 and all(map(_is_nothing, x)))
 
 
 def _is_data(x: Any) -> bool:

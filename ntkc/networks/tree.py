@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax, random
 
+from ntkc.data import dense_pattern
 from ntkc.errors import InvalidGraph, ShapeMismatch
 from ntkc.ir.graph import GraphBuilder
 from ntkc.ir.layout import PLAIN, Layout, inverse
@@ -88,6 +89,10 @@ class Tree(ABC):
         """The layers, in order."""
 
     @abstractmethod
+    def mapped(self, function: Callable[[Op], Op]) -> Tree:
+        """The same with another layer in the place of each."""
+
+    @abstractmethod
     def text(self) -> str:
         """Python text that makes the layer."""
 
@@ -153,11 +158,13 @@ class Leaf(Tree):
         features = [s[1:] for s in shapes]
         made = self.op.shape(features)
         axes = self._axes_out(features[0], made)
-        specs = self.op.weights(features)
+        specs, numbers = self.op.weights(features), Arrays(values=self.op.traced)
         keys = random.split(rng, len(specs)) if specs else ()
         orders = [() if spec is None else self._axes_of_weight(i, spec[0], axes) for i, spec in enumerate(specs)]
         params = tuple(
-            None if spec is None else spec[1] * random.normal(key, picked(spec[0], order))
+            None
+            if spec is None
+            else numbers.number(spec[1], "the scale of weights") * random.normal(key, picked(spec[0], order))
             for spec, key, order in zip(specs, keys, orders, strict=True)
         )
         output = picked((shapes[0][0], *made), axes)
@@ -184,9 +191,10 @@ class Leaf(Tree):
             None if w is None else moved(w, inverse(self._axes_of_weight(i, jnp.shape(w), axes)))
             for i, w in enumerate(params)
         ]
-        pattern = kwargs.get("pattern")
+        params = lax.stop_gradient(params) if self.op.frozen else params
+        pattern = dense_pattern(kwargs.get("pattern"))
         pattern = pattern if pattern is None or self.to_dense is None else self.to_dense(pattern)
-        return moved(self.op.forward(params, branches, Arrays(kwargs.get("rng"), pattern, there)), axes)
+        return moved(self.op.forward(params, branches, Arrays(kwargs.get("rng"), pattern, there, self.op.traced)), axes)
 
     def _of_masked(self, params: Any, branches: list[Masked], kwargs: dict[str, Any]) -> Masked:
         """The same, and which pixels are there afterwards."""
@@ -197,6 +205,9 @@ class Leaf(Tree):
         if self.turn is not None:
             there = there_after(self.turn, [there], [op.shape(shapes)])
         return hidden(value, there, self.layout_out or self.op.layout_after(first.layout, first.shape))
+
+    def mapped(self, function: Callable[[Op], Op]) -> Tree:
+        return replace(self, op=function(self.op))
 
     def text(self) -> str:
         return self.op.label()
@@ -246,6 +257,9 @@ class Serial(Tree):
             inputs = part.apply(param, inputs, **own)
         return inputs
 
+    def mapped(self, function: Callable[[Op], Op]) -> Tree:
+        return replace(self, parts=tuple(part.mapped(function) for part in self.parts))
+
     def text(self) -> str:
         return f"serial({', '.join(p.text() for p in self.parts)})"
 
@@ -289,6 +303,9 @@ class Parallel(Tree):
         matched = zip(params, self._matched(inputs), _split_keys(kwargs, len(self.parts)), strict=True)
         return [part.apply(p, x, **own) for p, (part, x), own in matched]
 
+    def mapped(self, function: Callable[[Op], Op]) -> Tree:
+        return replace(self, parts=tuple(part.mapped(function) for part in self.parts))
+
     def text(self) -> str:
         return f"parallel({', '.join(p.text() for p in self.parts)})"
 
@@ -331,6 +348,9 @@ class Repeated(Tree):
         if self.count == 0:
             return inputs
         return lax.scan(lambda x, p: (self.part.apply(p, x, **kwargs), None), inputs, params, self.count)[0]
+
+    def mapped(self, function: Callable[[Op], Op]) -> Tree:
+        return replace(self, part=self.part.mapped(function))
 
     def text(self) -> str:
         return f"repeat({self.part.text()}, {self.count})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from ntkc.ir.graph import Graph, op_of, operands, ordered
 from ntkc.ir.value import Value
@@ -18,5 +19,7 @@ def analyse(graph: Graph) -> Values:
     """
     values: dict[str, Value] = {}
     for node in ordered(graph):
-        values[node] = op_of(graph, node).value(node, [values[u] for u in operands(graph, node)])
+        op, below = op_of(graph, node), [values[u] for u in operands(graph, node)]
+        value = op.value(node, below)
+        values[node] = replace(value, trained=any(v.trained for v in below)) if op.frozen else value
     return values

@@ -13,7 +13,7 @@ from sympy.core.symbol import Str
 from ntkc.errors import NoInfiniteLimit
 from ntkc.ir.graph import Graph, op_of, operands, ordered
 from ntkc.ir.maps import Maps, Mixed
-from ntkc.ir.op import Shape, spatial_of
+from ntkc.ir.op import Op, Shape, spatial_of
 from ntkc.ir.program import PATTERN, PATTERN1, PATTERN2, SAME_PIXEL, SAME_SAMPLE, WIDTH, Pattern
 from ntkc.ir.streams import SAMPLE, Kind, Stream, variance
 from ntkc.ir.value import Law, Value
@@ -79,7 +79,7 @@ class Covariances:
         op = op_of(self.graph, later)
         if op.linear:
             counts = Counter(operands(self.graph, later))
-            return sp.Add(*(count * self.get(kind, a, other) for a, count in counts.items()))
+            return op.factor * sp.Add(*(count * self.get(kind, a, other) for a, count in counts.items()))
         if op.fresh:
             return sp.S.Zero
         raise NoInfiniteLimit(
@@ -206,6 +206,20 @@ class Ask:
         return spatial_of(self.streams.shapes[self._operands[i]])
 
 
+class Untrained(Ask):
+    """Operands without tangent kernels."""
+
+    def tangent(self, i: int, j: int, maps: Maps = (), factor: sp.Expr = sp.S.One) -> sp.Expr:
+        return sp.S.Zero
+
+
+def _tangent(op: Op, ask: Ask) -> sp.Expr:
+    """T of a layer; where its weights are frozen, without what is left of it if those of operands are 0."""
+    if not op.frozen:
+        return op.tangent(ask)
+    return sp.expand(op.tangent(ask) - op.tangent(Untrained(ask.streams, ask.node, ask.kind)))
+
+
 def _marks(value: Value) -> set[object]:
     """Two nodes without a mark in common are uncorrelated: a field, data, a mean that may differ from 0."""
     return {*value.fields, *([Law.GIVEN] if value.law is Law.GIVEN else []), *(["mean"] if value.has_mean else [])}
@@ -219,5 +233,5 @@ def rule(streams: Covariances, key: Stream) -> sp.Expr:
         return op.presence(ask)
     if key.kind in (Kind.V, Kind.Z):
         return op.statistic(ask)
-    expr = op.tangent(ask) if key.kind is Kind.T else op.covariance(ask)
+    expr = _tangent(op, ask) if key.kind is Kind.T else op.covariance(ask)
     return expr * ask.own_presence() if ask.is_masked and op.remasks else expr

@@ -29,7 +29,7 @@ def commute(graph: Graph) -> Graph:
 def _is_movable(graph: Graph, values: Values, node: str) -> bool:
     maps = operands(graph, node)
     ops = {op_of(graph, m) for m in maps}
-    if not op_of(graph, node).linear or len(ops) != 1 or not isinstance(ops.pop(), Mapped):
+    if len(maps) < 2 or not op_of(graph, node).linear or len(ops) != 1 or not isinstance(ops.pop(), Mapped):
         return False
     below = [operands(graph, m)[0] for m in maps]
     return Law.GIVEN not in {values[u].law for u in below} and any(

@@ -176,7 +176,7 @@ def _signature(graph: Graph, first: str, nodes: Sequence[str], shapes: Mapping[s
     place = {n: i for i, n in enumerate([first, *nodes])}
     return tuple(
         (
-            op_of(graph, n).kernel_identity([shapes[u][-1] for u in operands(graph, n)]),
+            (op_of(graph, n).frozen, op_of(graph, n).kernel_identity([shapes[u][-1] for u in operands(graph, n)])),
             tuple(place[u] for u in operands(graph, n)),
             tuple(shapes[u][:-1] for u in operands(graph, n)),
         )

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from ntkc.data import broadcasting
 from ntkc.errors import InvalidInput
 from ntkc.predict.factor import is_concrete
 from ntkc.predict.posterior import DEFAULT_GET, MODES, Blocks, Factors, Get, Times, predict_modes, read_get
@@ -104,7 +105,8 @@ class Ensemble:
         if x_test is not None:
             require_alike(self.x_train, x_test)
             blocks = self.test_blocks(blocks, names, x_test, compute_cov, kernel_fn_test_test_kwargs)
-        return predict_modes(get, DEFAULT_GET, self.targets, self.factors, times, blocks)
+        with broadcasting():
+            return predict_modes(get, DEFAULT_GET, self.targets, self.factors, times, blocks)
 
     def train_blocks(self, names: tuple[str, ...]) -> dict[str, Array]:
         """Kernels of the training set; those that are numbers, not traced values, are kept for later calls."""

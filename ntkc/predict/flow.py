@@ -6,6 +6,7 @@ from typing import Any
 
 from jax import Array
 
+from ntkc.data import broadcasting
 from ntkc.predict.ensemble import read_times
 from ntkc.predict.outputs import OutputsFn, TrainingSet, read_rate, read_request, read_training_set
 from ntkc.predict.posterior import bound_time
@@ -58,5 +59,6 @@ class Flow:
         """Outputs at time t; see `gradient_descent_mse`."""
         request = read_request(self.train, fx_train_0, fx_test_0, k_test_train)
         times = read_times(t, self.learning_rate, self.train.targets.size)
-        factor = self.train.factorise(times.is_infinite)
-        return self.train.outputs(factor, bound_time(times.tau, self.train.dtype), times.shape, request)
+        with broadcasting():
+            factor = self.train.factorise(times.is_infinite)
+            return self.train.outputs(factor, bound_time(times.tau, self.train.dtype), times.shape, request)

@@ -6,6 +6,9 @@
 f are the outputs on the training set and T its kernel, f* those on a test set and T* the kernel between the two.
 """
 
+from __future__ import annotations
+
+import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,6 +34,18 @@ class ODEState:
     fx_test: Any = None
     qx_train: Any = None
     qx_test: Any = None
+
+    def replace(self, **changes: Any) -> ODEState:
+        """A copy with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+    def asdict(self) -> dict[str, Any]:
+        """Fields by name."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+
+    def astuple(self) -> tuple[Any, ...]:
+        """Fields in order."""
+        return tuple(self.asdict().values())
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import sympy as sp
 
-from ntkc.ir.maps import AxisMap, Mixed, Patch, Window
+from ntkc.ir.maps import AxisMap, Framed, Mixed, Patch, Window
 from ntkc.ir.program import Let, Loop, Program, Statement
 from ntkc.passes.forms import Forms
 
@@ -81,7 +81,7 @@ def _unrolled(statements: Iterable[Statement]) -> Iterable[tuple[Let, int]]:
 def _operations(expr: sp.Expr, program: Program) -> int:
     """Arithmetic of one entry."""
     own = int(sp.count_ops(expr.replace(lambda e: isinstance(e, Mixed), lambda e: e.args[0])))
-    functions = sum(not isinstance(f, Mixed) for f in expr.atoms(sp.Function))
+    functions = sum(not isinstance(f, (Framed, Mixed)) for f in expr.atoms(sp.Function))
     taps = sum(prod(map(_taps, program.maps[str(m.args[1])])) for m in expr.atoms(Mixed))
     return own + ARC_COSINE_OPERATIONS * functions + taps
 

@@ -313,13 +313,13 @@ class Mixed(sp.Function):
     is_extended_real = True
 
 
-class Outside(sp.Function):
-    """Outside(q, name)[p, p'] = 1/2 mean_t q[p + t] over the taps t of a filter that are inside for p and not for p'.
+class Framed(sp.Function):
+    """Framed(E, a, b): E, and a[p] + b[p'] for a pair of pixels of which one is outside of the image, 0 there itself.
 
-    What zeros around an image add to half a squared distance. q is a variance on side 1; on side 2 p, p' swap places.
+    What filters read of half a squared distance: zeros around an image are as far from a pixel as its variance says.
     """
 
-    nargs = 2
+    nargs = 3
     is_extended_real = True
 
 

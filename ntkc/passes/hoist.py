@@ -11,7 +11,7 @@ from functools import cached_property
 
 import sympy as sp
 
-from ntkc.ir.maps import Mixed, Outside
+from ntkc.ir.maps import Mixed
 from ntkc.ir.program import Let, Loop, Program, Statement, lets, verify
 from ntkc.ir.streams import SAMPLE, Kind, Stream
 
@@ -88,7 +88,7 @@ def _visited(expr: sp.Expr, node: str, made: _Made) -> sp.Expr:
 
 def _is_costly(expr: sp.Expr) -> bool:
     """Holds a division, a root or a function; maps of pixels are of entries, not of samples."""
-    if expr.has(Mixed, Outside):
+    if expr.has(Mixed):
         return False
     return expr.has(sp.Function) or any(not (p.exp.is_Integer and p.exp > 0) for p in expr.atoms(sp.Pow))
 

@@ -395,9 +395,14 @@ def linear_terms(expr: sp.Expr) -> dict[str, sp.Expr] | None:
     streams = streams_in(expr)
     if not streams or expr.has(*PLACES) or any(s.kind is not Kind.K or s.node != s.other for s in streams):
         return None
-    expanded = sp.expand(expr)
-    if not expanded.is_polynomial(*streams) or sp.Poly(expanded, *streams).total_degree() > 1:
-        return None
-    terms = {s.node: expanded.coeff(s, 1) for s in sorted(streams, key=str)}
-    bias = expanded.xreplace(dict.fromkeys(streams, sp.S.Zero))
+    terms: dict[str, sp.Expr] = {s.node: sp.S.Zero for s in sorted(streams, key=str)}
+    bias = sp.S.Zero
+    for term in sp.Add.make_args(sp.expand(expr)):
+        read = [f for f in sp.Mul.make_args(term) if not streams.isdisjoint(f.free_symbols)]
+        if not read:
+            bias += term
+        elif len(read) == 1 and isinstance(read[0], Stream):
+            terms[read[0].node] += term / read[0]
+        else:
+            return None
     return terms if bias == 0 else {**terms, BIAS: bias}

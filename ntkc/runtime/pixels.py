@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
-from math import prod
 from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
 from jax import Array, lax
 
 from ntkc.runtime.series import Tolerance, chunks_needed
+from ntkc.runtime.together import alone
 
 Axes = Sequence[Sequence[Any]]
 """Numbers of a map along each spatial axis."""
+
+
+DIAGONAL = "D"
+IDLE = (0, 0, False, 1)
+"""No margins."""
 
 
 def groups(form: str) -> list[tuple[int, ...]]:
@@ -23,14 +26,23 @@ def groups(form: str) -> list[tuple[int, ...]]:
     return [tuple(range(sum(counts[:i]), sum(counts[: i + 1]))) for i in range(len(form))]
 
 
+def step_of(f: str) -> int:
+    """The s of pairs mod s."""
+    return 1 if f in "DF" else int(f)
+
+
 def widened(k: Array, form: str, axes: Axes) -> Array:
-    """Margins of zeros, or of the other end of the image, and zeros between pixels, for filters and pools."""
+    """Margins of zeros, or of the other end of the image, and zeros between pixels, for filters and pools.
+
+    axes: (low, high, wraps, interior) of each spatial axis; whole steps for pairs mod s.
+    """
     for wraps in (False, True):
         ends, sides = [(0, 0, 0)] * k.ndim, [(0, 0)] * k.ndim
-        for group, (low, high, is_wrapped, interior) in zip(groups(form), axes, strict=True):
-            for a in group if is_wrapped == wraps else ():
-                ends[a] = (0, interior - 1, interior - 1) if wraps else (low, high, interior - 1)
-                sides[a] = (low, high)
+        for f, group, (low, high, is_wrapped, interior) in zip(form, groups(form), axes, strict=True):
+            around = low // step_of(f), high // step_of(f)
+            for a in group[-2:] if is_wrapped == wraps else ():
+                ends[a] = (0, interior - 1, interior - 1) if wraps else (*around, interior - 1)
+                sides[a] = around
         if any(e != (0, 0, 0) for e in ends):
             k = lax.pad(k, jnp.zeros((), k.dtype), ends)
         if wraps and any(s != (0, 0) for s in sides):
@@ -45,18 +57,22 @@ def cut(k: Array, group: Sequence[int], start: int, stride: int, size: int) -> A
     return k
 
 
-def patched(k: Array, form: str, axes: Axes) -> Array:
+def patched(k: Array, form: str, axes: Axes, frame: tuple[Array, Array] | None = None) -> Array:
     """Mean over the taps of a filter, which moves on both sides of a pair at once.
 
-    axes: (taps, stride, low, high, wraps, spread, interior) of each spatial axis.
+    axes: (taps, stride, low, high, wraps, spread, interior) of each spatial axis. frame: a, b of one pixel each; k is
+    a[p] + b[p'] where one of them is outside of the image, 0 there itself.
     """
     places, count = list(zip(groups(form), axes, strict=True)), 1
-    k = widened(k, form, [(0, 0, False, 1) if len(g) == 3 else (a[2], a[3], a[4], a[6]) for g, a in places])
+    if frame is None:
+        k = widened(k, form, [IDLE if len(g) == 3 else (a[2], a[3], a[4], a[6]) for g, a in places])
+    else:
+        k = framed(k, form, axes, frame)
     for group, axis in places[::-1]:
         taps, stride, _, _, _, spread, _ = axis
         count *= taps
         if len(group) == 3:
-            k = patched_mod(k, group, axis)
+            k = patched_mod(k, group, axis, frame is not None)
         elif taps > 1 or stride > 1:
             size = (k.shape[group[0]] - (taps - 1) * spread - 1) // stride + 1
             parts = [cut(k, group, t * spread, stride, size) for t in range(taps)]
@@ -64,20 +80,66 @@ def patched(k: Array, form: str, axes: Axes) -> Array:
     return scaled(k, 1 / count)
 
 
-def patched_mod(k: Array, group: Sequence[int], axis: Sequence[Any]) -> Array:
+def patched_mod(k: Array, group: Sequence[int], axis: Sequence[Any], is_framed: bool = False) -> Array:
     """Sum over the taps of a filter along axes r, a, a' of pixels s a + r, s a' + r: tap by tap another r, or a + 1."""
     (taps, stride, low, high, wraps, spread, _), (r, a, b) = axis, group
-    step, count = k.shape[r], k.shape[a]
+    step, far = k.shape[r], far_of(axis, k.shape[r])
+    count = k.shape[a] - (2 * far if is_framed else 0)
     size = (step * count + low + high - (taps - 1) * spread - 1) // stride + 1
-    places = [[divmod(stride * i + t * spread - low, step) for t in range(taps)] for i in range(step // stride)]
-    far = max(abs(q) for row in places for q, _ in row)
-    ends = [(far, far) if i in (a, b) else (0, 0) for i in range(k.ndim)]
-    k = jnp.pad(k, ends, mode="wrap" if wraps else "constant") if far else k
+    if far and not is_framed:
+        ends = [(far, far) if i in (a, b) else (0, 0) for i in range(k.ndim)]
+        k = jnp.pad(k, ends, mode="wrap" if wraps else "constant")
     rows: list[Array] = []
-    for row in places:
-        parts = [cut(cut(k, (a, b), far + q, 1, size // len(places)), (r,), i, 1, 1) for q, i in row]
+    for row in places_mod(axis, step):
+        parts = [cut(cut(k, (a, b), far + q, 1, size * stride // step), (r,), i, 1, 1) for q, i in row]
         rows.append(sum(parts[1:], parts[0]))
     return jnp.concatenate(rows, r) if len(rows) > 1 else jnp.squeeze(rows[0], r)
+
+
+def places_mod(axis: Sequence[Any], step: int) -> list[list[tuple[int, int]]]:
+    """Where each tap reads step a + r: how far along a, and which r; for each r that a filter makes."""
+    taps, stride, low, _, _, spread, _ = axis
+    return [[divmod(stride * i + t * spread - low, step) for t in range(taps)] for i in range(step // stride)]
+
+
+def far_of(axis: Sequence[Any], step: int) -> int:
+    """The farthest that a tap reads along a of pixels step a + r."""
+    return max(abs(q) for row in places_mod(axis, step) for q, _ in row)
+
+
+def framed(k: Array, form: str, axes: Axes, frame: tuple[Array, Array]) -> Array:
+    """k with the margins of a filter: a[p] + b[p'] where one pixel is outside of the image, 0 where it is itself."""
+    margins = [margins_of(f, axis) for f, axis in zip(form, axes, strict=True)]
+    pixels = DIAGONAL * len(form)
+
+    def around(a: Array, b: Array) -> Array:
+        a, b = (widened(v, pixels, margins) for v in (a, b))
+        return as_type(left(a, form) + right(b, form), k.dtype)
+
+    if any(interior > 1 for *_, interior in margins):
+        inside = widened(jnp.ones(frame[0].shape[: len(form)], bool), pixels, margins)
+        inside = inside.reshape(*inside.shape, *(1 for _ in frame[0].shape[len(form) :]))
+        return jnp.where(left(inside, form) & right(inside, form), widened(k, form, margins), around(*frame))
+    k = widened(k, form, [m if m[2] else IDLE for m in margins])
+    starts = [0] * k.ndim
+    for f, group, (low, _, wraps, _) in zip(form, groups(form), margins, strict=True):
+        for i in group[-2:]:
+            starts[i] = 0 if wraps else low // step_of(f)
+    return alone(lambda k, a, b: lax.dynamic_update_slice(alone(around, a, b), k, starts), k, *frame)
+
+
+def margins_of(f: str, axis: Sequence[Any]) -> tuple[int, int, bool, int]:
+    """(low, high, wraps, interior) around the pixels that a filter reads; whole steps for pairs mod s."""
+    _, _, low, high, wraps, _, interior = axis
+    if f in "DF":
+        return low, high, wraps, interior
+    far = far_of(axis, int(f)) * int(f)
+    return far, far, wraps, 1
+
+
+def as_type(v: Array, dtype: Any) -> Array:
+    """Real numbers, as complex ones if they are to be."""
+    return lax.complex(v, jnp.zeros_like(v)) if jnp.issubdtype(dtype, jnp.complexfloating) else v
 
 
 def pooled(k: Array, form: str, axes: Axes) -> Array:
@@ -227,98 +289,6 @@ def left(v: Array, form: str, terms: int = 0) -> Array:
 def right(v: Array, form: str, terms: int = 0) -> Array:
     """One value a pixel, for the second pixel of each entry of a form: v [terms ..., pixels ..., samples ...]."""
     return sides(v, form, False, terms)
-
-
-def outside(q: Array, form: str, axes: Axes, is_left: bool) -> Array:
-    """1/2 mean_t q[p + t] over the taps t of a filter that are inside the image for p and not for p'.
-
-    For the entries (p, p') of a form, or (p', p) if not `is_left`; q [pixels ..., samples ...].
-    """
-    kinds = [kinds_of(axis, n) for axis, n in zip(axes, q.shape, strict=False)]
-    rows = [own if f != "D" else np.ones_like(own[:1]) for f, (own, _) in zip(form, kinds, strict=True)]
-    means = split_pixels(means_outside(q, axes, rows), form)
-    *first, last = [i for i, f in enumerate(form) if f != "D"]
-    masks = {i: mask_of(kinds[i][1], form[i], q.dtype) for i in (*first, last)}
-    of_kinds = "".join(LABELS["kind"][i] for i in (*first, last))
-    read = "".join(LABELS["own"][i] + (LABELS["rest"][i] if f not in "DF" else "") for i, f in enumerate(form))
-    groups_made = [group_outside(i, f, i == last, is_left) for i, f in enumerate(form)]
-    others = [LABELS["kind"][i] + (LABELS["rest"][i] if form[i] != "F" else "") + LABELS["other"][i] for i in first]
-    made = "".join(groups_made)
-    spec = ",".join([f"{of_kinds}{read}...", *others]) + f"->{of_kinds[-1]}{made}..."
-    by_kind = jnp.einsum(spec, means, *(masks[i] for i in first), precision=lax.Precision.HIGHEST)
-    return chosen(by_kind, masks[last], made, last, is_left)
-
-
-LABELS = {"kind": "ABCDEFGH", "own": "abcdefgh", "other": "ijklmnop", "rest": "qrstuvwx"}
-"""Of array axes, for each spatial axis: kinds of pixels, the pixel of q and the other one, and r of pixels s a + r."""
-
-
-def group_outside(i: int, f: str, is_last: bool, is_left: bool) -> str:
-    """The array axes of a spatial axis; the other pixel of the last one comes with its kind."""
-    own, other, rest = (LABELS[name][i] for name in ("own", "other", "rest"))
-    if f == "D":
-        return own
-    pair = own if is_last else own + other if is_left else other + own
-    return pair if f == "F" else rest + pair
-
-
-def split_pixels(means: Array, form: str) -> Array:
-    """[kinds ..., pixels ..., samples ...] without the kinds of diagonal axes, and pixels s a + r as a, r."""
-    count = len(form)
-    kinds = [n for f, n in zip(form, means.shape, strict=False) if f != "D"]
-    pixels: list[int] = []
-    for f, n in zip(form, means.shape[count:], strict=False):
-        pixels += [n] if f in "DF" else [n // int(f), int(f)]
-    return means.reshape(*kinds, *pixels, *means.shape[2 * count :])
-
-
-def chosen(made: Array, mask: Array, letters: str, last: int, is_left: bool) -> Array:
-    """sum_k made[k] mask[k]: what each pixel along the last axis reads, where exactly one mask is 1."""
-    place = letters.index(LABELS["own"][last]) + (1 if is_left else 0)
-    total: Any = 0
-    for v, m in zip(made, mask, strict=True):
-        v = jnp.expand_dims(v, place)
-        shape = [1] * v.ndim
-        shape[place] = m.shape[-1]
-        if m.ndim > 1:
-            shape[letters.index(LABELS["rest"][last])] = m.shape[0]
-        total = jnp.where(m.reshape(shape) > 0, v, total)
-    return total
-
-
-def kinds_of(axis: Sequence[Any], count: int) -> tuple[Any, Any]:
-    """The sets of taps that pixels of a filter read [kinds, taps], and which set each pixel reads."""
-    rows, kind = np.unique(np.array(inside_taps(axis, count), float), axis=0, return_inverse=True)
-    return rows, kind.ravel()
-
-
-def mask_of(kind: Any, f: str, dtype: Any) -> Array:
-    """1 where a pixel is of a kind: [kinds, pixels], or [kinds, r, a] for pixels s a + r."""
-    mask = np.eye(int(kind.max()) + 1)[:, kind]
-    return jnp.asarray(mask if f == "F" else np.swapaxes(mask.reshape(len(mask), -1, int(f)), 1, 2), dtype)
-
-
-def means_outside(q: Array, axes: Axes, kinds: Sequence[Any]) -> Array:
-    """1/2 mean_t q[p + t] over the taps that a kind of pixel lacks: [kinds ..., pixels ..., samples ...]."""
-    count = len(axes)
-    taps = widened(q, "D" * count, [(a[2], a[3], a[4], a[6]) for a in axes])
-    for i, (taps_here, stride, _, _, _, spread, _) in enumerate(axes):
-        size = (taps.shape[2 * i] - (taps_here - 1) * spread - 1) // stride + 1
-        parts = [cut(taps, (2 * i,), t * spread, stride, size) for t in range(taps_here)]
-        taps = jnp.stack(parts, 2 * i)
-    missing = 1 - functools.reduce(np.multiply.outer, kinds)  # [kinds, taps] of each axis
-    matrix = jnp.asarray(missing / (2 * prod(a[0] for a in axes)), q.dtype)
-    of_taps = [2 * i + 1 for i in range(count)], [2 * i for i in range(count)]
-    return jnp.tensordot(matrix, taps, of_taps, precision=lax.Precision.HIGHEST)
-
-
-def inside_taps(axis: Sequence[Any], count: int) -> list[list[bool]]:
-    """For each pixel that a filter makes of `count`, which taps read a pixel."""
-    taps, stride, low, high, wraps, spread, interior = axis
-    total = count * interior if wraps else (count - 1) * interior + 1
-    size = (total + low + high - (taps - 1) * spread - 1) // stride + 1
-    places = [[p * stride + t * spread - low for t in range(taps)] for p in range(size)]
-    return [[i % interior == 0 and (wraps or 0 <= i < total) for i in row] for row in places]
 
 
 def of_pixels(function: Callable[..., Any], *given: Any, tolerance: Tolerance | None = None) -> Array:

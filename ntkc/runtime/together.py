@@ -51,22 +51,23 @@ def held(function: Callable[..., Any], *given: Any) -> Any:
     The last of several arrays, and of several results, is T.
     """
     if len(given) == 1:
-        return _apart(function, *given)
+        return alone(function, *given)
     if is_nngp_alone():
         *first, t = given
-        made = _apart(lambda *some: function(*some, jnp.zeros_like(t))[:-1], *first)
+        made = alone(lambda *some: function(*some, jnp.zeros_like(t))[:-1], *first)
         return (*made, jnp.zeros_like(t))
     if len(given) > 2:
-        return _apart(function, *given)
+        return alone(function, *given)
 
     def packed(both: Array) -> Array:
         return lax.complex(*function(both.real, both.imag))
 
-    both = _apart(packed, lax.complex(*given))
+    both = alone(packed, lax.complex(*given))
     return both.real, both.imag
 
 
-def _apart(function: Callable[..., Any], *given: Any) -> Any:
+def alone(function: Callable[..., Any], *given: Any) -> Any:
+    """function(*given), fused with nothing before or after it."""
     first: Array = given[0].real
     # Always true, which XLA does not know.
     is_ready = ~(first[(0,) * first.ndim] > jnp.inf)

@@ -12,7 +12,7 @@ samples of y].
 """
 
 from ntkc.runtime import (
-    Tiles, arc_cosine, arc_cosine_near, as_one, excess, gap_of_product, kernels, left, mean_squares, narrowed, outside,
+    Tiles, arc_cosine, arc_cosine_near, as_one, excess, gap_of_product, held, kernels, left, mean_squares, narrowed,
     own_distances, patched, pixel_distance, pooled, ratio, right, safe_sqrt, total,
 )
 
@@ -31,27 +31,28 @@ def per_sample(p, one, q_input1, e_input1):
     # relu1: Relu()
     i_relu1 = ratio(1, n_conv1)
     # conv1: Conv(out_chan=512, filter_shape=(3, 3), padding='SAME', W_std=1.5, b_std=0.1)
-    e_conv1 = (
-        W_std**2*outside(q_input1, "FF", CONV1, False)
-        + W_std**2*outside(q_input1, "FF", CONV1, True)
-        + W_std**2*patched(e_input1, "FF", CONV1)
-    )
+    e_conv1 = W_std**2*patched(e_input1, "FF", CONV1, (q_input1/2, q_input1/2))
     # relu1: Relu()
     q_relu1 = q_conv1/2
-    gap_relu1, slope_relu1 = arc_cosine(
-        gap_of_product(
-            e_conv1 - (left(n_conv1, "FF") - right(n_conv1, "FF"))**2/2,
-            ratio(1, left(n_conv1, "FF"))*ratio(1, right(n_conv1, "FF")),
-        ),
-    )
-    e_relu1 = gap_relu1*left(n_conv1, "FF")*right(n_conv1, "FF")/2 + (left(n_conv1, "FF") - right(n_conv1, "FF"))**2/4
+    def relu1(e_conv1):
+        gap_relu1, slope_relu1 = arc_cosine(
+            gap_of_product(
+                e_conv1 - (left(n_conv1, "FF") - right(n_conv1, "FF"))**2/2,
+                ratio(1, left(n_conv1, "FF"))*ratio(1, right(n_conv1, "FF")),
+            ),
+        )
+        e_relu1 = (
+            gap_relu1*left(n_conv1, "FF")*right(n_conv1, "FF")/2 + (left(n_conv1, "FF") - right(n_conv1, "FF"))**2/4
+        )
+        return e_relu1
+    e_relu1 = held(relu1, e_conv1)
     w_relu1 = left(q_relu1, "FF")/2 + right(q_relu1, "FF")/2 - e_relu1
     # avgpool1: AvgPool(window_shape=(2, 2), strides=(2, 2))
     s_avgpool1 = narrowed(pooled(e_relu1, "FF", AVGPOOL1), "FF", "DD")
     q_avgpool1 = narrowed(pooled(w_relu1, "FF", AVGPOOL1), "FF", "DD")
     e_avgpool1 = excess(
         narrowed(pooled(e_relu1, "FF", AVGPOOL1), "FF", "2F"), left(s_avgpool1, "2F")/2 + right(s_avgpool1, "2F")/2,
-        patched(safe_sqrt(narrowed(e_relu1, "FF", "42")), "42", AVGPOOL1_SAME)**2,
+        patched(safe_sqrt(narrowed(e_relu1, "FF", "4F")), "4F", AVGPOOL1_SAME)**2,
     )
     # conv2: Conv(out_chan=512, filter_shape=(3, 3), strides=(2, 1), W_std=1.5)
     q_conv2 = W_std**2*patched(q_avgpool1, "DD", CONV2)
@@ -80,31 +81,31 @@ def per_sample(p, one, q_input1, e_input1):
 def pair(p, x, y, same, eta_input1):
     """NNGP and NTK of every pair of samples."""
     # conv1: Conv(out_chan=512, filter_shape=(3, 3), padding='SAME', W_std=1.5, b_std=0.1)
-    eta_conv1 = (
-        W_std**2*outside(x.q_input1, "FF", CONV1, True)
-        + W_std**2*outside(y.q_input1, "FF", CONV1, False)
-        + W_std**2*patched(eta_input1, "FF", CONV1)
-    )
+    eta_conv1 = W_std**2*patched(eta_input1, "FF", CONV1, (x.q_input1/2, y.q_input1/2))
     K_conv1 = (
         left(x.n_conv1, "FF")*right(y.n_conv1, "FF") + (left(x.n_conv1, "FF") - right(y.n_conv1, "FF"))**2/2 - eta_conv1
     )
     T_conv1 = K_conv1
     # relu1: Relu()
-    gap_relu1, slope_relu1 = arc_cosine(
-        gap_of_product(
-            eta_conv1 - (left(x.n_conv1, "FF") - right(y.n_conv1, "FF"))**2/2,
-            left(x.i_relu1, "FF")*right(y.i_relu1, "FF"),
-        ),
-    )
-    eta_relu1 = (
-        gap_relu1*left(x.n_conv1, "FF")*right(y.n_conv1, "FF")/2 + (left(x.n_conv1, "FF") - right(y.n_conv1, "FF"))**2/4
-    )
-    T_relu1 = T_conv1*slope_relu1/2
+    def relu1(eta_conv1, T_conv1):
+        gap_relu1, slope_relu1 = arc_cosine(
+            gap_of_product(
+                eta_conv1 - (left(x.n_conv1, "FF") - right(y.n_conv1, "FF"))**2/2,
+                left(x.i_relu1, "FF")*right(y.i_relu1, "FF"),
+            ),
+        )
+        eta_relu1 = (
+            gap_relu1*left(x.n_conv1, "FF")*right(y.n_conv1, "FF")/2
+            + (left(x.n_conv1, "FF") - right(y.n_conv1, "FF"))**2/4
+        )
+        T_relu1 = T_conv1*slope_relu1/2
+        return eta_relu1, T_relu1
+    eta_relu1, T_relu1 = held(relu1, eta_conv1, T_conv1)
     # avgpool1: AvgPool(window_shape=(2, 2), strides=(2, 2))
     Aeta_avgpool1, T_avgpool1 = as_one(lambda k: narrowed(pooled(k, "FF", AVGPOOL1), "FF", "2F"), eta_relu1, T_relu1)
     eta_avgpool1 = excess(
         Aeta_avgpool1, left(x.s_avgpool1, "2F")/2 + right(y.s_avgpool1, "2F")/2,
-        patched(safe_sqrt(narrowed(eta_relu1, "FF", "42")), "42", AVGPOOL1_SAME)**2,
+        patched(safe_sqrt(narrowed(eta_relu1, "FF", "4F")), "4F", AVGPOOL1_SAME)**2,
     )
     # conv2: Conv(out_chan=512, filter_shape=(3, 3), strides=(2, 1), W_std=1.5)
     Aeta_conv2, AT_conv2 = as_one(lambda k: patched(k, "2F", CONV2), eta_avgpool1, T_avgpool1)

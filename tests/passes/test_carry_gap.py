@@ -11,7 +11,7 @@ from ntkc.compile import compile_graph
 from ntkc.frontends.networks import to_graph
 from ntkc.ir.streams import Kind
 from ntkc.passes.settle import on_data
-from ntkc.runtime import narrowed, outside
+from ntkc.runtime import narrowed, patched
 
 RELU, MEAN = stax.Relu(), stax.GlobalAvgPool()
 END = stax.Dense(1)
@@ -71,9 +71,7 @@ def test_rows(name):
 
 def test_zeros_around_images_and_pools():
     found = statements(conv("SAME"), RELU, stax.AvgPool((2,), (2,)), conv(), RELU, MEAN, END, shape=(8, 3))
-    assert (
-        found["eta_conv1"] == "4*Mixed(eta_input1, conv1) + 4*Outside(q1_input1, conv1) + 4*Outside(q2_input1, conv1)"
-    )
+    assert found["eta_conv1"] == "4*Mixed(Framed(eta_input1, q1_input1/2, q2_input1/2), conv1)"
     assert found["eta_avgpool1"] == (
         "Excess(Mixed(eta_relu1, avgpool1), s1_avgpool1/2 + s2_avgpool1/2, Mixed(sqrt(eta_relu1), avgpool1_same)**2)"
     )
@@ -99,24 +97,33 @@ AXES = {
 
 @pytest.mark.parametrize(("first", "second"), list(product(AXES, repeat=2)))
 @pytest.mark.parametrize("form", ["FF", "DF", "FD", "2F"])
-def test_outside(first, second, form):
-    """Tap by tap, as it is defined."""
+@pytest.mark.parametrize("is_complex", [False, True])
+def test_frame(first, second, form, is_complex):
+    """Tap by tap, as it is defined; of a second array in the imaginary part, zeros are outside."""
     axes, sizes = (AXES[first], AXES[second]), (4, 4)
-    q = np.random.default_rng(0).random((*sizes, 3))
+    if form[0] == "2" and first == "transposed":
+        pytest.skip("no such form")
+    rng = np.random.default_rng(0)
+    a, b, e, t = rng.random((*sizes, 3)), rng.random((*sizes, 3)), *rng.random((2, 4, 4, 4, 4, 3))
     inside = [taps_of(axis, n) for axis, n in zip(axes, sizes, strict=True)]
     made = [len(rows) for rows in inside]
-    if form[0] == "2" and made[0] % 2:
-        pytest.skip("no such form")
-    whole = np.zeros((made[0], made[0], made[1], made[1], 3))
-    for a, b, c, d in np.ndindex(*whole.shape[:-1]):
-        for t, s in np.ndindex(len(inside[0][0]), len(inside[1][0])):
-            here, there = (inside[0][a][t], inside[1][c][s]), (inside[0][b][t], inside[1][d][s])
-            if None not in here and None in there:
-                whole[a, b, c, d] += q[here] / 2 / (axes[0][0] * axes[1][0])
-    for is_left in (True, False):
-        exact = whole if is_left else whole.transpose(1, 0, 3, 2, 4)
-        found = outside(jnp.asarray(q, np.float32), form, axes, is_left)
-        np.testing.assert_allclose(found, narrowed(jnp.asarray(exact), "FF", form), atol=1e-6)
+    whole = np.zeros((2, made[0], made[0], made[1], made[1], 3))
+    for p, o, q, r in np.ndindex(*whole.shape[1:-1]):
+        for m, n in np.ndindex(len(inside[0][0]), len(inside[1][0])):
+            here, there = (inside[0][p][m], inside[1][q][n]), (inside[0][o][m], inside[1][r][n])
+            if None not in here + there:
+                place = here[0], there[0], here[1], there[1]
+                whole[:, p, o, q, r] += e[place], t[place]
+            elif None not in here:
+                whole[0, p, o, q, r] += a[here]
+            elif None not in there:
+                whole[0, p, o, q, r] += b[there]
+    inner = form.replace("2", str(2 * axes[0][1]))
+    given = e + 1j * t if is_complex else e
+    k = narrowed(jnp.asarray(given, np.complex64 if is_complex else np.float32), "FF", inner)
+    found = patched(k, inner, axes, (jnp.asarray(a, np.float32), jnp.asarray(b, np.float32)))
+    exact = (whole[0] + 1j * whole[1] if is_complex else whole[0]) / (axes[0][0] * axes[1][0])
+    np.testing.assert_allclose(found, narrowed(jnp.asarray(exact), "FF", form), atol=1e-6)
 
 
 def taps_of(axis, count):

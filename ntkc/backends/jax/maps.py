@@ -30,11 +30,12 @@ MapText = Callable[[str, str, Maps, str], str]
 """The text of maps of one kind: of their argument, its form, all maps of the layer, and the name of their tables."""
 
 
-def called(text: str, form: str, maps: Maps, table: str) -> str:
-    """Maps of single axes applied to what a text stands for."""
+def called(text: str, form: str, maps: Maps, table: str, frame: str = "") -> str:
+    """Maps of single axes applied to what a text stands for; `frame` is one more argument of filters."""
     for kind, call in KINDS.items():
         if any(type(m) is kind for m in maps):
             text = call(text, form, maps, table)
+            text = f"{text.removesuffix(')')}{frame})" if kind is Patch else text
     return text
 
 

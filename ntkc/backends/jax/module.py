@@ -14,11 +14,11 @@ from ntkc import runtime
 from ntkc.backends.jax.lines import INDENT, WIDTH, function, indented, wrapped
 from ntkc.backends.jax.maps import table_lines
 from ntkc.backends.jax.names import Names
-from ntkc.backends.jax.writer import Writer, in_order
+from ntkc.backends.jax.writer import Writer, in_order, operand_of
 from ntkc.gaussian.certificates import TOLERANCES
 from ntkc.gaussian.kinks import CHOICES, KinkCoefficients, is_kinked, kink_of
 from ntkc.ir.graph import Graph, op_of, ordered
-from ntkc.ir.maps import Mixed, Patch
+from ntkc.ir.maps import AxisMap, Mixed, Patch, Window
 from ntkc.ir.program import PATTERN1, PATTERN2, Let, Loop, Program, Statement, Table, lets
 from ntkc.ir.streams import SAMPLE, Kind, Stream, streams_in
 from ntkc.layers.aggregate import Gathered
@@ -285,7 +285,7 @@ def _within(statements: Iterable[Statement]) -> list[Let]:
 
 def _sample_lets(group: Sequence[Let], writer: Writer, held: Iterable[str]) -> Iterator[str]:
     for let in group:
-        is_held = let.dst.kind in (Kind.W, Kind.J) and let.dst.node in held
+        is_held = let.dst.kind in (Kind.W, Kind.J) and let.dst.node in held and _is_nonlinear(let)
         yield from _layer([let], writer, {}, let.dst.node if is_held else "")
 
 
@@ -352,14 +352,18 @@ def _pair_loop(loop: Loop, made: _Emission) -> Iterator[str]:
 
 
 def _held_nodes(lets_here: Sequence[Let], program: Program) -> set[str]:
-    """Nonlinearities of one Gaussian that a filter reads: they are computed before its margins are put around them."""
-    mixed = [a for let in lets_here for a in let.expr.atoms(Mixed) if isinstance(a.args[0], Stream)]
-    padded = {a.args[0].node for a in mixed if _has_margins(program, str(a.args[1]))}
-    return {let.dst.node for let in lets_here if let.dst.node in padded and _is_nonlinear(let)}
+    """Nonlinearities of one Gaussian that are computed before a filter, or a pool of distances, reads them.
+
+    Margins of filters are put around them then, and pools read distances twice.
+    """
+    mixed = [a for let in lets_here for a in let.expr.atoms(Mixed)]
+    read = [(operand_of(a), program.maps[str(a.args[1])]) for a in mixed]
+    held = {v.node for v, maps in read if isinstance(v, Stream) and any(_waits(m, v) for m in maps)}
+    return {let.dst.node for let in lets_here if let.dst.node in held and _is_nonlinear(let)}
 
 
-def _has_margins(program: Program, name: str) -> bool:
-    return any(isinstance(m, Patch) and m.window > 1 for m in program.maps[name])
+def _waits(m: AxisMap, operand: Stream) -> bool:
+    return (isinstance(m, Patch) and m.window > 1) or (isinstance(m, Window) and operand.kind in (Kind.E, Kind.J))
 
 
 def _is_nonlinear(let: Let) -> bool:
@@ -378,7 +382,6 @@ def _layer(group: Sequence[Let], writer: Writer, parts: dict[sp.Expr, object], h
     body = [*writer.lets(group, {}), f"return {', '.join(names)}"]
     name = writer.local(held)
     yield from function(f"def {name}({', '.join(given)}):", "", body, 3)
-    yield ""
     yield f"{', '.join(names)} = held({', '.join([name, *given])})"
 
 
@@ -405,12 +408,12 @@ def _packed_maps(group: Sequence[Let], writer: Writer) -> Iterator[str]:
         if first is None or first == second or not first.free_symbols:
             continue
         inner = writer.inner(first, form)
-        texts = [writer.text(m.args[0], inner) for m in (first, second)]
+        texts = [writer.text(operand_of(m), inner) for m in (first, second)]
         names = [
             writer.names.stream(let.dst) if let.expr == m else writer.local(f"A{let.dst.kind.letter}_{let.dst.node}")
             for let, m in ((covariance, first), (tangent, second))
         ]
-        mapped = writer.mixed(str(first.args[1]), "k", form)
+        mapped = writer.mixed(first, "k", form)
         yield f"{', '.join(names)} = as_one(lambda k: {mapped}, {', '.join(texts)})"
         for m, name in zip((first, second), names, strict=True):
             writer.keep(m, form, name)

@@ -10,15 +10,15 @@ from functools import lru_cache
 import sympy as sp
 
 from ntkc.backends.expression import Written, jax_text, written
-from ntkc.backends.jax.maps import called, joint_called, table_of
+from ntkc.backends.jax.maps import called, joint_called
 from ntkc.backends.jax.names import SIDES, Names
 from ntkc.gaussian.arc_cosine import ArcGap, ArcSlope, EvenGap, EvenSlope, NearGap, NearSlope
 from ntkc.gaussian.functions import Angle, Edge, Minor, Orthant, Ridge, Root
 from ntkc.gaussian.kinks import KinkCoefficients, KinkSum, KinkTails, SplitMoment
 from ntkc.gaussian.series import Chunks, Coefficients, Moment
-from ntkc.ir.maps import Mixed, Outside, Patch, joint_map
+from ntkc.ir.maps import Framed, Mixed, joint_map
 from ntkc.ir.program import PATTERN, PATTERN1, PATTERN2, SAME_PIXEL, Let, Program
-from ntkc.ir.streams import SAMPLE, Kind, Stream
+from ntkc.ir.streams import SAMPLE, Kind, Stream, streams_in
 from ntkc.layers.aggregate import Gathered
 from ntkc.layers.attention import Between, Inner, Positions, Softmax
 from ntkc.passes.forms import ALL, DIAGONAL, Form, Forms, gathered_form, inner_form, outer_letter, step_of
@@ -98,9 +98,8 @@ class Writer:
         if (expr, form) in self.mapped:
             return self.mapped[expr, form]
         if isinstance(expr, Mixed):
-            return written(self.mixed(str(expr.args[1]), self.text(expr.args[0], self.inner(expr, form)), form))
-        if isinstance(expr, Outside):
-            return self.outside(expr, form)
+            inner = self.inner(expr, form)
+            return written(self.mixed(expr, self.text(operand_of(expr), inner), form))
         if isinstance(expr, sp.Symbol):
             return self.symbol(expr, form)
         if not expr.args or isinstance(expr, sp.Lambda):
@@ -148,15 +147,12 @@ class Writer:
         first = f", {terms}" if terms else ""
         return written(f'{side}({self.names.symbol(own)}, "{form}"{first})', bool(symbol.is_positive))
 
-    def outside(self, expr: Outside, form: Form) -> sp.Expr:
-        """What zeros around an image add to a distance: nothing for equal pixels."""
-        if not form.strip(DIAGONAL):
-            return sp.S.Zero
-        q, name = expr.args
-        (side,) = {s.side for s in q.free_symbols if isinstance(s, Stream)}
-        text = self.plain(q.xreplace({s: self.whole(s) for s in q.free_symbols}))
-        table = table_of(self.names.name(("map", str(name)), str(name).upper()), self.program.maps[str(name)], Patch)
-        return written(f'outside({text}, "{form}", {table}, {side == 1})')
+    def frame(self, expr: Mixed, form: Form) -> str:
+        """What a filter reads where one pixel is outside of the image, as one more argument; none for equal pixels."""
+        if not isinstance(expr.args[0], Framed) or not form.strip(DIAGONAL):
+            return ""
+        sides = (v.xreplace({s: self.whole(s) for s in v.free_symbols}) for v in expr.args[0].args[1:])
+        return f", ({', '.join(map(self.plain, sides))})"
 
     def same_pixels(self, form: Form) -> sp.Expr:
         """1 where both pixels of an entry are the same."""
@@ -206,14 +202,22 @@ class Writer:
         self.mapped[mixed, form] = written(name)
 
     def inner(self, expr: Mixed, form: Form) -> Form:
-        """The form of what maps are applied to."""
+        """The form of what maps are applied to; all pairs where those are there, and filters move on by strides."""
         name = str(expr.args[1])
-        return inner_form(self.program.maps[name], form, self.program.sizes[name])
+        maps, sizes = self.program.maps[name], self.program.sizes[name]
+        inner = inner_form(maps, form, sizes)
+        stored = [self.form_of(s) for s in streams_in(operand_of(expr)) if s.kind.is_paired]
+        if joint_map(maps) or not stored or len(form) != len(inner):
+            return inner
+        return "".join(
+            ALL if outer == ALL and {f[i] for f in stored} == {ALL} else own
+            for i, (outer, own) in enumerate(zip(form, inner, strict=True))
+        )
 
-    def mixed(self, name: str, text: str, form: Form) -> str:
+    def mixed(self, expr: Mixed, text: str, form: Form) -> str:
         """The text of maps applied to what a text stands for, so that the result has a form."""
-        maps = self.program.maps[name]
-        inner = inner_form(maps, form, self.program.sizes[name])
+        name = str(expr.args[1])
+        maps, inner = self.program.maps[name], self.inner(expr, form)
         joint = joint_map(maps)
         table = self.names.name(("map", name), name.upper())
         if joint is not None:
@@ -221,7 +225,7 @@ class Writer:
             text = joint_called(text, inner, outer, joint, table)
             return text if outer == form else f'narrowed({text}, "{outer}", "{form}")'
         outer = "".join(outer_letter(m, f) for m, f in zip(maps, inner, strict=True))
-        text = called(text, inner, maps, table)
+        text = called(text, inner, maps, table, self.frame(expr, inner))
         if outer == form:
             return text
         change = "embedded" if any(a == DIAGONAL != b for a, b in zip(outer, form, strict=True)) else "narrowed"
@@ -297,6 +301,11 @@ class Writer:
         name = self.names.unused(wish, self.locals)
         self.locals.add(name)
         return name
+
+
+def operand_of(expr: Mixed) -> sp.Expr:
+    """What maps are applied to, whatever stands around the image."""
+    return expr.args[0].args[0] if isinstance(expr.args[0], Framed) else expr.args[0]
 
 
 def _axes_of(letter: str, size: int) -> tuple[int, ...]:

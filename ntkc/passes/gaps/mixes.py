@@ -1,6 +1,6 @@
 """Maps of pixels in distances:  E -> A E, and what both sides do not share.
 
-filter             A E + what zeros outside of the image add for pixels at different distances from the edge
+filter             A E,   E = (q1 + q2) / 2 where one pixel is outside of the image, whose q is 0
 pool               A E - (s1 + s2) / 2,   s the same of a sample with itself at one place
 others             A E
 """
@@ -16,11 +16,11 @@ from sympy.core.symbol import Str
 from ntkc.gaussian.functions import Excess
 from ntkc.ir.maps import (
     AxisMap,
+    Framed,
     Local,
     Maps,
     Matrix,
     Mixed,
-    Outside,
     Patch,
     Permuted,
     Pick,
@@ -39,6 +39,8 @@ ALIKE = (Patch, Pick, Place, Permuted, Take, Trace)
 """Both sides of an entry move together."""
 APART = (Total, Window, Matrix)
 """They do not."""
+HALVES = (sp.S.Half, sp.S.Half)
+"""Of both variances, in a distance of which one side is 0."""
 ROUNDING = 1e-9
 """Sums of weights that are equal may differ by this much."""
 
@@ -63,26 +65,27 @@ class Mixes:
         """
         name = str(expr.args[1])
         maps = self.maps[name]
-        made = Mixed(inner, expr.args[1])
         if all(isinstance(m, ALIKE) for m in maps):
-            return made + self.outside(expr)
+            return Mixed(self._framed(expr, inner, HALVES), expr.args[1])
         if joint_map(maps) or not all(isinstance(m, APART) or m.is_identity for m in maps):
             raise Unknown
         if not all(m.is_identity or _is_even(m, n) for m, n in zip(maps, self.sizes[name], strict=True)):
             raise Unknown
         if any(not is_covariance(s) for s in streams_in(expr)):
             raise Unknown
-        if all(_is_of_one(m) for m in maps):
+        made = Mixed(inner, expr.args[1])
+        if all(map(_is_of_one, maps)):
             return made
         return self._apart(expr, made, u)
 
-    def outside(self, expr: Mixed) -> sp.Expr:
-        """What taps outside of the image on one side alone add."""
+    def _framed(self, expr: Mixed, inner: sp.Expr, weights: tuple[sp.Expr, sp.Expr]) -> sp.Expr:
+        """`inner`, and a sum of q1 and q2 outside of an image if taps of the maps are there."""
         name = str(expr.args[1])
         pairs = list(zip(self.maps[name], self.sizes[name], strict=False))
         if not any(isinstance(m, Patch) and not isinstance(m, Local) and _has_outside(m, n) for m, n in pairs):
-            return sp.S.Zero
-        return sp.Add(*(Outside(q, expr.args[1]) for q in self._variances(expr)))
+            return inner
+        first, second = (w * q for w, q in zip(weights, self._variances(expr), strict=True))
+        return Framed(inner, first, second)
 
     def _variances(self, expr: Mixed) -> list[sp.Expr]:
         found = [on_side(expr.args[0], side) for side in (1, 2)]
@@ -115,11 +118,7 @@ class Mixes:
         """q1 - q2 of maps applied to what has the difference `inner`; None if it is not theirs alone."""
         if not all(isinstance(m, ALIKE) and not isinstance(m, (Local, Place)) for m in self.maps[str(expr.args[1])]):
             return None
-        made, added = Mixed(inner, expr.args[1]), self.outside(expr)
-        if added == 0:
-            return made
-        first, second = (Outside(q, expr.args[1]) for q in self._variances(expr))
-        return made + 2 * (first - second)
+        return Mixed(self._framed(expr, inner, (sp.S.One, sp.S.NegativeOne)), expr.args[1])
 
 
 def _has_outside(m: Patch, count: int) -> bool:

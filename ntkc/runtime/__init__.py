@@ -49,6 +49,8 @@ from ntkc.runtime.reads import (
     pixel_distances,
     pixel_products,
     row_products,
+    smooth_cosine_gap,
+    smooth_mean_squares,
 )
 from ntkc.runtime.roots import angle, cosine, exact_minor, exp_sinh, ratio, root, safe_sqrt
 from ntkc.runtime.rows import Rows
@@ -138,6 +140,8 @@ __all__ = [
     "scanned",
     "sine_distance",
     "sine_gap",
+    "smooth_cosine_gap",
+    "smooth_mean_squares",
     "softmax_of_keys",
     "span",
     "split_mean",

@@ -9,13 +9,34 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jax import Array, lax
 
-from ntkc.runtime.data import distances, products
+from ntkc.runtime.data import cosine_gap, distances, products
 from ntkc.runtime.pixel_data import distances_of_pixels
 
 
 def mean_squares(x: Array) -> Array:
     """mean_c x[c]^2: [pixels ..., n]."""
     return jnp.moveaxis(jnp.mean(x * x, -1), 0, -1)
+
+
+TINY = {"float32": 1e-12, "float64": 1e-100}
+"""What a zero row is taken to be: its square is a number, and so is the third power of the norm's inverse."""
+
+
+def away_from_zero(x: Array) -> Array:
+    """Rows of zeros as tiny ones, with the derivatives of x: norms and cosines have none at 0, though products have."""
+    is_zero = jnp.all(x == 0, -1, keepdims=True)
+    return x + lax.stop_gradient(jnp.where(is_zero, jnp.asarray(TINY[x.dtype.name], x.dtype), 0))
+
+
+def smooth_mean_squares(x: Array) -> Array:
+    """mean_c x[c]^2 of rows whose norms a bias is added to."""
+    return mean_squares(away_from_zero(x))
+
+
+def smooth_cosine_gap(x1: Array, x2: Array, q1: Array, q2: Array, same: Array) -> Array:
+    """1 - cos(x1, x2) of such rows, whose mean squares are not q1 and q2 where they are zero."""
+    x1, x2 = away_from_zero(x1), away_from_zero(x2)
+    return cosine_gap(x1, x2, mean_squares(x1), mean_squares(x2), same)
 
 
 def covariances(x: Array, form: str) -> Array:

@@ -15,7 +15,7 @@ from math import pi
 import jax.numpy as jnp
 
 from ntkc.runtime import (
-    Rows, across, angle_gap, cosine_gap, kernels, mean_squares, ratio, safe_sqrt, sine_distance, span,
+    Rows, across, angle_gap, kernels, ratio, safe_sqrt, sine_distance, smooth_cosine_gap, smooth_mean_squares, span,
 )
 
 W_std, b_std = 1.5, 0.1
@@ -92,5 +92,5 @@ def pair(p, x, y, same, delta_input1):
 
 
 nngp, ntk, kernel, variance, unresolved = kernels(
-    per_sample, pair, Rows(256), samples=((0, mean_squares),), pairs=((0, cosine_gap),),
+    per_sample, pair, Rows(256), samples=((0, smooth_mean_squares),), pairs=((0, smooth_cosine_gap),),
 )

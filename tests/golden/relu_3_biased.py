@@ -8,7 +8,9 @@ norm; a: sine of half the angle of two shares, scaled; b: its cosine, scaled. X,
 [samples], and [samples of x, samples of y].
 """
 
-from ntkc.runtime import Rows, arc_cosine, arc_cosine_near, cosine_gap, kernels, mean_squares, ratio, safe_sqrt
+from ntkc.runtime import (
+    Rows, arc_cosine, arc_cosine_near, kernels, ratio, safe_sqrt, smooth_cosine_gap, smooth_mean_squares,
+)
 
 W_std, b_std = 1.5, 0.1
 
@@ -88,5 +90,5 @@ def pair(p, x, y, same, delta_input1):
 
 
 nngp, ntk, kernel, variance, unresolved = kernels(
-    per_sample, pair, Rows(256), samples=((0, mean_squares),), pairs=((0, cosine_gap),),
+    per_sample, pair, Rows(256), samples=((0, smooth_mean_squares),), pairs=((0, smooth_cosine_gap),),
 )

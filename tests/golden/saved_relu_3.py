@@ -383,7 +383,9 @@ def arccos_over_pi(t: Array) -> Array:
 def arccos_over_pi_jvp(primals: Any, tangents: Any) -> Any:
     (t,), (dt,) = primals, tangents
     variance = t * (2 - t)
-    slope = jnp.where(variance > 0, lax.rsqrt(jnp.where(variance > 0, variance, 1)) / pi, 0)
+    # Where samples coincide it has a cone, of which 0 is the mean derivative; a gap of rounding alone means 0.
+    is_apart = t > (4 * jnp.finfo(t.dtype).eps) ** 2
+    slope = jnp.where(is_apart, lax.rsqrt(jnp.where(is_apart, variance, 1)) / pi, 0)
     return arccos_over_pi(t), slope * dt
 
 
@@ -421,6 +423,27 @@ def kink_tails(h: Array) -> Array:
 def mean_squares(x: Array) -> Array:
     """mean_c x[c]^2: [pixels ..., n]."""
     return jnp.moveaxis(jnp.mean(x * x, -1), 0, -1)
+
+
+TINY = {"float32": 1e-12, "float64": 1e-100}
+"""What a zero row is taken to be: its square is a number, and so is the third power of the norm's inverse."""
+
+
+def away_from_zero(x: Array) -> Array:
+    """Rows of zeros as tiny ones, with the derivatives of x: norms and cosines have none at 0, though products have."""
+    is_zero = jnp.all(x == 0, -1, keepdims=True)
+    return x + lax.stop_gradient(jnp.where(is_zero, jnp.asarray(TINY[x.dtype.name], x.dtype), 0))
+
+
+def smooth_mean_squares(x: Array) -> Array:
+    """mean_c x[c]^2 of rows whose norms a bias is added to."""
+    return mean_squares(away_from_zero(x))
+
+
+def smooth_cosine_gap(x1: Array, x2: Array, q1: Array, q2: Array, same: Array) -> Array:
+    """1 - cos(x1, x2) of such rows, whose mean squares are not q1 and q2 where they are zero."""
+    x1, x2 = away_from_zero(x1), away_from_zero(x2)
+    return cosine_gap(x1, x2, mean_squares(x1), mean_squares(x2), same)
 
 
 Read = Sequence[Any]
@@ -883,7 +906,7 @@ def pair(p, x, y, same, delta_input1):
 
 
 nngp, ntk, kernel, variance, unresolved = kernels(
-    per_sample, pair, Rows(256), samples=((0, mean_squares),), pairs=((0, cosine_gap),),
+    per_sample, pair, Rows(256), samples=((0, smooth_mean_squares),), pairs=((0, smooth_cosine_gap),),
 )
 
 fit = predictor(nngp, ntk)

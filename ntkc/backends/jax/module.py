@@ -24,6 +24,7 @@ from ntkc.ir.streams import SAMPLE, Kind, Stream, streams_in
 from ntkc.layers.aggregate import Gathered
 from ntkc.layers.attention import Between, Inner
 from ntkc.passes.forms import Forms
+from ntkc.passes.normalise import BIAS
 from ntkc.passes.schedule import Schedule
 
 FORMULAS_OWN = {sp.Rational(*v) for v in ((1, 2), (1, 4), (1, 8), (1, 3), (2, 1), (3, 1), (4, 1), (8, 1))}
@@ -446,6 +447,14 @@ def _call(made: _Emission) -> list[str]:
     return [f"{names} = kernels(", *indented(short), ")"]
 
 
+def _has_bias_first(program: Program) -> bool:
+    """Gaps of the data are read beside a bias alone: their products with norms are smooth where a row is zero."""
+    gaps = {k for k in program.inputs if k.kind is Kind.G}
+    biased = {let.dst.node for let in lets(program.per_sample) if let.dst.kind is Kind.C and let.dst.other == BIAS}
+    reading = {let.dst.node for let in lets(program.per_pair) if let.expr.free_symbols & gaps}
+    return len(program.data) == len(gaps) == 1 and reading <= biased
+
+
 def _reads(made: _Emission) -> list[str]:
     """What per_sample and pair read of the data."""
     program = made.program
@@ -459,6 +468,8 @@ def _reads(made: _Emission) -> list[str]:
         return [f"{name}={_tuple(read)}" for name, read in given.items()]
     places = {node: i for i, node in enumerate(program.data)}
     functions = PIXEL_READS if program.has_pixels else ROW_READS
+    if _has_bias_first(program):
+        return ["samples=((0, smooth_mean_squares),)", "pairs=((0, smooth_cosine_gap),)"]
     samples = [_read(places[k.node], SAMPLE_READS[k.kind], _form(k, made)) for k in program.inputs if k.side == SAMPLE]
     differences = {k.node for k in program.inputs if k.kind is Kind.D}
     pairs = [

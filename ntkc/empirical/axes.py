@@ -93,6 +93,11 @@ def paired(shape1: Any, shape2: Any, trace_axes: Axes, diagonal_axes: Axes) -> P
     if len(shape1) != len(shape2):
         raise ShapeMismatch(f"outputs of shapes {shape1} and {shape2}: both need the same number of axes")
     pairing = Pairing.of(len(shape1), trace_axes, diagonal_axes)
+    if len(shape1) == 1 and pairing.traced:
+        raise ShapeMismatch(
+            f"f makes {shape1}, one number a sample, and an average over its last axis would be over samples: return "
+            "y[:, None], or give trace_axes=()"
+        )
     for a in (*pairing.traced, *pairing.diagonal):
         if shape1[a] != shape2[a]:
             kind = "traced" if a in pairing.traced else "diagonal"

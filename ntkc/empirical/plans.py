@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import jax.numpy as jnp
 from jax import lax
 from jax.extend import core
 
@@ -50,7 +51,7 @@ class JaxprPlan:
             view = view_of(eqn.primitive.name, eqn.params, read[0]) if len(read) == 1 and read[0] else None
             if view is not None:
                 views[eqn.outvars[0]] = view
-            elif (use := use_of(eqn, read)) is not None:
+            elif (use := use_of(eqn, read)) is not None and not _is_complex(eqn):
                 uses[place] = use
             elif eqn.primitive.name == "scan":
                 scans[place] = _body_plan(eqn, read)
@@ -80,6 +81,11 @@ class JaxprPlan:
     def weights(self) -> set[int]:
         """The weights whose Jacobian with themselves needs factors only."""
         return agreed(self, self)
+
+
+def _is_complex(eqn: Any) -> bool:
+    """Of complex numbers, whose factors would be read as real ones."""
+    return any(jnp.issubdtype(v.aval.dtype, jnp.complexfloating) for v in (*eqn.invars, *eqn.outvars))
 
 
 def _body_plan(eqn: Any, read: Sequence[View | None]) -> JaxprPlan:

@@ -191,6 +191,7 @@ class Leaf(Tree):
             None if w is None else moved(w, inverse(self._axes_of_weight(i, jnp.shape(w), axes)))
             for i, w in enumerate(params)
         ]
+        _check_weights(self.op, params, features)
         params = lax.stop_gradient(params) if self.op.frozen else params
         pattern = dense_pattern(kwargs.get("pattern"))
         pattern = pattern if pattern is None or self.to_dense is None else self.to_dense(pattern)
@@ -211,6 +212,18 @@ class Leaf(Tree):
 
     def text(self) -> str:
         return self.op.label()
+
+
+def _check_weights(op: Op, params: Sequence[Any], features: Sequence[Shape]) -> None:
+    """Weights have the shapes that the layer has for such data."""
+    given = [None if w is None else tuple(jnp.shape(w)) for w in params]
+    needed = [None if spec is None else tuple(spec[0]) for spec in op.weights(features)]
+    if given != needed:
+        channels = " and ".join(str(shape[-1]) for shape in features)
+        raise ShapeMismatch(
+            f"{op.label()} got data of {channels} channels and weights of shapes {given}: {needed} are needed; "
+            "init_fn with the shape of the data makes them"
+        )
 
 
 def _on_plain_axes(op: Op, layout: Layout | None) -> Op:

@@ -187,10 +187,9 @@ def are_one_set(x1: Any, x2: Any) -> bool:
 
 
 def _arrays(x: Any) -> list[Any]:
-    """The arrays of nested tuples or lists; lists of numbers are one."""
-    if isinstance(x, (tuple, list)) and not all(map(np.isscalar, jax.tree.leaves(x))):
-        return [v for part in x for v in _arrays(part)]
-    return [x if hasattr(x, "shape") else np.asarray(x)]
+    """The arrays of a pytree; lists of numbers are one."""
+    leaves = jax.tree.leaves(x)
+    return [np.asarray(x)] if all(map(np.isscalar, leaves)) else leaves
 
 
 def _are_equal(a: Any, b: Any) -> bool:

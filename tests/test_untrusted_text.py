@@ -72,14 +72,18 @@ def test_attack(reader, name, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(
-    "text", ["exp(exp(exp(x)))", "1/x", "exp(x**24)", "(x + sin(x) + exp(x))**8", "tanh(exp(exp(x)))"]
-)
+@pytest.mark.parametrize("text", ["1/x", "(x + sin(x) + exp(x))**8", "tanh(exp(exp(x)))"])
 def test_what_is_read_but_has_no_kernel_says_so(text):
     with np.errstate(over="ignore"), pytest.raises(NoClosedForm):
         ntkc.compile(stax.serial(stax.Dense(2), stax.Activation(text), stax.Dense(1)))
 
 
-@pytest.mark.parametrize("text", ["relu(" * 39 + "x" + ")" * 39, "gelu(gelu(x))", "erf(1e50*x)", "(x + 1)**8"])
+@pytest.mark.parametrize("text", ["exp(exp(exp(x)))", "exp(x**24)", "erf(1e50*x)"])
+def test_what_float32_cannot_hold_says_so(text):
+    with np.errstate(over="ignore"), pytest.raises(UnsupportedExpr, match="float32"):
+        stax.Activation(text)
+
+
+@pytest.mark.parametrize("text", ["relu(" * 39 + "x" + ")" * 39, "gelu(gelu(x))", "(x + 1)**8"])
 def test_large_text_that_has_a_kernel(text):
     assert ntkc.compile(stax.serial(stax.Dense(2), stax.Activation(text), stax.Dense(1))).source

@@ -252,6 +252,10 @@ def spatial_of(shape: Shape) -> tuple[int, ...]:
     return tuple(n for n in shape[:-1] if n is not None)
 
 
+FROZEN = "frozen"
+"""The field that every layer has: no derivatives in its weights."""
+
+
 def public_ops() -> dict[str, type[Op]]:
     """The layers a user may name."""
     return {name: op for name, op in OPS.items() if not op.internal and not inspect.isabstract(op)}
@@ -262,9 +266,9 @@ def make_op(name: object, parameters: Mapping[str, Any]) -> Op:
     known_ops = public_ops()
     if not isinstance(name, str) or name not in known_ops:
         raise unknown("layer", name, known_ops)
-    known = [f.name for f in fields(known_ops[name])]
+    known = [f.name for f in fields(known_ops[name]) if f.name != FROZEN]
     for key in parameters:
-        if key not in known:
+        if key not in (*known, FROZEN):
             raise unknown(f"field of {name}", key, known or ["no fields"])
     try:
         return known_ops[name](**parameters)

@@ -221,6 +221,8 @@ class _Elementwise(_Pointwise):
 
     def value(self, node: str, operands: Sequence[Value]) -> Value:
         (x,) = operands
+        if self.linear and self.factor == 1:
+            return x
         if self.linear and (x.opaque or x.law is not Law.POINTWISE):
             return replace(x, expr=variable(node))
         if x.opaque or x.law not in (Law.GAUSSIAN, Law.POINTWISE):

@@ -771,6 +771,17 @@ def in_blocks(side: Side, size: int) -> Side:
     return Side(whole, *jax.tree.map(piled, (side.squares, side.values)))
 
 
+def side_of_block(blocks: Side, i: Array) -> Side:
+    """Block i >= 0, its values copied: an elementwise chain is not vectorised where XLA fuses these slices with it."""
+    known = blocks.squares, blocks.values
+    made = lax.cond(
+        i >= 0,  # always true, which XLA does not know
+        lambda: jax.tree.map(lambda v: v[i], known),
+        lambda: jax.tree.map(lambda v: jnp.zeros_like(v[0]), known),
+    )
+    return Side(blocks.whole[i], *made)
+
+
 def block_size(count: int, most: int) -> int:
     """Samples a block, two blocks at least: XLA inlines a loop of one turn, and then computes things twice."""
     return min(most, -(-count // 2))
@@ -808,8 +819,7 @@ def triangle(net: Network, made_of: Take, x: Array, p: SimpleNamespace, most: in
 
     @jax.checkpoint
     def tile(i: Array, j: Array) -> Array:
-        left, right = (jax.tree.map(lambda v, n=n: v[n], side) for n in (i, j))
-        return made_of((i == j) & same, left, right)
+        return made_of((i == j) & same, side_of_block(side, i), side_of_block(side, j))
 
     def compute(place: Any) -> tuple[Array, Any]:
         i, j = place

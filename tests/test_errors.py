@@ -155,7 +155,7 @@ TABLE = {
     "an empty graph": (lambda: ntkc.compile(nx.DiGraph()), InvalidGraph, ("empty", "Input")),
     "a node without op": (lambda: graph("a b", a="Input", b={}), InvalidGraph, ("node 'b'", "`op`", "Relu")),
     "a finite network of symbols": (
-        lambda: stax.serial(D(2, sp.Symbol("w")))[1]([((X.T @ X), None)], X),
+        lambda: stax.serial(D(2, sp.Symbol("w")))[1]([((X.T @ X)[:, :2], None)], X),
         InvalidInput,
         ("W_std = w", "numbers"),
     ),

@@ -96,3 +96,23 @@ def test_kernels_under_other_settings(name):
         jax.config.update(name, before)
     np.testing.assert_allclose(made, expected, rtol=1e-6, atol=5e-7)
     assert np.isfinite(slope).all()
+
+
+VMAPPED = {
+    "gaps": stax.serial(stax.Dense(8, 1.0, 0.1), stax.Erf(), stax.Dense(1)),
+    "distances": stax.serial(stax.Dense(8, 1.0, 0.1), stax.Relu(), stax.Dropout(0.5), stax.Dense(8), stax.Relu()),
+}
+
+
+@pytest.mark.parametrize("name", VMAPPED)
+@pytest.mark.parametrize("axes", [(0, 0), (None, 0), (0, None)], ids=str)
+def test_batches_of_near_samples(name, axes):
+    """vmap over one side or both, with rows so near that float64 is taken for them."""
+    kernel_fn = VMAPPED[name][2]
+    x = np.random.default_rng(3).normal(size=(3, 4, 5)).astype(np.float32)
+    near = x[:, :2] * np.float32(1 + 1e-5)
+    sides = [v if axis == 0 else v[0] for v, axis in zip((x, near), axes, strict=True)]
+    found = jax.vmap(lambda a, b: kernel_fn(a, b, "ntk"), axes)(*sides)
+    for i in range(3):
+        one, two = (v[i] if axis == 0 else v for v, axis in zip(sides, axes, strict=True))
+        np.testing.assert_allclose(found[i], kernel_fn(one, two, "ntk"), rtol=1e-5, atol=1e-6)

@@ -151,7 +151,7 @@ def distances_in_float64_vmap(size: int, batched: Sequence[bool], *data: Array) 
 @jax.custom_jvp
 def distances(x1: Array, x2: Array, q1: Array, q2: Array, same: Array) -> tuple[Array, Array]:
     """Half the mean square of x1 - x2 and the difference of mean squares of all pairs of rows; 0 where `same`."""
-    same = jnp.broadcast_to(same, (len(q1), len(q2)))  # vmap gives each of its axes to all of them
+    same = jnp.broadcast_to(same, (*q1.shape, q2.shape[-1]))  # vmap gives each of its axes to all of them
     # Derivatives, of any order, come from the rule below alone.
     fixed = lax.stop_gradient(x1), lax.stop_gradient(x2)
     if x1.dtype == jnp.float64:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from ntkc.runtime.network import Network, Side, Take, made_of_pairs, samples_of, squares_of
+from ntkc.runtime.together import alone
 
 
 class Rows(NamedTuple):
@@ -69,14 +70,10 @@ def in_blocks(side: Side, size: int) -> Side:
 
 
 def side_of_block(blocks: Side, i: Array) -> Side:
-    """Block i >= 0, its values copied: an elementwise chain is not vectorised where XLA fuses these slices with it."""
-    known = blocks.squares, blocks.values
-    made = lax.cond(
-        i >= 0,  # always true, which XLA does not know
-        lambda: jax.tree.map(lambda v: v[i], known),
-        lambda: jax.tree.map(lambda v: jnp.zeros_like(v[0]), known),
-    )
-    return Side(blocks.whole[i], *made)
+    """Block i, its values copied: an elementwise chain is not vectorised where XLA fuses these slices with it."""
+    known, structure = jax.tree.flatten((blocks.squares, blocks.values))
+    made = alone(lambda *piled: tuple(v[i] for v in piled), *known)
+    return Side(blocks.whole[i], *jax.tree.unflatten(structure, made))
 
 
 def block_size(count: int, most: int) -> int:

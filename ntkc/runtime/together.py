@@ -46,7 +46,7 @@ def as_one(function: Callable[[Array], Array], k: Array, t: Array) -> tuple[Arra
 
 
 def held(function: Callable[..., Any], *given: Any) -> Any:
-    """function(*given), made before margins are put around it: XLA would compute it entry by entry inside them.
+    """function(*given), made before what reads it: XLA would compute it entry by entry inside margins and pools.
 
     The last of several arrays, and of several results, is T.
     """

@@ -297,6 +297,22 @@ def nngp_alone(is_alone: bool) -> Generator[None]:
         _NNGP_ALONE.reset(token)
 
 
+def alone(function: Callable[..., Any], *given: Any) -> Any:
+    """function(*given), fused with nothing before or after it."""
+    first: Array = given[0].real
+    # Always true, which XLA does not know.
+    is_ready = ~(first[(0,) * first.ndim] > jnp.inf)
+    made = jax.eval_shape(function, *given)
+
+    def other(*given: Array) -> Any:
+        alike = given[0] if len(given) == 1 else given
+        if jax.tree.map(lambda v: (v.shape, v.dtype), made) == jax.tree.map(lambda v: (v.shape, v.dtype), alike):
+            return alike  # which costs least
+        return jax.tree.map(lambda v: jnp.zeros(v.shape, v.dtype), made)
+
+    return lax.cond(is_ready, function, other, *given)
+
+
 def adjacency(edges: Array, sizes: Sequence[int], dtype: Any) -> Array:
     """[n, tails ..., heads ...]: how often an edge stands in [n, edges, axes, 2], tails and heads; negative is none."""
     places: Any = 0
@@ -772,14 +788,10 @@ def in_blocks(side: Side, size: int) -> Side:
 
 
 def side_of_block(blocks: Side, i: Array) -> Side:
-    """Block i >= 0, its values copied: an elementwise chain is not vectorised where XLA fuses these slices with it."""
-    known = blocks.squares, blocks.values
-    made = lax.cond(
-        i >= 0,  # always true, which XLA does not know
-        lambda: jax.tree.map(lambda v: v[i], known),
-        lambda: jax.tree.map(lambda v: jnp.zeros_like(v[0]), known),
-    )
-    return Side(blocks.whole[i], *made)
+    """Block i, its values copied: an elementwise chain is not vectorised where XLA fuses these slices with it."""
+    known, structure = jax.tree.flatten((blocks.squares, blocks.values))
+    made = alone(lambda *piled: tuple(v[i] for v in piled), *known)
+    return Side(blocks.whole[i], *jax.tree.unflatten(structure, made))
 
 
 def block_size(count: int, most: int) -> int:

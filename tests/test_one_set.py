@@ -30,7 +30,9 @@ def test_the_diagonal_of_dropout():
     alone = stax.serial(stax.Dense(8), stax.Relu(), stax.Dense(1))[2](X, None, "nngp")
     np.testing.assert_allclose(np.diag(KERNEL_FN(X, X, "nngp")), 2 * np.diag(alone), rtol=1e-6, atol=1e-7)
     off = ~np.eye(len(X), dtype=bool)
-    np.testing.assert_allclose(np.asarray(KERNEL_FN(X, X.copy(), "nngp"))[off], np.asarray(alone)[off], rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(
+        np.asarray(KERNEL_FN(X, X.copy(), "nngp"))[off], np.asarray(alone)[off], rtol=1e-6, atol=1e-7
+    )
     np.testing.assert_allclose(np.diag(KERNEL_FN(X, np.nextafter(X, 9), "nngp")), np.diag(alone), rtol=1e-5)
 
 

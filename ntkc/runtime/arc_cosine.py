@@ -48,13 +48,23 @@ def arccos_over_pi(t: Array) -> Array:
 @arccos_over_pi.defjvp
 def arccos_over_pi_jvp(primals: Any, tangents: Any) -> Any:
     (t,), (dt,) = primals, tangents
-    variance = t * (2 - t)
+    return arccos_over_pi(t), angle_slope(t) * dt
+
+
+def angle_slope(delta: Array) -> Array:
+    """1 / (pi sqrt(delta (2 - delta))), of which that of arccos(1 - delta) / pi is the root."""
     # Where samples coincide it has a cone, of which 0 is the mean derivative; a gap of rounding alone means 0.
-    is_apart = t > (4 * jnp.finfo(t.dtype).eps) ** 2
-    slope = jnp.where(is_apart, lax.rsqrt(jnp.where(is_apart, variance, 1)) / pi, 0)
-    return arccos_over_pi(t), slope * dt
+    is_apart = jnp.minimum(delta, 2 - delta) > (4 * jnp.finfo(delta.dtype).eps) ** 2
+    return jnp.where(is_apart, lax.rsqrt(jnp.where(is_apart, delta * (2 - delta), 1)) / pi, 0)
 
 
+def by_price(made: Any, turns: int, primals: Any, tangents: Any) -> Any:
+    """(gap, slope) of delta and their tangents: slope is the derivative of gap, and is so many angles over pi."""
+    (delta,), (d,), (_, slope) = primals, tangents, made
+    return made, (slope * d, -turns * angle_slope(delta) * d)
+
+
+@jax.custom_jvp
 def arc_cosine(delta: Array) -> tuple[Array, Array]:
     """1 - kappa1 and kappa0 of the correlation 1 - delta: the arc-cosine kernels of Cho and Saul 2009."""
     near = delta <= 1
@@ -63,18 +73,38 @@ def arc_cosine(delta: Array) -> tuple[Array, Array]:
     return jnp.where(near, delta, 1) - p * (t * polynomial(GAP, t)), jnp.where(near, 1 - p, p)
 
 
+@arc_cosine.defjvp
+def arc_cosine_jvp(primals: Any, tangents: Any) -> Any:
+    """By Price's theorem."""
+    return by_price(arc_cosine(*primals), 1, primals, tangents)
+
+
+@jax.custom_jvp
 def arc_cosine_near(delta: Array) -> tuple[Array, Array]:
     """1 - kappa1 and kappa0 of a correlation 1 - delta that is known to be at least 0."""
     p = arccos_over_pi(delta)
     return delta - p * (delta * polynomial(GAP, delta)), 1 - p
 
 
+@arc_cosine_near.defjvp
+def arc_cosine_near_jvp(primals: Any, tangents: Any) -> Any:
+    """By Price's theorem."""
+    return by_price(arc_cosine_near(*primals), 1, primals, tangents)
+
+
+@jax.custom_jvp
 def arc_cosine_even(delta: Array) -> tuple[Array, Array]:
     """1 - E|u||v| and E[sign(u) sign(v)] of unit Gaussians of correlation 1 - delta."""
     near = delta <= 1
     t = jnp.where(near, delta, 2 - delta)
     p = arccos_over_pi(t)
     return t - 2 * p * (t * polynomial(GAP, t)), jnp.where(near, 1 - 2 * p, 2 * p - 1)
+
+
+@arc_cosine_even.defjvp
+def arc_cosine_even_jvp(primals: Any, tangents: Any) -> Any:
+    """By Price's theorem."""
+    return by_price(arc_cosine_even(*primals), 2, primals, tangents)
 
 
 def angle_over_pi(delta: Array) -> Array:

@@ -38,7 +38,8 @@ def at_once(net: Network, made_of: Take, x1: Array, x2: Array | None, p: SimpleN
     """All pairs of few samples: loops would take longer to compile than to run."""
     side1 = side_of(net, x1, p)
     if x2 is None:
-        return made_of(jnp.eye(len(x1), dtype=bool), side1, side1)
+        made = made_of(jnp.eye(len(x1), dtype=bool), side1, side1)
+        return jnp.where(jnp.tri(len(x1), dtype=bool), made, made.T)
     return made_of(jnp.zeros((), bool), side1, side_of(net, x2, p))
 
 

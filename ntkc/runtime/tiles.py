@@ -47,6 +47,8 @@ def gram_of_tiles(
     """`take` of all pairs, tile after tile; of one triangle and its mirror image if x2 is None."""
     is_symmetric = x2 is None
     x2 = x1 if x2 is None else x2
+    if len(x1) * len(x2) <= FEW * plan.lanes:
+        return few_pairs(net, made_of, take, x1, x2, is_symmetric, p)
     columns = min(lanes_here(plan), plan.block, -(-len(x2) // 8) if is_symmetric else len(x2))
     rows = min(max(1, lanes_here(plan) // columns), plan.block, len(x1))
     count = min(plan.block // rows, -(-len(x1) // rows))
@@ -84,9 +86,33 @@ def gram_of_tiles(
     made = lax.scan(blocks, None, jnp.arange(len(left)))[1]
     made = jnp.moveaxis(made, (0, 2, -2, 1, -1), (0, 1, 2, 3, 4)).reshape(-1, len(right) * columns, *shown(net))
     made = made[: len(x1), : len(x2)]
-    if not is_symmetric:
-        return made
-    below = jnp.tri(len(x1), dtype=bool).reshape(len(x1), len(x1), *(1 for _ in shown(net)))
+    return symmetric(net, made) if is_symmetric else made
+
+
+FEW = 8
+"""So many tiles of pairs are not worth loops, which take longer to compile than to run."""
+
+
+def few_pairs(
+    net: Network,
+    made_of: Callable[..., Sequence[Array]],
+    take: Take,
+    x1: Array,
+    x2: Array,
+    is_symmetric: bool,
+    p: SimpleNamespace,
+) -> Array:
+    """All pairs of few samples."""
+    side1 = Side(x1, (), samples_of(net, x1, p)[1])
+    side2 = side1 if is_symmetric else Side(x2, (), samples_of(net, x2, p)[1])
+    same = jnp.eye(len(x1), len(x2), dtype=bool) & is_symmetric
+    made = jnp.moveaxis(take(*made_of(side1, side2, same, p)), (-2, -1), (0, 1))
+    return symmetric(net, made) if is_symmetric else made
+
+
+def symmetric(net: Network, made: Array) -> Array:
+    """The lower triangle and its mirror image."""
+    below = jnp.tri(len(made), dtype=bool).reshape(len(made), len(made), *(1 for _ in shown(net)))
     return jnp.where(below, made, jnp.transpose(made, mirrored(net.output)))
 
 

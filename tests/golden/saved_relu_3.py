@@ -441,13 +441,23 @@ def arccos_over_pi(t: Array) -> Array:
 @arccos_over_pi.defjvp
 def arccos_over_pi_jvp(primals: Any, tangents: Any) -> Any:
     (t,), (dt,) = primals, tangents
-    variance = t * (2 - t)
+    return arccos_over_pi(t), angle_slope(t) * dt
+
+
+def angle_slope(delta: Array) -> Array:
+    """1 / (pi sqrt(delta (2 - delta))), of which that of arccos(1 - delta) / pi is the root."""
     # Where samples coincide it has a cone, of which 0 is the mean derivative; a gap of rounding alone means 0.
-    is_apart = t > (4 * jnp.finfo(t.dtype).eps) ** 2
-    slope = jnp.where(is_apart, lax.rsqrt(jnp.where(is_apart, variance, 1)) / pi, 0)
-    return arccos_over_pi(t), slope * dt
+    is_apart = jnp.minimum(delta, 2 - delta) > (4 * jnp.finfo(delta.dtype).eps) ** 2
+    return jnp.where(is_apart, lax.rsqrt(jnp.where(is_apart, delta * (2 - delta), 1)) / pi, 0)
 
 
+def by_price(made: Any, turns: int, primals: Any, tangents: Any) -> Any:
+    """(gap, slope) of delta and their tangents: slope is the derivative of gap, and is so many angles over pi."""
+    (delta,), (d,), (_, slope) = primals, tangents, made
+    return made, (slope * d, -turns * angle_slope(delta) * d)
+
+
+@jax.custom_jvp
 def arc_cosine(delta: Array) -> tuple[Array, Array]:
     """1 - kappa1 and kappa0 of the correlation 1 - delta: the arc-cosine kernels of Cho and Saul 2009."""
     near = delta <= 1
@@ -456,10 +466,23 @@ def arc_cosine(delta: Array) -> tuple[Array, Array]:
     return jnp.where(near, delta, 1) - p * (t * polynomial(GAP, t)), jnp.where(near, 1 - p, p)
 
 
+@arc_cosine.defjvp
+def arc_cosine_jvp(primals: Any, tangents: Any) -> Any:
+    """By Price's theorem."""
+    return by_price(arc_cosine(*primals), 1, primals, tangents)
+
+
+@jax.custom_jvp
 def arc_cosine_near(delta: Array) -> tuple[Array, Array]:
     """1 - kappa1 and kappa0 of a correlation 1 - delta that is known to be at least 0."""
     p = arccos_over_pi(delta)
     return delta - p * (delta * polynomial(GAP, delta)), 1 - p
+
+
+@arc_cosine_near.defjvp
+def arc_cosine_near_jvp(primals: Any, tangents: Any) -> Any:
+    """By Price's theorem."""
+    return by_price(arc_cosine_near(*primals), 1, primals, tangents)
 
 
 TERMS = 1280
@@ -765,7 +788,8 @@ def at_once(net: Network, made_of: Take, x1: Array, x2: Array | None, p: SimpleN
     """All pairs of few samples: loops would take longer to compile than to run."""
     side1 = side_of(net, x1, p)
     if x2 is None:
-        return made_of(jnp.eye(len(x1), dtype=bool), side1, side1)
+        made = made_of(jnp.eye(len(x1), dtype=bool), side1, side1)
+        return jnp.where(jnp.tri(len(x1), dtype=bool), made, made.T)
     return made_of(jnp.zeros((), bool), side1, side_of(net, x2, p))
 
 

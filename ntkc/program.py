@@ -25,6 +25,7 @@ from ntkc.costs import Cost, count, peak_memory
 from ntkc.data import (
     are_one_set,
     are_same_patterns,
+    arranged,
     arrays_of,
     broadcasting,
     checked_data,
@@ -328,6 +329,8 @@ class KernelProgram:
         axes = len(stated) + 1 if stated else None
         missing = is_masked(self.graph)
         name1, name2 = ("x1", "x2") if place is None else (f"x1[{place}]", f"x2[{place}]")
+        source = op_of(self.graph, node)
+        x1, x2 = arranged(name1, source, x1), None if x2 is None else arranged(name2, source, x2)
         first = checked_data(name1, x1, axes, missing)
         second = None if x2 is None else checked_data(name2, x2, axes, missing)
         if second is not None and second.shape[1:] != first.shape[1:]:

@@ -26,9 +26,11 @@ class _Norm(Op):
 
     def value(self, node: str, operands: Sequence[Value]) -> Value:
         (x,) = operands
+        if x.law in (Law.POINTWISE, Law.OTHER) and not x.has_mean:
+            return Value(Law.OTHER, variable(node), x.fields, x.trained, True, x.alike)
         if x.law is not Law.GAUSSIAN:
             raise NoInfiniteLimit(
-                f"{node} ({type(self).__name__}) normalises a value that is {x.law.value}, not Gaussian: "
+                f"{node} ({type(self).__name__}) normalises a value that is {x.law.value}, not Gaussian, and may have a mean: "
                 "put it after a layer with weights"
             )
         return Value(Law.GAUSSIAN, variable(node), x.fields, x.trained)

@@ -1,0 +1,6 @@
+"""Models of other libraries  ->  graphs: one reader of jaxprs, and what makes a jaxpr of each model."""
+
+from ntkc.importers.functions import from_jax
+from ntkc.importers.imported import Imported, Reading
+
+__all__ = ["Imported", "Reading", "from_jax"]

@@ -18,6 +18,7 @@ from ntkc.empirical import (
 )
 from ntkc.frontends import compile, from_json, from_networkx, to_json
 from ntkc.gram import StoredGram, gram
+from ntkc.importers import from_jax, from_torch
 from ntkc.kernel import Kernel
 from ntkc.layers.activations import Activation
 from ntkc.mean_field import meanfield
@@ -42,8 +43,10 @@ __all__ = [
     "empirical_ntk_fn",
     "empirical_ntk_vp_fn",
     "errors",
+    "from_jax",
     "from_json",
     "from_networkx",
+    "from_torch",
     "gram",
     "linearize",
     "meanfield",

@@ -63,6 +63,14 @@ class KernelProgram:
     def __init__(self, compilation: Compilation, variants: dict[Variant, KernelProgram] | None = None) -> None:
         self._compilation = compilation
         self._variants: dict[Variant, KernelProgram] = {} if variants is None else variants
+        self.imported: Any = None
+        """How a model of another library was read (`print` shows it); None for other networks."""
+
+    def with_import(self, imported: Any) -> KernelProgram:
+        """The same program, which tells what it was read from, and has measured hyper-parameters as defaults."""
+        made = KernelProgram(self._compilation, self._variants)
+        made.imported = imported
+        return made
 
     @property
     def graph(self) -> Graph:
@@ -172,6 +180,7 @@ class KernelProgram:
         parameters: Mapping[str, Any],
     ) -> Any:
         refuse_masked(x1=x1, x2=x2)
+        parameters = self._with_measured(parameters)
         is_one = are_one_set(x1, x2) and (pattern is None or are_same_patterns(*pattern))
         given, x2 = x2, None if is_one else x2
         pattern = checked_patterns(pattern, x2, has_patterns(self.graph))
@@ -206,6 +215,9 @@ class KernelProgram:
             return _result(names)(*(self._run(n, x1, x2, values, patterns) for n in names))
         both: dict[str, Any] = dict(zip(GETS, self._run("kernel", x1, x2, values, patterns), strict=True))
         return _result(names)(*(both[n] for n in names))
+
+    def _with_measured(self, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+        return parameters if self.imported is None else {**self.imported.values, **parameters}
 
     def _with_nan(self, name: str, x: Any, constant: float) -> Any:
         """Data with NaN in the place of a constant, in every input."""

@@ -2,5 +2,6 @@
 
 from ntkc.importers.functions import from_jax
 from ntkc.importers.imported import Imported, Reading
+from ntkc.importers.torch_models import from_torch
 
-__all__ = ["Imported", "Reading", "from_jax"]
+__all__ = ["Imported", "Reading", "from_jax", "from_torch"]

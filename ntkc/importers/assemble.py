@@ -18,6 +18,7 @@ from ntkc.importers.imported import Imported, Reading
 from ntkc.importers.initialisers import (
     ORTHOGONAL,
     TRAINED,
+    UNIFORM_ONLY,
     Fans,
     Moments,
     matches,
@@ -234,6 +235,7 @@ def _kernel(a: Assembly, use: Use) -> tuple[sp.Expr, bool]:
     other = [name for name, v in found if v != variance]
     if other:
         notes.append(f"or {', or '.join(other)}")
+    if other and not any(a.votes[name] for name in (label, *other)):
         a.warnings[f"{a.name(kernel)} is too small to tell its initialiser: {label}, or {', or '.join(other)}"] = None
     read = sp.nsimplify(variance * use.fan_in * kernel.factor**2)
     label = ", or ".join([label, *(s for s in same if s != label)])
@@ -269,13 +271,15 @@ def _bias(a: Assembly, bias: Weight, fan_in: int | None) -> tuple[sp.Expr, sp.Ex
     """Standard deviation of the entries, the number that they are shifted by, and whether they are of N(0, 1)."""
     moments = a.moments_of(bias)
     _check_finite(a, bias, moments)
+    if moments.count == 1 and moments.mean != 0:
+        return _single(a, bias, moments, fan_in)
     if moments.is_constant:
         start = bias.factor * _decimal(moments.mean) + bias.offset
         a.tell(bias, f"constant {_decimal(moments.mean)}", "b_std^2 = 0" + ("" if start == 0 else f", shift {start}"))
         return sp.S.Zero, start, False
     known = {"N(0, 1)": sp.S.One, "N(0, 0.02^2)": sp.Rational(1, 2500), "N(0, 0.01^2)": sp.Rational(1, 10000)}
     if fan_in is not None:
-        known = {"1/(3 fan_in), default of torch and Equinox": sp.Rational(1, 3 * fan_in), **known}
+        known = {UNIFORM_ONLY: sp.Rational(1, 3 * fan_in), **known}
     near = [(n, v) for n, v in known.items() if abs(moments.variance / float(v) - 1) <= 4 * moments.relative_error]
     notes = [f"mean {moments.mean:.3g}"] if moments.has_mean else []
     if moments.has_mean:
@@ -286,6 +290,17 @@ def _bias(a: Assembly, bias: Weight, fan_in: int | None) -> tuple[sp.Expr, sp.Ex
         return sp.sqrt(variance), bias.offset, variance == 1
     symbol = a.opened("b_std", math.sqrt(moments.variance) * abs(float(bias.factor)))
     a.tell(bias, f"measured ({moments.law})", f"{symbol}^2 = {a.values[symbol.name] ** 2:.4g}", notes)
+    return symbol / sp.Abs(bias.factor), bias.offset, False
+
+
+def _single(a: Assembly, bias: Weight, moments: Moments, fan_in: int | None) -> tuple[sp.Expr, sp.Expr, bool]:
+    """One entry tells no law: that of the other layers, if it may be, else its own size."""
+    if fan_in is not None and a.votes[UNIFORM_ONLY] and moments.mean**2 * fan_in <= 1:
+        read = sp.nsimplify(bias.factor**2 / (3 * fan_in))
+        a.tell(bias, f"{UNIFORM_ONLY} (as other layers)", f"b_std^2 = {read}", ["one entry"])
+        return 1 / sp.sqrt(3 * fan_in), bias.offset, False
+    symbol = a.opened("b_std", abs(moments.mean * float(bias.factor)))
+    a.tell(bias, "measured", f"{symbol}^2 = {a.values[symbol.name] ** 2:.4g}", ["one entry"])
     return symbol / sp.Abs(bias.factor), bias.offset, False
 
 

@@ -16,7 +16,8 @@ from ntkc.importers.reader import Reader, number_of, shape_of
 from ntkc.importers.values import Constant, Field, Logits, Moment, Tokens, Value, Weight
 from ntkc.layers.activations import Scale
 from ntkc.layers.channels import Gains, Shifts
-from ntkc.tracing import PRIMITIVES, WHOLE, agrees, exact_number
+from ntkc.importers.numbers import exact_number
+from ntkc.tracing import PRIMITIVES, WHOLE, agrees
 
 SUMS = {"add": 1, "add_any": 1, "sub": -1}
 PRODUCTS = ("mul", "div")
@@ -184,7 +185,8 @@ def shifted(reader: Reader, value: Field, weight: Weight) -> Field:
         raise net.refusal("one trained number is added to all channels", "give each channel a bias of its own")
     is_local = bool(found - {channel})
     use = node.use
-    if value.expr == X and use is not None and use.kernel is not None and use.bias is None and not is_local:
+    is_layer = use is not None and bool(use.outputs) and use.bias is None
+    if value.expr == X and use is not None and is_layer and not is_local:
         return replace(value, node=net.add(node.op, node.operands, replace(use, bias=plain(weight))))
     below = net.materialised(value)
     if is_local and found != set(range(1, channel + 1)):

@@ -105,7 +105,7 @@ def initialisers(fans: Fans) -> Mapping[str, sp.Expr]:
     """Variance of the entries under each known initialiser."""
     i, o = sp.Integer(fans.fan_in), sp.Integer(fans.fan_out)
     return {
-        "1/(3 fan_in), default of torch and Equinox": 1 / (3 * i),
+        UNIFORM_ONLY: 1 / (3 * i),
         "LeCun, 1/fan_in": 1 / i,
         "He, 2/fan_in": 2 / i,
         "He, 2/fan_out": 2 / o,

@@ -20,7 +20,7 @@ from ntkc.layers.inputs import Input
 from ntkc.layers.norm import GroupNorm, LayerNorm, RMSNorm
 from ntkc.layers.pooling import AvgPool, GlobalAvgPool, GlobalSumPool, SumPool
 
-KNOWN = {op.of(X): op for op in (Relu(), Abs(), Erf(), Sin(), Cos(), Exp(), Sign(), Gelu(), Gelu(True))}
+KNOWN = {sp.expand(op.of(X)): op for op in (Relu(), Abs(), Erf(), Sin(), Cos(), Exp(), Sign(), Gelu(), Gelu(True))}
 
 
 @dataclass(frozen=True)
@@ -117,9 +117,8 @@ class Net:
         factor = sp.cancel(expr / X)
         if X not in factor.free_symbols:
             return self._scaled(node, factor)
-        if expr in KNOWN:
-            return self.add(KNOWN[expr], [node])
-        return self.add(Activation(expr), [node])
+        form = sp.expand(expr.replace(sp.erfc, lambda a: 1 - sp.erf(a)))
+        return self.add(KNOWN[form] if form in KNOWN else Activation(form if expr.has(sp.erfc) else expr), [node])
 
     def _scaled(self, node: int, factor: sp.Expr) -> int:
         """A sum of pixels over their number is their mean."""

@@ -202,7 +202,7 @@ def _weighted(a: Assembly, node: Node, use: Use, operands: Sequence[str]) -> str
     b_std = None
     if bias is not None and not is_scaled and a.trains(bias) == a.trains(kernel):
         b_std = _inner_bias(a, bias, use.fan_in, is_ntk)
-    op = replace(node.op, W_std=sp.sqrt(sp.nsimplify(W_std**2)) if W_std.is_number else W_std, b_std=b_std)
+    op = replace(node.op, W_std=sp.sqrt(sp.simplify(W_std**2)) if W_std.is_number else W_std, b_std=b_std)
     made = a.add(replace(op, parameterization=name, frozen=frozen), operands, node.place)
     if is_scaled:
         made = a.add(Scale(factor), [made], node.place)
@@ -233,11 +233,10 @@ def _kernel(a: Assembly, use: Use) -> tuple[sp.Expr, bool]:
     label, variance = max(found, key=lambda f: a.votes[f[0]])
     same = [name for name, v in found if v == variance]
     other = [name for name, v in found if v != variance]
-    if other:
-        notes.append(f"or {', or '.join(other)}")
     if other and not any(a.votes[name] for name in (label, *other)):
+        notes.append(f"or {', or '.join(other)}")
         a.warnings[f"{a.name(kernel)} is too small to tell its initialiser: {label}, or {', or '.join(other)}"] = None
-    read = sp.nsimplify(variance * use.fan_in * kernel.factor**2)
+    read = _shown(variance * use.fan_in * kernel.factor**2)
     label = ", or ".join([label, *(s for s in same if s != label)])
     a.tell(kernel, f"{label} ({moments.law})", f"W_std^2 = {read}", notes)
     return sp.sqrt(variance), variance == 1
@@ -286,7 +285,7 @@ def _bias(a: Assembly, bias: Weight, fan_in: int | None) -> tuple[sp.Expr, sp.Ex
         a.warnings[f"{a.name(bias)} has mean {moments.mean:.3g}: it is read as if it had mean 0"] = None
     if near:
         label, variance = max(near, key=lambda f: a.votes[f[0]])
-        a.tell(bias, f"{label} ({moments.law})", f"b_std^2 = {sp.nsimplify(variance * bias.factor**2)}", notes)
+        a.tell(bias, f"{label} ({moments.law})", f"b_std^2 = {_shown(variance * bias.factor**2)}", notes)
         return sp.sqrt(variance), bias.offset, variance == 1
     symbol = a.opened("b_std", math.sqrt(moments.variance) * abs(float(bias.factor)))
     a.tell(bias, f"measured ({moments.law})", f"{symbol}^2 = {a.values[symbol.name] ** 2:.4g}", notes)
@@ -296,12 +295,18 @@ def _bias(a: Assembly, bias: Weight, fan_in: int | None) -> tuple[sp.Expr, sp.Ex
 def _single(a: Assembly, bias: Weight, moments: Moments, fan_in: int | None) -> tuple[sp.Expr, sp.Expr, bool]:
     """One entry tells no law: that of the other layers, if it may be, else its own size."""
     if fan_in is not None and a.votes[UNIFORM_ONLY] and moments.mean**2 * fan_in <= 1:
-        read = sp.nsimplify(bias.factor**2 / (3 * fan_in))
+        read = _shown(bias.factor**2 / (3 * fan_in))
         a.tell(bias, f"{UNIFORM_ONLY} (as other layers)", f"b_std^2 = {read}", ["one entry"])
         return 1 / sp.sqrt(3 * fan_in), bias.offset, False
     symbol = a.opened("b_std", abs(moments.mean * float(bias.factor)))
     a.tell(bias, "measured", f"{symbol}^2 = {a.values[symbol.name] ** 2:.4g}", ["one entry"])
     return symbol / sp.Abs(bias.factor), bias.offset, False
+
+
+def _shown(value: sp.Expr) -> str:
+    """A fraction, or four digits."""
+    number = sp.simplify(value)
+    return str(number) if isinstance(number, sp.Rational) and number.q < 10**6 else f"{float(number):.4g}"
 
 
 def _decimal(value: float) -> sp.Expr:

@@ -13,9 +13,10 @@ from ntkc.gaussian.normal_form import X
 from ntkc.importers.axes import Groups, aligned, axes_of, is_complete
 from ntkc.importers.net import Node, Use
 from ntkc.importers.reader import Reader, number_of, shape_of
-from ntkc.importers.values import Constant, Field, Logits, Moment, Tokens, Value, Weight
+from ntkc.importers.values import HIGHEST_MOMENT, Constant, Field, Gained, Logits, Moment, Tokens, Value, Weight
 from ntkc.layers.activations import Scale
 from ntkc.layers.channels import Gains, Shifts
+from ntkc.layers.pooling import GlobalSumPool, SumPool
 from ntkc.importers.numbers import exact_number
 from ntkc.tracing import PRIMITIVES, WHOLE, agrees
 
@@ -28,6 +29,8 @@ def elementwise(reader: Reader, eqn: Any, operands: Sequence[Value]) -> Value:
     name = eqn.primitive.name
     if any(isinstance(v, Tokens) for v in operands):
         return _of_tokens(reader, name, operands)
+    if any(isinstance(v, Gained) for v in operands):
+        return _with_gained(reader, name, operands)
     if any(isinstance(v, Weight) for v in operands):
         return _with_weight(reader, name, operands)
     if any(isinstance(v, Constant) and number_of(v) is None for v in operands):
@@ -35,12 +38,28 @@ def elementwise(reader: Reader, eqn: Any, operands: Sequence[Value]) -> Value:
     fields = _on_one_node(reader, [v for v in operands if isinstance(v, Field)])
     if len({f.node for f in fields}) > 1:
         return _of_several(reader, name, operands, fields)
+    if _is_square(eqn, fields):
+        fields = [reader.net.materialised(f) for f in fields]
     waiting = iter(fields)
     parts = [next(waiting) if isinstance(v, Field) else v for v in operands]
     made = PRIMITIVES[name](*(_part(v) for v in parts), **eqn.params)
     if isinstance(made, bool):
         return Constant(np.broadcast_to(np.asarray(made), shape_of(eqn)))
-    return Field(fields[0].node, common(reader, fields), sp.sympify(made))
+    return _mean_of_pixels(reader, Field(fields[0].node, common(reader, fields), sp.sympify(made)))
+
+
+def _is_square(eqn: Any, fields: Sequence[Field]) -> bool:
+    """The square of a function of a node, whose mean a norm may be of."""
+    name = eqn.primitive.name
+    is_twice = name == "mul" and len(fields) == 2 and fields[0].expr == fields[1].expr
+    is_power = is_twice or name == "square" or (name == "integer_pow" and eqn.params["y"] == HIGHEST_MOMENT)
+    return is_power and not fields[0].expr.has(Moment) and not fields[0].expr.is_polynomial(X)
+
+
+def _mean_of_pixels(reader: Reader, value: Field) -> Field:
+    """A sum of pixels over their number."""
+    is_sum = isinstance(reader.net.nodes[value.node].op, (SumPool, GlobalSumPool))
+    return reader.net.materialised(value) if is_sum and (value.expr / X).is_Rational else value
 
 
 def common(reader: Reader, fields: Sequence[Field]) -> Groups:
@@ -138,9 +157,23 @@ def _with_weight(reader: Reader, name: str, operands: Sequence[Value]) -> Value:
         elif name == "sub":
             weight = weight.scaled(-sp.S.One)
         return shifted(reader, other, weight)
+    if name == "mul" and X not in other.expr.free_symbols:
+        return Gained(weight, other)
     if name == "mul":
         return gained(reader, other, weight)
     raise net.refusal(f"{name} of a layer and a weight has no rule", "use + for biases, * for gains")
+
+
+def _with_gained(reader: Reader, name: str, operands: Sequence[Value]) -> Value:
+    """(g / sqrt(v)) x  =  g (x / sqrt(v))."""
+    gain = next(v for v in operands if isinstance(v, Gained))
+    other = next((v for v in operands if isinstance(v, Field)), None)
+    if name != "mul" or other is None or len(operands) != 2:
+        raise reader.net.refusal(f"{name} of a gain and a mean", "multiply entries by gains")
+    first, second = _on_one_node(reader, [other, gain.by])
+    if first.node != second.node:
+        raise reader.net.refusal("a mean over channels meets another branch", "normalise each branch by itself")
+    return gained(reader, Field(first.node, common(reader, [first, second]), first.expr * second.expr), gain.weight)
 
 
 def _weight_and_number(reader: Reader, name: str, weight: Weight, other: Constant, is_first: bool) -> Value:
@@ -148,6 +181,8 @@ def _weight_and_number(reader: Reader, name: str, weight: Weight, other: Constan
     if number is None:
         raise reader.net.refusal(f"a weight meets a fixed array in {name}", "use weights as they are")
     value = exact_number(number)
+    if value == 0 and name == "mul":
+        return Constant(np.zeros(tuple(size for size, _ in weight.view.axes)))
     if name == "mul" or (name == "div" and is_first):
         return weight.scaled(value if name == "mul" else 1 / value)
     if name in SUMS:

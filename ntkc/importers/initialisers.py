@@ -107,6 +107,7 @@ def initialisers(fans: Fans) -> Mapping[str, sp.Expr]:
     return {
         UNIFORM_ONLY: 1 / (3 * i),
         "LeCun, 1/fan_in": 1 / i,
+        CUT_ONLY: CUT / i,
         "He, 2/fan_in": 2 / i,
         "He, 2/fan_out": 2 / o,
         "Glorot, 2/(fan_in + fan_out)": 2 / (i + o),
@@ -117,6 +118,9 @@ def initialisers(fans: Fans) -> Mapping[str, sp.Expr]:
 
 
 UNIFORM_ONLY = "1/(3 fan_in), default of torch and Equinox"
+CUT_ONLY = "N(0, 1/fan_in) cut at 2 deviations, default of Haiku"
+CUT = 1 - 4 * sp.exp(-2) / (sp.sqrt(2 * sp.pi) * sp.erf(sp.sqrt(2)))
+"""Variance of N(0, 1) cut at two standard deviations."""
 NORMAL_ONLY = ("N(0, 1)", "N(0, 0.02^2)", "N(0, 0.01^2)")
 
 
@@ -134,4 +138,6 @@ def matches(moments: Moments, fans: Fans) -> list[tuple[str, sp.Expr]]:
 def _law_fits(name: str, law: str) -> bool:
     if name == UNIFORM_ONLY:
         return law == "uniform"
+    if name == CUT_ONLY:
+        return law == "truncated normal"
     return name not in NORMAL_ONLY or law != "uniform"

@@ -13,7 +13,7 @@ from ntkc.gaussian.normal_form import X
 from ntkc.importers.axes import Atom, Group, Groups, axes_of, is_complete, size_of
 from ntkc.importers.net import SAMPLES_SIZE, Use
 from ntkc.importers.reader import Reader, shape_of
-from ntkc.importers.values import Constant, Field, Logits, Moment, Value, Weight
+from ntkc.importers.values import HIGHEST_MOMENT, Constant, Field, Logits, Moment, Value, Weight
 from ntkc.ir.maps import padding_of
 from ntkc.layers.conv import Conv
 from ntkc.layers.dense import Dense
@@ -21,8 +21,6 @@ from ntkc.layers.inputs import Input
 from ntkc.layers.linear_maps import DotGeneral
 from ntkc.layers.pooling import AvgPool, GlobalSumPool, SumPool
 from ntkc.layers.reshape import Flatten
-
-HIGHEST_MOMENT = 2
 
 
 class ChannelAxis(Exception):  # noqa: N818  # no error: the reader begins again

@@ -42,6 +42,14 @@ class Field:
 
 
 @dataclass(frozen=True)
+class Gained:
+    """A weight of each channel times a function of moments, which will multiply entries."""
+
+    weight: Weight
+    by: Field
+
+
+@dataclass(frozen=True)
 class Tokens:
     """Whole numbers of an input, each of which stands for a row of an embedding."""
 
@@ -58,6 +66,9 @@ class Logits:
     factor: sp.Expr = sp.S.One
 
 
+HIGHEST_MOMENT = 2
+
+
 class Moment(sp.Function):
     """Moment(node, k, axes): the mean of u^k over these axes of a node."""
 
@@ -65,4 +76,4 @@ class Moment(sp.Function):
     is_real = True
 
 
-Value = Constant | Weight | Field | Tokens | Logits
+Value = Constant | Weight | Field | Gained | Tokens | Logits

@@ -259,7 +259,9 @@ def _doubts(a: Assembly, kernel: Weight, moments: Moments) -> list[str]:
     top = top_singular(matrix, moments.variance)
     if top is not None and top > TRAINED:
         notes.append(f"top singular value {top:.2f} times that of independent entries")
-        a.warnings[f"{name} is no matrix of independent entries (trained, or of low rank): top singular value {top:.2f}"] = None
+        a.warnings[
+            f"{name} is no matrix of independent entries (trained, or of low rank): top singular value {top:.2f}"
+        ] = None
     if top is not None and top < ORTHOGONAL:
         notes.append(f"top singular value {top:.2f} times that of independent entries")
         a.warnings[f"{name} looks orthogonal, which the limit does not see in its NNGP at large widths"] = None
@@ -325,9 +327,7 @@ def _inner_bias(a: Assembly, bias: Weight, fan_in: int, is_ntk: bool) -> sp.Expr
     return None
 
 
-def _shifts(
-    a: Assembly, operands: Sequence[str], bias: Weight, place: str, fan_in: int | None, is_local: bool
-) -> str:
+def _shifts(a: Assembly, operands: Sequence[str], bias: Weight, place: str, fan_in: int | None, is_local: bool) -> str:
     """x + factor b + offset."""
     deviation, start, _ = _bias(a, bias, fan_in)
     factor = sp.Abs(bias.factor)

@@ -12,12 +12,12 @@ import sympy as sp
 from ntkc.gaussian.normal_form import X
 from ntkc.importers.axes import Groups, aligned, axes_of, is_complete
 from ntkc.importers.net import Node, Use
+from ntkc.importers.numbers import exact_number
 from ntkc.importers.reader import Reader, number_of, shape_of
 from ntkc.importers.values import HIGHEST_MOMENT, Constant, Field, Gained, Logits, Moment, Tokens, Value, Weight
 from ntkc.layers.activations import Scale
 from ntkc.layers.channels import Gains, Shifts
 from ntkc.layers.pooling import GlobalSumPool, SumPool
-from ntkc.importers.numbers import exact_number
 from ntkc.tracing import PRIMITIVES, WHOLE, agrees
 
 SUMS = {"add": 1, "add_any": 1, "sub": -1}

@@ -38,9 +38,7 @@ class Options:
     trainable: Callable[[str], bool] = lambda name: True
 
 
-def options(
-    parameterization: str, attention: str, replace: Mapping[str, str] | None, trainable: Any
-) -> Options:
+def options(parameterization: str, attention: str, replace: Mapping[str, str] | None, trainable: Any) -> Options:
     """The options, checked."""
     if parameterization not in PARAMETERIZATIONS:
         raise unknown("parameterization", parameterization, PARAMETERIZATIONS)

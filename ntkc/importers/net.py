@@ -9,10 +9,10 @@ from functools import lru_cache
 import sympy as sp
 
 from ntkc.errors import NtkcError
+from ntkc.gaussian.normal_form import X
 from ntkc.importers.axes import Groups, whole
 from ntkc.importers.refusals import UnsupportedModel
 from ntkc.importers.values import Field, Moment, Weight
-from ntkc.gaussian.normal_form import X
 from ntkc.ir.op import Op
 from ntkc.layers.activations import Abs, Activation, Cos, Erf, Exp, Gelu, Relu, Scale, Sign, Sin
 from ntkc.layers.branching import FanInProd, FanInSum

@@ -23,7 +23,7 @@ from ntkc.layers.pooling import AvgPool, GlobalSumPool, SumPool
 from ntkc.layers.reshape import Flatten
 
 
-class ChannelAxis(Exception):  # noqa: N818  # no error: the reader begins again
+class ChannelAxis(Exception):  # no error: the reader begins again
     """The features of an input are on another axis than was thought."""
 
     def __init__(self, source: int, axis: int) -> None:
@@ -103,7 +103,9 @@ def _summed_node(reader: Reader, node: int, groups: Sequence[Group]) -> int:
         raise net.refusal("samples are summed over", "let samples go through the model alike")
     if channel not in found:
         raise net.refusal("weights over pixels (as in an MLP-Mixer) have no rule", "use convolutions or attention")
-    raise net.refusal("weights over a part of the channels or pixels", "use one matrix for all channels, or Conv(groups)")
+    raise net.refusal(
+        "weights over a part of the channels or pixels", "use one matrix for all channels, or Conv(groups)"
+    )
 
 
 def raw_axis(op: Any, axis: int, channel: int) -> int:
@@ -147,7 +149,9 @@ def settled(reader: Reader, logits: Logits) -> Constant:
     scale = float(logits.factor) * logits.size
     if not math.isclose(scale, 1, rel_tol=1e-6):
         is_root = math.isclose(scale, math.sqrt(logits.size), rel_tol=1e-6)
-        rule = f"softmax of logits at 1/sqrt(d), d = {logits.size}" if is_root else "softmax of logits at no known scale"
+        rule = (
+            f"softmax of logits at 1/sqrt(d), d = {logits.size}" if is_root else "softmax of logits at no known scale"
+        )
         if reader.attention == "sample":
             raise net.refusal(
                 f"{rule}, whose kernel is an average over Gaussian logits: sampling is not there yet",
@@ -188,9 +192,7 @@ def _mapped(reader: Reader, left: Side, right: Side) -> Value:
     places = [len(free) + i for i in range(len(atoms))]
     if len(atoms) != len(found):
         raise net.refusal("a fixed matrix over parts of an axis", "keep axes of pixels whole")
-    op = DotGeneral(
-        tuple(array.ravel().tolist()), array.shape, tuple(a.axis - 1 for a in atoms), tuple(places)
-    )
+    op = DotGeneral(tuple(array.ravel().tolist()), array.shape, tuple(a.axis - 1 for a in atoms), tuple(places))
     made = net.add(op, [below.node])
     rest = [a for a in range(1, channel) if a not in found]
     renamed = {0: 0, channel: net.channel_axis(made), **{a: i + 1 for i, a in enumerate(rest)}}
@@ -299,7 +301,9 @@ def pooled(reader: Reader, eqn: Any, operands: Sequence[Value]) -> Value:
     made = net.add(op, [below.node])
     sizes = (SAMPLES_SIZE, *net.nodes[made].shape)
     groups = [
-        (Atom(a, 1, sizes[a]),) if len(found := axes_of([g])) == 1 and (a := next(iter(found))) and sizes[a] > 1 and a < channel else g
+        (Atom(a, 1, sizes[a]),)
+        if len(found := axes_of([g])) == 1 and (a := next(iter(found))) and sizes[a] > 1 and a < channel
+        else g
         for g in below.groups
     ]
     groups = [() if axes_of([g]) and sizes[next(iter(axes_of([g])))] == 1 else g for g in groups]
@@ -372,5 +376,3 @@ def largest(reader: Reader, eqn: Any, operands: Sequence[Value]) -> Value:
     raise reader.net.refusal(
         f"{eqn.primitive.name} over an axis of a layer has no closed form", "average instead, or leave it out"
     )
-
-

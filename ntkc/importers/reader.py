@@ -132,4 +132,3 @@ def number_of(value: Value) -> Any:
 def shape_of(eqn: Any) -> tuple[int, ...]:
     """Shape of the result."""
     return tuple(eqn.outvars[0].aval.shape)
-

@@ -33,7 +33,8 @@ def moved(reader: Reader, eqn: Any, operands: Sequence[Value]) -> Value:
     made = _groups(name, parameters, value.groups, shape_of(eqn))
     if made is None:
         raise reader.net.refusal(
-            f"{name} makes axes of {shape_of(eqn)} of parts of others", "split and merge axes in the order that they have"
+            f"{name} makes axes of {shape_of(eqn)} of parts of others",
+            "split and merge axes in the order that they have",
         )
     return replace(value, groups=made)
 
@@ -121,7 +122,9 @@ def _part_of_channels(reader: Reader, value: Field, axis: int, atom: Atom, cut: 
     use, op = node.use, node.op
     top = atom.stride * atom.size == net.channels(value.node)
     if not (top and cut.step == 1 and value.expr == X and isinstance(op, (Dense, Conv)) and use and use.kernel):
-        raise net.refusal("a part of the channels of what has no weights of its own", "take it behind a layer with weights")
+        raise net.refusal(
+            "a part of the channels of what has no weights of its own", "take it behind a layer with weights"
+        )
     start, stop = cut.start * atom.stride, cut.stop * atom.stride
     count = stop - start
     kernel = _channels(use.kernel, use.outputs, start, stop)

@@ -70,7 +70,9 @@ def from_torch(
         UnsupportedModel: naming the module, the rule, and the remedy.
     """
     if batchnorm != "eval":
-        raise UnsupportedModel("", f'batchnorm="{batchnorm}": BatchNorm over a batch has no rule', 'use batchnorm="eval"')
+        raise UnsupportedModel(
+            "", f'batchnorm="{batchnorm}": BatchNorm over a batch has no rule', 'use batchnorm="eval"'
+        )
     exported = exported_of(model, example)
     chosen = options(parameterization, attention, replace, exported.trained if trainable is None else trainable)
     shapes = [_example(v) for v in _inputs(example)]
@@ -97,7 +99,9 @@ def exported_of(model: Any, example: Any) -> Exported:
     if any(not hasattr(x, "shape") or not tuple(x.shape) for x in examples):
         raise InvalidInput("the example is a tensor or array [samples, ...], or a tuple of them")
     given = tuple(
-        torch.zeros((SAMPLES_SIZE, *tuple(x.shape)[1:]), dtype=torch.get_default_dtype() if _is_real(x) else torch.int64)
+        torch.zeros(
+            (SAMPLES_SIZE, *tuple(x.shape)[1:]), dtype=torch.get_default_dtype() if _is_real(x) else torch.int64
+        )
         for x in examples
     )
     with _evaluated(model):
@@ -187,7 +191,9 @@ def _run(node: Any, known: Mapping[str, Any]) -> Any:
     run = OPERATIONS.get(name)
     if run is None:
         raise UnsupportedModel(place, f"the operation {name} has no rule", "leave it out, or write it with known ones")
-    keywords = {k: _known(v, known) for k, v in node.kwargs.items() if k not in ("device", "pin_memory", "layout", "dtype")}
+    keywords = {
+        k: _known(v, known) for k, v in node.kwargs.items() if k not in ("device", "pin_memory", "layout", "dtype")
+    }
     try:
         with jax.named_scope(place):
             return run(*_known(list(node.args), known), **keywords)

@@ -12,7 +12,7 @@ import sympy as sp
 
 from ntkc.errors import InvalidInput, ShapeMismatch, unknown
 from ntkc.ir.exact import exact, whole
-from ntkc.ir.maps import PADDINGS, AxisMap, Padding, Local, Maps, Patch, Take, centres, patch, patch_transposed, reach
+from ntkc.ir.maps import PADDINGS, AxisMap, Local, Maps, Padding, Patch, Take, centres, patch, patch_transposed, reach
 from ntkc.ir.op import Op, Requests, Scalar, Shape, WeightSpec, spatial_of
 from ntkc.ir.value import Law, Value, variable
 from ntkc.layers.dense import PARAMETERIZATIONS, over, width_scales

@@ -86,9 +86,7 @@ class _Pool(Mapped):
                 f"{self.label()} has a window of {len(self.window_shape)} axes, its input {len(spatial)} spatial axes"
             )
         places = enumerate(zip(spatial, self.window_shape, self.steps, strict=True))
-        return tuple(
-            pool(along(self.padding, i), n, w, s, self.is_mean, self.is_normalized) for i, (n, w, s) in places
-        )
+        return tuple(pool(along(self.padding, i), n, w, s, self.is_mean, self.is_normalized) for i, (n, w, s) in places)
 
     def presence(self, ask: Requests) -> sp.Expr:
         """A pixel is masked where the middle of its window is."""

@@ -157,7 +157,7 @@ def arranged(name: str, source: Any, x: Any) -> Any:
     wanted = len(source.shape(())) + 1
     if array.ndim < 2 or array.ndim != wanted:
         raise ShapeMismatch(f"{name} has shape {tuple(array.shape)}: an array of {wanted} axes is needed")
-    return jnp.moveaxis(jnp.asarray(array), axis, -1) if isinstance(x, jax.Array) else np.moveaxis(array, axis, -1)
+    return jnp.moveaxis(array, axis, -1) if isinstance(array, jax.Array) else np.moveaxis(array, axis, -1)
 
 
 def _rows_of(name: str, source: Any, x: Any) -> Any:

@@ -265,7 +265,7 @@ def Gains(gain: Scalar = 1.0) -> Layer:
 
 
 def Shifts(b_std: Scalar = 0.0, is_local: bool = False) -> Layer:
-    """K -> K + b_std^2,  T -> T + 1:  a trained bias for each channel, or (`is_local`) for each channel of each pixel."""
+    """K -> K + b_std^2,  T -> T + 1:  a trained bias for each channel, with `is_local` at each pixel."""
     return _layer(channels.Shifts(b_std, is_local))
 
 

@@ -181,7 +181,8 @@ def _layer(a: Assembly, node: Node) -> str:
     if isinstance(node.op, Gains):
         return _gains(a, node, operands)
     if isinstance(node.op, Shifts):
-        assert node.use is not None and node.use.bias is not None
+        assert node.use is not None
+        assert node.use.bias is not None
         return _shifts(a, operands, node.use.bias, node.place, None, node.op.is_local)
     if node.use is not None:
         return _weighted(a, node, node.use, operands)
@@ -190,7 +191,8 @@ def _layer(a: Assembly, node: Node) -> str:
 
 def _weighted(a: Assembly, node: Node, use: Use, operands: Sequence[str]) -> str:
     """Dense or Conv; where one rate of learning does not serve both weights and bias, with a Scale and Shifts."""
-    assert use.kernel is not None and isinstance(node.op, (Dense, Conv))
+    assert use.kernel is not None
+    assert isinstance(node.op, (Dense, Conv))
     kernel, bias = use.kernel, use.bias
     deviation, is_unit = _kernel(a, use)
     factor = sp.Abs(kernel.factor)
@@ -342,7 +344,8 @@ def _shifts(a: Assembly, operands: Sequence[str], bias: Weight, place: str, fan_
 
 def _gains(a: Assembly, node: Node, operands: Sequence[str]) -> str:
     """(factor g + offset) x."""
-    assert node.use is not None and node.use.kernel is not None
+    assert node.use is not None
+    assert node.use.kernel is not None
     gain = node.use.kernel
     moments = a.moments_of(gain)
     _check_finite(a, gain, moments)

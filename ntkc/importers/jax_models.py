@@ -34,7 +34,7 @@ def linen_function(model: Any, variables: Any) -> Function:
 
 def nnx_function(model: Any) -> Function:
     """A Flax NNX module."""
-    from flax import nnx
+    from flax import nnx  # pyright: ignore[reportMissingImports]
 
     copy = nnx.merge(*nnx.split(model))
     copy.eval()
@@ -66,12 +66,12 @@ def keras_function(model: Any, example: Any) -> Function:
         InvalidInput: its backend is not JAX.
     """
     try:
-        import keras
+        import keras  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise MissingExtra('Keras models need keras: pip install "ntkc[keras]"') from error
     if keras.backend.backend() != "jax":
         raise InvalidInput(
-            f"keras runs on {keras.backend.backend()}: set KERAS_BACKEND=jax before keras is imported, and load the model"
+            f"keras runs on {keras.backend.backend()}: set KERAS_BACKEND=jax before importing keras, load again"
         )
     if not model.built:
         model(several(example)[0])

@@ -183,7 +183,7 @@ Y, V = sp.Symbol("y", real=True), sp.Symbol("v", positive=True)
 
 @lru_cache(maxsize=256)
 def norm_form(expr: sp.Expr) -> tuple[sp.Expr, sp.Expr, bool] | None:
-    """c (x - mean) / sqrt(square - mean^2 + eps)  ->  (c, eps, True);  c x / sqrt(square + eps)  ->  (c, eps, False)."""
+    """c (x - mean) / sqrt(square - mean^2 + eps) -> (c, eps, True),  c x / sqrt(square + eps) -> (c, eps, False)."""
     mean, square = MOMENTS[1], MOMENTS[2]
     for form, is_centered in (
         (expr.xreplace({X: Y + mean, square: V + mean**2}), True),

@@ -17,15 +17,16 @@ def exact_number(value: Any) -> Any:
     Raises:
         UnsupportedExpr: it is not finite.
     """
-    number = np.asarray(value).reshape(())[()]
-    if isinstance(number, np.float32):
+    array = np.asarray(value).reshape(())
+    number = array[()]
+    if array.dtype == np.float32:
         return _of_short_float(number)
     found = tracing.exact_number(number)
     is_long = isinstance(found, sp.Rational) and len(str(found.q)) > SHORT
     return (_inverse_root(float(number), SHORT, 4e-16) or found) if is_long else found
 
 
-def _of_short_float(number: np.float32) -> Any:
+def _of_short_float(number: Any) -> Any:
     """0.70710677 -> 1/sqrt(2):  roots of small fractions, and of pi, that round to the very same float32."""
     text = str(number)
     if sum(c.isdigit() for c in text.partition("e")[0].lstrip("-0.")) < FULL or not np.isfinite(number):

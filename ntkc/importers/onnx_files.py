@@ -23,9 +23,8 @@ def onnx_module() -> Any:
         MissingExtra: it is not installed.
     """
     try:
-        import onnx
-        import onnx.helper
-        import onnx.numpy_helper
+        import onnx  # pyright: ignore[reportMissingImports]
+        from onnx import helper, numpy_helper  # pyright: ignore  # noqa: F401  # submodules that are used
     except ImportError as error:
         raise MissingExtra('ONNX models need onnx: pip install "ntkc[onnx]"') from error
     return onnx

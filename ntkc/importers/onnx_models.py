@@ -156,4 +156,5 @@ def _run(node: Any, known: Mapping[str, Any]) -> Any:
 
 
 def _is_real(value: Any) -> bool:
-    return isinstance(value, np.ndarray) and value.dtype.kind == "f"
+    """Arrays of real numbers; single ones stay as they are, for exponents and bounds."""
+    return isinstance(value, np.ndarray) and value.dtype.kind == "f" and value.size > 1

@@ -174,7 +174,7 @@ def _gelu(a: Attributes, x: Any) -> Any:
 
 
 def _power(a: Attributes, x: Any, y: Any) -> Any:
-    number = float(np.asarray(y).reshape(-1)[0]) if np.size(y) == 1 and not isinstance(y, jax.core.Tracer) else None
+    number = float(y.reshape(-1)[0]) if isinstance(y, np.ndarray) and y.size == 1 else None
     if number is None:
         return x**y
     return x ** (int(number) if number.is_integer() else number)
@@ -212,9 +212,7 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = {
     "Transpose": _transpose,
     "Unsqueeze": _unsqueeze,
     "Squeeze": _squeeze,
-    "Concat": lambda a, *xs: (np if all(isinstance(x, np.ndarray) for x in xs) else jnp).concatenate(
-        xs, int(a["axis"])
-    ),
+    "Concat": lambda a, *xs: jnp.concatenate(xs, int(a["axis"])),
     "Slice": _slice,
     "Split": _split,
     "Gather": _gather,

@@ -279,6 +279,8 @@ def pooled(reader: Reader, eqn: Any, operands: Sequence[Value]) -> Value:
     (value,) = operands
     assert isinstance(value, Field)
     below = net.materialised(value)
+    if any(g and g not in net.groups(below.node) for g in below.groups):
+        raise net.refusal("a pool over merged or split axes", "pool before axes are reshaped")
     windows = zip(p["window_dimensions"], p["window_strides"], p["padding"], strict=True)
     moving = [(below.groups[i], w) for i, w in enumerate(windows) if w != (1, 1, (0, 0))]
     channel = net.channel_axis(below.node)
@@ -299,15 +301,16 @@ def pooled(reader: Reader, eqn: Any, operands: Sequence[Value]) -> Value:
     else:
         op = SumPool(shape, strides, padding)
     made = net.add(op, [below.node])
-    sizes = (SAMPLES_SIZE, *net.nodes[made].shape)
-    groups = [
-        (Atom(a, 1, sizes[a]),)
-        if len(found := axes_of([g])) == 1 and (a := next(iter(found))) and sizes[a] > 1 and a < channel
-        else g
-        for g in below.groups
-    ]
-    groups = [() if axes_of([g]) and sizes[next(iter(axes_of([g])))] == 1 else g for g in groups]
-    return Field(made, tuple(groups))
+    return Field(made, tuple(_resized(g, (SAMPLES_SIZE, *net.nodes[made].shape)) for g in below.groups))
+
+
+def _resized(group: Group, sizes: Sequence[int]) -> Group:
+    """A whole axis of a node, of the size that it has become."""
+    found = axes_of([group])
+    if len(found) != 1:
+        return group
+    (axis,) = found
+    return (Atom(axis, 1, sizes[axis]),) if sizes[axis] > 1 else ()
 
 
 def summed(reader: Reader, eqn: Any, operands: Sequence[Value]) -> Value:

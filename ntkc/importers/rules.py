@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ntkc.importers import elementwise, products, shapes
@@ -28,7 +28,7 @@ def _with_logits(rule: Rule) -> Rule:
     return read
 
 
-RULES: dict[str, Rule] = {
+_OF_PRIMITIVES: dict[str, Rule] = {
     name: _with_logits(rule)
     for name, rule in {
         **dict.fromkeys((name for name in PRIMITIVES if name not in MOVES), elementwise.elementwise),
@@ -45,4 +45,5 @@ RULES: dict[str, Rule] = {
         **dict.fromkeys(("reduce_max", "reduce_min", "argmax", "argmin", "sort", "top_k"), products.largest),
     }.items()
 }
-RULES |= {f"call {name}": elementwise.known_call for name in WHOLE}
+RULES: Mapping[str, Rule] = {**_OF_PRIMITIVES, **{f"call {name}": elementwise.known_call for name in WHOLE}}
+"""By the name of a primitive, or of a function that is called."""

@@ -20,6 +20,9 @@ from ntkc.importers.net import SAMPLES_SIZE
 from ntkc.importers.refusals import UnsupportedModel
 from ntkc.importers.torch_ops import OPERATIONS
 
+PLACEMENT = ("device", "pin_memory", "layout", "dtype")
+"""Arguments that say where and how arrays are kept."""
+
 
 @dataclass(frozen=True)
 class Exported:
@@ -124,8 +127,8 @@ def torch_module() -> Any:
         MissingExtra: it is not installed.
     """
     try:
-        import torch
-        import torch.export
+        import torch  # pyright: ignore[reportMissingImports]
+        from torch import export  # pyright: ignore  # noqa: F401  # a submodule that is used
     except ImportError as error:
         raise MissingExtra('torch models need torch: pip install "ntkc[torch]"') from error
     return torch
@@ -191,9 +194,7 @@ def _run(node: Any, known: Mapping[str, Any]) -> Any:
     run = OPERATIONS.get(name)
     if run is None:
         raise UnsupportedModel(place, f"the operation {name} has no rule", "leave it out, or write it with known ones")
-    keywords = {
-        k: _known(v, known) for k, v in node.kwargs.items() if k not in ("device", "pin_memory", "layout", "dtype")
-    }
+    keywords = {k: _known(v, known) for k, v in node.kwargs.items() if k not in PLACEMENT}
     try:
         with jax.named_scope(place):
             return run(*_known(list(node.args), known), **keywords)

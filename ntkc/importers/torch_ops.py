@@ -294,6 +294,7 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = {
     **dict.fromkeys(("split", "split_with_sizes"), _pieces),
     "slice": _part,
     "select": _pick,
+    "unbind": lambda x, axis=0: [_pick(x, axis, i) for i in range(x.shape[axis])],
     "masked_fill": lambda x, mask, value: jnp.where(mask, value, x),
     "where": _where,
     "arange": lambda *n, **_: jnp.arange(*n),

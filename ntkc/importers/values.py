@@ -1,4 +1,4 @@
-"""What a value of a model is while it is read: constant, a weight, a function of one node, or what is on its way to one."""
+"""What a value of a model is while it is read: constant, a weight, a function of a node, or on its way to one."""
 
 from __future__ import annotations
 

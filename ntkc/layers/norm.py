@@ -32,7 +32,7 @@ class _Norm(Op):
             return Value(Law.OTHER, variable(node), x.fields, x.trained, True, x.alike)
         if x.law is not Law.GAUSSIAN:
             raise NoInfiniteLimit(
-                f"{node} ({type(self).__name__}) normalises a value that is {x.law.value}, not Gaussian, and may have a mean: "
+                f"{node} ({type(self).__name__}) normalises a value that is {x.law.value}, not Gaussian, with a mean: "
                 "put it after a layer with weights"
             )
         return Value(Law.GAUSSIAN, variable(node), x.fields, x.trained)

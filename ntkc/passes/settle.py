@@ -42,8 +42,8 @@ def on_data(graph: Graph, shapes: Sequence[tuple[int, ...]]) -> Graph:
 
 
 def _on_shape(op: Op, shape: tuple[int, ...]) -> Op:
-    known = {"features": shape[-1], "spatial": shape[:-1]}
-    return replace(op, **known) if isinstance(op, Input) else Input(**known)
+    given = op if isinstance(op, Input) else Input()
+    return replace(given, features=shape[-1], spatial=shape[:-1])
 
 
 def is_masked(graph: Graph) -> bool:

@@ -100,3 +100,8 @@ def aligned(one: Groups, two: Groups) -> Groups | None:
         return None
     pairs = list(zip(one, two, strict=True))
     return tuple(a or b for a, b in pairs) if all(a == b or not (a and b) for a, b in pairs) else None
+
+
+def renumbered(group: Group, axes: dict[int, int]) -> Group:
+    """The same parts of another node's axes."""
+    return tuple(Atom(axes[a.axis], a.stride, a.size) for a in group)

@@ -23,6 +23,7 @@ from ntkc.importers.rules import RULES
 from ntkc.importers.values import Constant, Field, Tokens, Value, Weight
 from ntkc.layers.dense import PARAMETERIZATIONS
 from ntkc.layers.inputs import Input
+from ntkc.layers.resampling import REST, WHOLE, Index
 
 ATTENTIONS = ("refuse", "sample", "uniform")
 MAX_POOLS = ("maxpool", "maxpool1d", "maxpool2d", "maxpool3d")
@@ -179,4 +180,10 @@ def _output(reader: Reader, value: Value) -> int:
     found, channel = axes_of(made.groups), reader.net.channel_axis(made.node)
     if 0 not in found or not found <= set(range(channel + 1)):
         raise UnsupportedModel("", "the output has no axis of samples", "return [samples, ...]")
-    return made.node
+    return _without_single_pixels(reader.net, made.node)
+
+
+def _without_single_pixels(net: Net, node: int) -> int:
+    """[n, 1, 1, channels]  ->  [n, channels]."""
+    parts = tuple(0 if n == 1 else WHOLE for n in net.pixels(node))
+    return net.add(Index((*parts, REST)), [node]) if 0 in parts else node

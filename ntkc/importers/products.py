@@ -10,7 +10,7 @@ import numpy as np
 import sympy as sp
 
 from ntkc.gaussian.normal_form import X
-from ntkc.importers.axes import Atom, Group, Groups, axes_of, is_complete, size_of
+from ntkc.importers.axes import Atom, Group, Groups, axes_of, is_complete, renumbered, size_of
 from ntkc.importers.net import SAMPLES_SIZE, Use
 from ntkc.importers.reader import Reader, shape_of
 from ntkc.importers.values import HIGHEST_MOMENT, Constant, Field, Logits, Moment, Value, Weight
@@ -200,11 +200,6 @@ def _mapped(reader: Reader, left: Side, right: Side) -> Value:
     batch = [renumbered(below.groups[i], renamed) for i in shared]
     kept = [renumbered(below.groups[i], renamed) for i in _free((below, summed, shared), len(below.groups))]
     return Field(made, (*batch, *own, *kept) if is_left else (*batch, *kept, *own))
-
-
-def renumbered(group: Group, axes: dict[int, int]) -> Group:
-    """The same parts of another node's axes."""
-    return tuple(Atom(axes[a.axis], a.stride, a.size) for a in group)
 
 
 def convolved(reader: Reader, eqn: Any, operands: Sequence[Value]) -> Value:

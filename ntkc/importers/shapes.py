@@ -10,7 +10,7 @@ import numpy as np
 
 from ntkc.empirical.views import View, view_of
 from ntkc.gaussian.normal_form import X
-from ntkc.importers.axes import Atom, Group, Groups, axes_of, is_complete, reshaped, size_of
+from ntkc.importers.axes import Atom, Group, Groups, axes_of, is_complete, renumbered, reshaped, size_of
 from ntkc.importers.net import Use
 from ntkc.importers.reader import Reader, shape_of
 from ntkc.importers.values import Field, Tokens, Value, Weight
@@ -104,11 +104,14 @@ def part(reader: Reader, value: Field, axis: int, cut: slice) -> Field:
     below = net.materialised(value)
     whole = (None, None, None)
     indices = [whole] * len(net.pixels(below.node))
-    indices[atom.axis - 1] = (cut.start, cut.stop, cut.step)
-    made = net.add(Index((*indices, REST)), [below.node])
     count = len(range(cut.start, cut.stop, cut.step))
-    new: Group = (Atom(atom.axis, 1, count),) if count > 1 else ()
-    return Field(made, _with(below.groups, axis, new))
+    if count > 1:
+        indices[atom.axis - 1] = (cut.start, cut.stop, cut.step)
+        made = net.add(Index((*indices, REST)), [below.node])
+        return Field(made, _with(below.groups, axis, (Atom(atom.axis, 1, count),)))
+    made = net.add(Index((*indices[: atom.axis - 1], cut.start, *indices[atom.axis :], REST)), [below.node])
+    renamed = {a: a - (a > atom.axis) for a in range(net.channel_axis(below.node) + 1)}
+    return Field(made, tuple(renumbered(g, renamed) for g in _with(below.groups, axis, ())))
 
 
 def _with(groups: Groups, axis: int, group: Group) -> Groups:

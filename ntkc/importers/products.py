@@ -149,9 +149,8 @@ def settled(reader: Reader, logits: Logits) -> Constant:
     scale = float(logits.factor) * logits.size
     if not math.isclose(scale, 1, rel_tol=1e-6):
         is_root = math.isclose(scale, math.sqrt(logits.size), rel_tol=1e-6)
-        rule = (
-            f"softmax of logits at 1/sqrt(d), d = {logits.size}" if is_root else "softmax of logits at no known scale"
-        )
+        where = "1/sqrt(d)" if is_root else "no known scale"
+        rule = f"softmax of logits at {where}, d = {logits.size}"
         if reader.attention == "sample":
             raise net.refusal(
                 f"{rule}, whose kernel is an average over Gaussian logits: sampling is not there yet",

@@ -16,11 +16,13 @@ from ntkc.empirical.views import View
 from ntkc.gaussian.normal_form import X
 from ntkc.importers.imported import Imported, Reading
 from ntkc.importers.initialisers import (
+    ERRORS,
     ORTHOGONAL,
     TRAINED,
     UNIFORM_ONLY,
     Fans,
     Moments,
+    law_fits,
     matches,
     top_singular,
 )
@@ -283,7 +285,12 @@ def _bias(a: Assembly, bias: Weight, fan_in: int | None) -> tuple[sp.Expr, sp.Ex
     known = {"N(0, 1)": sp.S.One, "N(0, 0.02^2)": sp.Rational(1, 2500), "N(0, 0.01^2)": sp.Rational(1, 10000)}
     if fan_in is not None:
         known = {UNIFORM_ONLY: sp.Rational(1, 3 * fan_in), **known}
-    near = [(n, v) for n, v in known.items() if abs(moments.variance / float(v) - 1) <= 4 * moments.relative_error]
+    width = ERRORS * moments.relative_error
+    near = [
+        (name, v)
+        for name, v in known.items()
+        if abs(moments.variance / float(v) - 1) <= width and law_fits(name, moments.law)
+    ]
     notes = [f"mean {moments.mean:.3g}"] if moments.has_mean else []
     if moments.has_mean:
         a.warnings[f"{a.name(bias)} has mean {moments.mean:.3g}: it is read as if it had mean 0"] = None

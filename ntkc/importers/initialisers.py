@@ -73,7 +73,7 @@ class Moments:
     @property
     def relative_error(self) -> float:
         """Standard error of the variance, over it."""
-        return math.sqrt(max(self.kurtosis + 2, 0.2) / self.count)
+        return math.sqrt((max(self.kurtosis, LAWS["uniform"]) + 2) / self.count)
 
     @property
     def has_mean(self) -> bool:
@@ -130,12 +130,13 @@ def matches(moments: Moments, fans: Fans) -> list[tuple[str, sp.Expr]]:
     found = [
         (abs(moments.variance / float(v) - 1), name, v)
         for name, v in initialisers(fans).items()
-        if abs(moments.variance / float(v) - 1) <= width and _law_fits(name, moments.law)
+        if abs(moments.variance / float(v) - 1) <= width and law_fits(name, moments.law)
     ]
     return [(name, v) for _, name, v in sorted(found, key=lambda f: f[0])]
 
 
-def _law_fits(name: str, law: str) -> bool:
+def law_fits(name: str, law: str) -> bool:
+    """Entries of this law may be those of the initialiser."""
     if name == UNIFORM_ONLY:
         return law == "uniform"
     if name == CUT_ONLY:

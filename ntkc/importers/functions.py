@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -96,7 +97,8 @@ def from_jax(
     def flat(weights: Sequence[Any], data: Sequence[Any]) -> Any:
         return f(jax.tree.unflatten(structure, weights), jax.tree.unflatten(inputs_structure, data))
 
-    return imported(flat, Parameters(names, leaves), [_example(v) for v in inputs], chosen)
+    made = imported(flat, Parameters(names, leaves), [_example(v) for v in inputs], chosen)
+    return dataclasses.replace(made, function=f, params=params)
 
 
 def _example(x: Any) -> jax.ShapeDtypeStruct:

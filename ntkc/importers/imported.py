@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ntkc.errors import NtkcError
 from ntkc.ir.graph import NODE_NAME, Graph
@@ -44,6 +44,7 @@ class Imported:
         warnings: what makes it doubtful that the limit is that of the model.
         values: of hyper-parameters that were measured and stay open, used where a call gives no others.
         places: where in the model each node stands.
+        function, params: the model as f(params, x) in JAX, for `empirical_ntk_fn` and its like.
     """
 
     graph: Graph
@@ -52,6 +53,8 @@ class Imported:
     warnings: tuple[str, ...] = ()
     values: Mapping[str, float] = field(default_factory=dict[str, float])
     places: Mapping[str, str] = field(default_factory=dict[str, str])
+    function: Callable[[Any, Any], Any] | None = field(default=None, repr=False, compare=False)
+    params: Any = field(default=None, repr=False, compare=False)
 
     @property
     def report(self) -> Report:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import replace as replaced
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,10 @@ class Program:
             known |= dict(zip(node.output, made if isinstance(made, list) else [made], strict=False))
         return known[self.output]
 
+    def of_data(self, weights: Sequence[Any], x: Any) -> Any:
+        """f(params, x), x an array or a tuple of them."""
+        return self(weights, x if isinstance(x, tuple) else (x,))
+
 
 def from_onnx(
     model: Any,
@@ -72,7 +77,8 @@ def from_onnx(
     proto = model if path is None else read_model(path)
     program, stated = _program(proto, None if path is None else path.parent)
     chosen = options(parameterization, attention, replace, trainable)
-    return imported(program, Parameters(program.names, program.arrays), _examples(stated, example), chosen)
+    made = imported(program, Parameters(program.names, program.arrays), _examples(stated, example), chosen)
+    return replaced(made, function=program.of_data, params=list(program.arrays))
 
 
 def _examples(stated: Sequence[tuple[str, Any, bool]], example: Any) -> list[jax.ShapeDtypeStruct]:

@@ -6,6 +6,7 @@ import operator
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from dataclasses import replace as replaced
 from typing import Any
 
 import jax
@@ -49,6 +50,10 @@ class Exported:
                 return made
         raise AssertionError("an exported graph ends in its output")
 
+    def of_data(self, weights: Sequence[Any], x: Any) -> Any:
+        """f(params, x), x an array or a tuple of them."""
+        return self(weights, x if isinstance(x, tuple) else (x,))
+
 
 def from_torch(
     model: Any,
@@ -79,7 +84,8 @@ def from_torch(
     exported = exported_of(model, example)
     chosen = options(parameterization, attention, replace, exported.trained if trainable is None else trainable)
     shapes = [_example(v) for v in _inputs(example)]
-    return imported(exported, Parameters(exported.names, exported.arrays), shapes, chosen)
+    made = imported(exported, Parameters(exported.names, exported.arrays), shapes, chosen)
+    return replaced(made, function=exported.of_data, params=list(exported.arrays))
 
 
 def _inputs(example: Any) -> tuple[Any, ...]:

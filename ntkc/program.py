@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import namedtuple
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -131,7 +132,10 @@ class KernelProgram:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A pickle holds the network; reading it compiles anew."""
-        return build, (self.graph, None, self.tolerance, self._compilation.diagonal)
+        network = (self.graph, None, self.tolerance, self._compilation.diagonal)
+        if self.imported is None:
+            return build, network
+        return _built_with_import, (network, replace(self.imported, function=None, params=None))
 
     def __deepcopy__(self, memo: Any) -> KernelProgram:
         return self
@@ -463,6 +467,10 @@ def _checked_get(get: object) -> str:
     if name not in GETS:
         raise unknown("kernel", get, GETS)
     return str(name)
+
+
+def _built_with_import(network: tuple[Any, ...], imported: Any) -> KernelProgram:
+    return build(*network).with_import(imported)
 
 
 def build(graph: Graph, until: str | None = None, tolerance: float | None = None, diagonal: bool = False) -> Any:

@@ -289,7 +289,7 @@ def _bias(a: Assembly, bias: Weight, fan_in: int | None) -> tuple[sp.Expr, sp.Ex
     near = [
         (name, v)
         for name, v in known.items()
-        if abs(moments.variance / float(v) - 1) <= width and law_fits(name, moments.law)
+        if abs(moments.variance / float(v) - 1) <= width and law_fits(name, moments)
     ]
     notes = [f"mean {moments.mean:.3g}"] if moments.has_mean else []
     if moments.has_mean:

@@ -67,8 +67,12 @@ class Moments:
     def law(self) -> str:
         """The nearest law, if the kurtosis is within its error of it."""
         name = min(LAWS, key=lambda n: abs(LAWS[n] - self.kurtosis))
-        error = max(math.sqrt(24 / self.count), 0.02)
-        return name if abs(LAWS[name] - self.kurtosis) < ERRORS * error else "other"
+        return name if abs(LAWS[name] - self.kurtosis) <= self.kurtosis_error else "other"
+
+    @property
+    def kurtosis_error(self) -> float:
+        """By how much a kurtosis of so many entries may be off."""
+        return ERRORS * max(math.sqrt(24 / self.count), 0.02)
 
     @property
     def relative_error(self) -> float:
@@ -121,7 +125,12 @@ UNIFORM_ONLY = "1/(3 fan_in), default of torch and Equinox"
 CUT_ONLY = "N(0, 1/fan_in) cut at 2 deviations, default of Haiku"
 CUT = 1 - 4 * sp.exp(-2) / (sp.sqrt(2 * sp.pi) * sp.erf(sp.sqrt(2)))
 """Variance of N(0, 1) cut at two standard deviations."""
-NORMAL_ONLY = ("N(0, 1)", "N(0, 0.02^2)", "N(0, 0.01^2)")
+LAW_OF = {
+    UNIFORM_ONLY: "uniform",
+    CUT_ONLY: "truncated normal",
+    **dict.fromkeys(("N(0, 1)", "N(0, 0.02^2)", "N(0, 0.01^2)"), "normal"),
+}
+"""Of initialisers that draw by one law alone."""
 
 
 def matches(moments: Moments, fans: Fans) -> list[tuple[str, sp.Expr]]:
@@ -130,15 +139,12 @@ def matches(moments: Moments, fans: Fans) -> list[tuple[str, sp.Expr]]:
     found = [
         (abs(moments.variance / float(v) - 1), name, v)
         for name, v in initialisers(fans).items()
-        if abs(moments.variance / float(v) - 1) <= width and law_fits(name, moments.law)
+        if abs(moments.variance / float(v) - 1) <= width and law_fits(name, moments)
     ]
     return [(name, v) for _, name, v in sorted(found, key=lambda f: f[0])]
 
 
-def law_fits(name: str, law: str) -> bool:
-    """Entries of this law may be those of the initialiser."""
-    if name == UNIFORM_ONLY:
-        return law == "uniform"
-    if name == CUT_ONLY:
-        return law == "truncated normal"
-    return name not in NORMAL_ONLY or law != "uniform"
+def law_fits(name: str, moments: Moments) -> bool:
+    """Entries of this kurtosis may be those of the initialiser."""
+    law = LAW_OF.get(name)
+    return law is None or abs(moments.kurtosis - LAWS[law]) <= moments.kurtosis_error

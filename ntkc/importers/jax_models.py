@@ -37,7 +37,7 @@ def nnx_function(model: Any) -> Function:
     from flax import nnx  # pyright: ignore[reportMissingImports]
 
     copy = nnx.merge(*nnx.split(model))
-    copy.eval()
+    copy.set_attributes(deterministic=True, use_running_average=True, raise_if_not_found=False)
     definition, weights, rest = nnx.split(copy, nnx.Param, ...)
 
     def f(weights: Any, x: Any) -> Any:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 
@@ -20,7 +20,7 @@ Rule = Callable[["Reader", Any, Sequence[Value]], Any]
 CALLS = ("jaxpr", "call_jaxpr", "fun_jaxpr")
 """Parameters that hold the body of a call."""
 LOOPS = {"scan", "while", "cond"}
-OWN = (str(Path(__file__).parent.parent), str(Path(jax.__file__).parent))
+OWN = (str(Path(__file__).parent.parent), str(Path(jnp.__file__).parents[1]))
 
 
 @dataclass

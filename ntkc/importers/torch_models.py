@@ -144,7 +144,7 @@ def torch_module() -> Any:
 def _evaluated(model: Any) -> Any:
     """The model in evaluation mode, and then as it was."""
     modes = [(m, m.training) for m in model.modules()]
-    model.eval()
+    model.train(False)
     try:
         yield
     finally:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import sympy as sp
@@ -44,8 +44,8 @@ class Input(_Source):
     features: int | None = None
     spatial: tuple[int, ...] | None = ()
     masked: bool = False
-    channel_axis: int = -1
-    tokens: bool = False
+    channel_axis: int = field(default=-1, kw_only=True)
+    tokens: bool = field(default=False, kw_only=True)
 
     def check_fields(self) -> None:
         object.__setattr__(self, "channel_axis", whole(self.channel_axis, "Input channel_axis", -1))

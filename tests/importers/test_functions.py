@@ -1,5 +1,7 @@
 """from_jax: functions of parameters, against the same networks written in stax, and against random finite ones."""
 
+import pickle
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -258,6 +260,13 @@ def test_gains_alone_have_their_part_of_the_ntk():
 
     found = ntkc.empirical_ntk_fn(f, trace_axes=(-1,), vmap_axes=0)(np.float32(ROWS), None, weights["g2"])
     np.testing.assert_allclose(found, kernel, atol=0.15 * np.abs(kernel).max())
+
+
+def test_a_pickle_keeps_measured_weights():
+    program = ntkc.compile(ntkc.from_jax(mlp, {**MLP, "w1": MLP["w1"] * 1.7}, ROWS))
+    again = pickle.loads(pickle.dumps(program))
+    assert again.imported.values == program.imported.values
+    assert again.imported.readings == program.imported.readings
 
 
 def test_parts_of_one_weight_are_layers_of_their_own():

@@ -17,6 +17,7 @@ from ntkc.gaussian.normal_form import X
 from ntkc.importers.imported import Imported, Reading
 from ntkc.importers.initialisers import (
     ERRORS,
+    MOST_SINGULAR,
     ORTHOGONAL,
     TRAINED,
     UNIFORM_ONLY,
@@ -259,7 +260,8 @@ def _doubts(a: Assembly, kernel: Weight, moments: Moments) -> list[str]:
         notes.append(f"mean {moments.mean:.3g}")
         a.warnings[f"{name} has mean {moments.mean:.3g}: it is read as if it had mean 0"] = None
     entries = a.parameters.entries(kernel.view)
-    matrix = entries.reshape(len(entries), -1) if entries.ndim > 1 else entries.reshape(1, -1)
+    part = entries[:MOST_SINGULAR]
+    matrix = part.reshape(len(part), -1) if part.ndim > 1 else part.reshape(1, -1)
     top = top_singular(matrix, moments.variance)
     if top is not None and top > TRAINED:
         notes.append(f"top singular value {top:.2f} times that of independent entries")

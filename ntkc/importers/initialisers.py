@@ -20,7 +20,9 @@ LAWS = {"uniform": -1.2, "truncated normal": -0.634, "normal": 0.0}
 """Excess kurtosis of each; a normal is cut at two standard deviations."""
 TRAINED, ORTHOGONAL = 1.3, 0.75
 """Largest singular value over that of independent entries, beyond which they are not independent."""
-FEWEST_SINGULAR, STEPS = 16, 30
+FEWEST_SINGULAR, STEPS = 16, 20
+ENOUGH, MOST_SINGULAR = 2**20, 512
+"""Entries whose moments are read, and rows and columns whose singular values are."""
 SMALL_MEAN = 0.01
 """Share of the standard deviation below which no mean is told from 0."""
 
@@ -46,9 +48,12 @@ class Moments:
 
     @classmethod
     def of(cls, entries: Any) -> Moments:
-        """Of an array, in blocks, so that no copy is made of it."""
-        flat = np.asarray(entries)
+        """Of an array, in blocks, so that no copy is made of it; of large ones, evenly spaced rows tell enough."""
+        whole = np.asarray(entries)
+        flat = whole[:: 1 + (whole.size - 1) // ENOUGH] if whole.ndim and len(whole) > 1 else whole
         count, mean = flat.size, float(np.mean(flat, dtype=np.float64))
+        if not np.isfinite(np.sum(whole)):
+            mean = math.nan
         second = fourth = 0.0
         for block in _blocks(flat):
             centered = block.astype(np.float64) - mean
@@ -94,6 +99,7 @@ def _blocks(array: np.ndarray) -> Sequence[np.ndarray]:
 
 def top_singular(matrix: np.ndarray, variance: float) -> float | None:
     """Largest singular value over sqrt(variance) (sqrt(rows) + sqrt(columns)); None for small matrices."""
+    matrix = np.ascontiguousarray(matrix[:MOST_SINGULAR, :MOST_SINGULAR])
     rows, columns = matrix.shape
     if min(rows, columns) < FEWEST_SINGULAR or variance <= 0:
         return None

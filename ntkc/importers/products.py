@@ -187,7 +187,10 @@ def _mapped(reader: Reader, left: Side, right: Side) -> Value:
     array = array.transpose(order)[(..., *(0 for _ in shared_array))]
     free = array.shape[: array.ndim - len(of_array)]
     atoms = [atom for group in groups for atom in group]
-    array = array.reshape(*free, *(a.size for a in atoms))
+    shape_of_atoms = tuple(a.size for a in atoms)
+    splits = len(atoms) > 1 and free == (math.prod(shape_of_atoms),)
+    free = shape_of_atoms if splits else free  # the pixels that it makes are those that it reads
+    array = array.reshape(*free, *shape_of_atoms)
     places = [len(free) + i for i in range(len(atoms))]
     if len(atoms) != len(found):
         raise net.refusal("a fixed matrix over parts of an axis", "keep axes of pixels whole")
@@ -195,7 +198,8 @@ def _mapped(reader: Reader, left: Side, right: Side) -> Value:
     made = net.add(op, [below.node])
     rest = [a for a in range(1, channel) if a not in found]
     renamed = {0: 0, channel: net.channel_axis(made), **{a: i + 1 for i, a in enumerate(rest)}}
-    own = [(Atom(len(rest) + 1 + i, 1, n),) if n > 1 else () for i, n in enumerate(free)]
+    own: list[Group] = [(Atom(len(rest) + 1 + i, 1, n),) if n > 1 else () for i, n in enumerate(free)]
+    own = [tuple(atom for group in own for atom in group)] if splits else own
     batch = [renumbered(below.groups[i], renamed) for i in shared]
     kept = [renumbered(below.groups[i], renamed) for i in _free((below, summed, shared), len(below.groups))]
     return Field(made, (*batch, *own, *kept) if is_left else (*batch, *kept, *own))

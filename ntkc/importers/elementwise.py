@@ -27,6 +27,8 @@ PRODUCTS = ("mul", "div")
 def elementwise(reader: Reader, eqn: Any, operands: Sequence[Value]) -> Value:
     """The value of an equation that acts on each entry."""
     name = eqn.primitive.name
+    if name == "select_n" and (chosen := number_of(operands[0])) is not None:
+        return operands[1 + int(chosen)]
     if any(isinstance(v, Tokens) for v in operands):
         return _of_tokens(reader, name, operands)
     if any(isinstance(v, Gained) for v in operands):
@@ -127,8 +129,6 @@ def _of_tokens(reader: Reader, name: str, operands: Sequence[Value]) -> Value:
         return Constant(np.asarray(is_less is not isinstance(operands[0], Tokens)))
     if name in ("add", "clamp", "convert_element_type", "max", "min", "copy"):
         return tokens[0]
-    if name == "select_n" and (chosen := number_of(operands[0])) is not None:
-        return operands[1 + int(chosen)]
     raise reader.net.refusal(f"whole numbers go through {name}", "look them up in an embedding first")
 
 

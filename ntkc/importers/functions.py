@@ -16,6 +16,7 @@ from ntkc.errors import InvalidInput, unknown
 from ntkc.importers.assemble import Parameters, assembled
 from ntkc.importers.axes import axes_of
 from ntkc.importers.imported import Imported
+from ntkc.importers.initialisers import Moments
 from ntkc.importers.net import SAMPLES_SIZE, Net
 from ntkc.importers.products import ChannelAxis
 from ntkc.importers.reader import Reader
@@ -141,10 +142,11 @@ def _read(
 ) -> tuple[Net, int, Reader]:
     """The network; begun again when it shows that features of an input are on another axis."""
     layouts: dict[int, int] = {}
+    same = _first_of_each(parameters.arrays)
     while True:
         reader = Reader(Net(), RULES, chosen.replace_max, chosen.attention)
         weights: list[Value] = [
-            Weight(View.whole(i, np.shape(v))) if _is_weight(v) else Constant(np.asarray(v))
+            Weight(View.whole(same[i], np.shape(v))) if _is_weight(v) else Constant(np.asarray(v))
             for i, v in enumerate(parameters.arrays)
         ]
         data = [_source(reader.net, s, layouts.get(i, -1)) for i, s in enumerate(examples)]
@@ -158,6 +160,17 @@ def _read(
             layouts[found.source] = found.axis
             continue
         return reader.net, _output(reader, value), reader
+
+
+def _first_of_each(arrays: Sequence[Any]) -> list[int]:
+    """An array that stands in several places is one parameter, unless all its entries are one number."""
+    first: dict[int, int] = {}
+    made: list[int] = []
+    for i, array in enumerate(arrays):
+        place = first.setdefault(id(array), i)
+        is_apart = place != i and bool(np.asarray(array).size) and Moments.of(array).is_constant
+        made.append(i if is_apart else place)
+    return made
 
 
 def _source(net: Net, example: jax.ShapeDtypeStruct, axis: int) -> Value:

@@ -126,7 +126,9 @@ def number_of(value: Value) -> Any:
     if not isinstance(value, Constant) or value.array.size == 0:
         return None
     first = value.array.reshape(-1)[0]
-    return first if value.array.size == 1 or bool((value.array == first).all()) else None
+    is_nan = value.array.dtype.kind == "f" and np.isnan(first)
+    same = np.isnan(value.array) if is_nan else value.array == first
+    return first if value.array.size == 1 or bool(same.all()) else None
 
 
 def shape_of(eqn: Any) -> tuple[int, ...]:

@@ -31,6 +31,8 @@ def moved(reader: Reader, eqn: Any, operands: Sequence[Value]) -> Value:
         return replace(value, view=view)
     assert isinstance(value, (Field, Tokens))
     made = _groups(name, parameters, value.groups, shape_of(eqn))
+    if made is None and name == "broadcast_in_dim" and isinstance(value, Field) and X not in value.expr.free_symbols:
+        made = _repeated(parameters, value.groups, net_channel(reader, value), shape_of(eqn))
     if made is None:
         raise reader.net.refusal(
             f"{name} makes axes of {shape_of(eqn)} of parts of others",
@@ -50,6 +52,25 @@ def _groups(name: str, parameters: Any, groups: Groups, shape: tuple[int, ...]) 
     for place, group in zip(parameters["broadcast_dimensions"], groups, strict=True):
         made[place] = group
     return tuple(made) if all(size_of(g) == n for g, n in zip(made, shape, strict=True)) else None
+
+
+def net_channel(reader: Reader, value: Field) -> Atom:
+    """All channels of the node that a value is of."""
+    return Atom(reader.net.channel_axis(value.node), 1, reader.net.channels(value.node))
+
+
+def _repeated(parameters: Any, groups: Groups, channels: Atom, shape: tuple[int, ...]) -> Groups | None:
+    """Means of groups of channels, once more for each channel of a group."""
+    made: list[Group] = [()] * len(shape)
+    for place, group in zip(parameters["broadcast_dimensions"], groups, strict=True):
+        made[place] = group
+    present = [a for g in groups for a in g if a.axis == channels.axis]
+    left = channels if not present else Atom(channels.axis, 1, present[0].stride)
+    wanted = [i for i, (g, n) in enumerate(zip(made, shape, strict=True)) if size_of(g) != n]
+    if len(present) > 1 or len(wanted) != 1 or shape[wanted[0]] != left.size:
+        return None
+    made[wanted[0]] = (left,)
+    return tuple(made)
 
 
 def _expanded(view: View, eqn: Any) -> View | None:

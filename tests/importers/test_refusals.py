@@ -54,6 +54,12 @@ REFUSED = {
         ROWS,
         "the weight w is used more than once",
     ),
+    "one array in two places": (
+        lambda p, x: jax.nn.relu(jax.nn.relu(x @ p["w"] @ p["v"]) @ p["u"]),
+        {"w": W, "v": V, "u": V},
+        ROWS,
+        "the weight u is used more than once",
+    ),
     "1/sqrt(d)": (
         attention(64**-0.5),
         HEADS,

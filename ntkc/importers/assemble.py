@@ -127,7 +127,7 @@ def assembled(
     a.votes.update(name for i in live for name in _sure(a, net.nodes[i].use))
     for i in live:
         a.made[i] = _layer(a, net.nodes[i])
-    _warn_of_widths(a, live, output)
+    _warn_of_widths(a, live)
     unused = [n for i, n in enumerate(parameters.names) if i not in {v for v, _ in a.readings}]
     if unused:
         a.notes[f"parameters that the output does not read: {', '.join(unused)}"] = None
@@ -375,9 +375,12 @@ def _gains(a: Assembly, node: Node, operands: Sequence[str]) -> str:
     return a.add(Gains(value / gain.factor, frozen=not a.trains(gain)), [made], node.place)
 
 
-def _warn_of_widths(a: Assembly, live: Sequence[int], output: int) -> None:
-    read = {i for j in live for i in a.net.nodes[j].operands}
-    nodes = [a.net.nodes[i] for i in live if i in read and i != output]
+def _warn_of_widths(a: Assembly, live: Sequence[int]) -> None:
+    hidden: set[int] = set()
+    for i in reversed(live):
+        if i in hidden or isinstance(a.net.nodes[i].op, (Dense, Conv)):
+            hidden.update(a.net.nodes[i].operands)
+    nodes = [a.net.nodes[i] for i in live if i in hidden]
     narrow = [n for n in nodes if isinstance(n.op, (Dense, Conv)) and n.shape[-1] < NARROW]
     if narrow:
         places = ", ".join(dict.fromkeys(f"{n.place or n.op.label()} ({n.shape[-1]})" for n in narrow))

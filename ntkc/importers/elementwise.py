@@ -24,7 +24,7 @@ SUMS = {"add": 1, "add_any": 1, "sub": -1}
 PRODUCTS = ("mul", "div")
 
 
-def elementwise(reader: Reader, eqn: Any, operands: Sequence[Value]) -> Value:
+def elementwise(reader: Reader, eqn: Any, operands: Sequence[Value]) -> Any:
     """The value of an equation that acts on each entry."""
     name = eqn.primitive.name
     if name == "select_n" and (chosen := number_of(operands[0])) is not None:
@@ -32,7 +32,7 @@ def elementwise(reader: Reader, eqn: Any, operands: Sequence[Value]) -> Value:
     if any(isinstance(v, Tokens) for v in operands):
         return _of_tokens(reader, name, operands)
     if any(isinstance(v, Gained) for v in operands):
-        return _with_gained(reader, name, operands)
+        return _with_gained(reader, eqn, operands)
     if any(isinstance(v, Weight) for v in operands):
         return _with_weight(reader, name, operands)
     if any(isinstance(v, Constant) and number_of(v) is None for v in operands):
@@ -158,22 +158,56 @@ def _with_weight(reader: Reader, name: str, operands: Sequence[Value]) -> Value:
             weight = weight.scaled(-sp.S.One)
         return shifted(reader, other, weight)
     if name == "mul" and X not in other.expr.free_symbols:
-        return Gained(weight, other)
+        return Gained(weight, other, net.place)
     if name == "mul":
         return gained(reader, other, weight)
     raise net.refusal(f"{name} of a layer and a weight has no rule", "use + for biases, * for gains")
 
 
-def _with_gained(reader: Reader, name: str, operands: Sequence[Value]) -> Value:
-    """(g / sqrt(v)) x  =  g (x / sqrt(v))."""
-    gain = next(v for v in operands if isinstance(v, Gained))
-    other = next((v for v in operands if isinstance(v, Field)), None)
-    if name != "mul" or other is None or len(operands) != 2:
-        raise reader.net.refusal(f"{name} of a gain and a mean", "multiply entries by gains")
+def _with_gained(reader: Reader, eqn: Any, operands: Sequence[Value]) -> Any:
+    """g f h,  g f + g h,  g f + b:  as far as norms are written in them; else the layer that it is."""
+    name = eqn.primitive.name
+    made = _gained_sum(reader, operands) if name in ("add", "add_any") else None
+    if name == "neg" and isinstance(gain := operands[0], Gained) and gain.shift is None:
+        made = replace(gain, by=replace(gain.by, expr=-gain.by.expr))
+    if name == "mul":
+        made = _gained_product(reader, operands)
+    return made or reader.again(eqn, [resolved(reader, v) if isinstance(v, Gained) else v for v in operands])
+
+
+def _gained_product(reader: Reader, operands: Sequence[Value]) -> Gained | None:
+    gain, other = operands if isinstance(operands[0], Gained) else operands[::-1]
+    if not (isinstance(gain, Gained) and isinstance(other, Field)) or gain.shift is not None:
+        return None
     first, second = _on_one_node(reader, [other, gain.by])
+    if first.node != second.node or X in gain.by.expr.free_symbols:
+        return None
+    return replace(gain, by=Field(first.node, common(reader, [first, second]), first.expr * second.expr))
+
+
+def _gained_sum(reader: Reader, operands: Sequence[Value]) -> Gained | None:
+    gain, other = operands if isinstance(operands[0], Gained) else operands[::-1]
+    assert isinstance(gain, Gained)
+    if isinstance(other, Weight) and gain.shift is None:
+        return replace(gain, shift=other)
+    if not isinstance(other, Gained) or other.weight != gain.weight or (gain.shift and other.shift):
+        return None
+    first, second = _on_one_node(reader, [gain.by, other.by])
     if first.node != second.node:
-        raise reader.net.refusal("a mean over channels meets another branch", "normalise each branch by itself")
-    return gained(reader, Field(first.node, common(reader, [first, second]), first.expr * second.expr), gain.weight)
+        return None
+    by = Field(first.node, common(reader, [first, second]), first.expr + second.expr)
+    return replace(gain, by=by, shift=gain.shift or other.shift)
+
+
+def resolved(reader: Reader, gain: Gained) -> Field:
+    """The layer of gains, and that of shifts."""
+    if X not in gain.by.expr.free_symbols:
+        raise reader.net.refusal("a gain of means alone is used as a layer", "multiply entries by gains")
+    place, reader.net.place = reader.net.place, gain.place
+    made = gained(reader, gain.by, gain.weight)
+    made = made if gain.shift is None else shifted(reader, made, gain.shift)
+    reader.net.place = place
+    return made
 
 
 def _weight_and_number(reader: Reader, name: str, weight: Weight, other: Constant, is_first: bool) -> Value:

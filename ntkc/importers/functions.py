@@ -15,6 +15,7 @@ from ntkc.empirical.views import View
 from ntkc.errors import InvalidInput, unknown
 from ntkc.importers.assemble import Parameters, assembled
 from ntkc.importers.axes import axes_of
+from ntkc.importers.elementwise import resolved
 from ntkc.importers.imported import Imported
 from ntkc.importers.initialisers import Moments
 from ntkc.importers.net import SAMPLES_SIZE, Net
@@ -22,7 +23,7 @@ from ntkc.importers.products import ChannelAxis
 from ntkc.importers.reader import Reader
 from ntkc.importers.refusals import UnsupportedModel
 from ntkc.importers.rules import RULES
-from ntkc.importers.values import Constant, Field, Tokens, Value, Weight
+from ntkc.importers.values import Constant, Field, Gained, Tokens, Value, Weight
 from ntkc.layers.dense import PARAMETERIZATIONS
 from ntkc.layers.inputs import Input
 from ntkc.layers.resampling import REST, WHOLE, Index
@@ -189,6 +190,7 @@ def _source(net: Net, example: jax.ShapeDtypeStruct, axis: int) -> Value:
 
 
 def _output(reader: Reader, value: Value) -> int:
+    value = resolved(reader, value) if isinstance(value, Gained) else value
     if not isinstance(value, Field):
         raise UnsupportedModel("", f"the model returns a {type(value).__name__.lower()}, which no data reach", "")
     made = reader.net.materialised(value)

@@ -93,7 +93,7 @@ class Moments:
 
 def _blocks(array: np.ndarray) -> Sequence[np.ndarray]:
     """Parts along the first axis."""
-    rows = max(1, 2**20 // max(array[:1].size, 1))
+    rows = max(1, 2**18 // max(array[:1].size, 1))
     return [array[i : i + rows] for i in range(0, len(array), rows)] if array.ndim else [array[None]]
 
 

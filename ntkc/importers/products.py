@@ -190,15 +190,17 @@ def _mapped(reader: Reader, left: Side, right: Side) -> Value:
     shape_of_atoms = tuple(a.size for a in atoms)
     splits = len(atoms) > 1 and free == (math.prod(shape_of_atoms),)
     free = shape_of_atoms if splits else free  # the pixels that it makes are those that it reads
-    array = array.reshape(*free, *shape_of_atoms)
-    places = [len(free) + i for i in range(len(atoms))]
+    kept_free = tuple(n for n in free if n > 1)
+    array = array.reshape(*kept_free, *shape_of_atoms)
+    places = [len(kept_free) + i for i in range(len(atoms))]
     if len(atoms) != len(found):
         raise net.refusal("a fixed matrix over parts of an axis", "keep axes of pixels whole")
     op = DotGeneral(tuple(array.ravel().tolist()), array.shape, tuple(a.axis - 1 for a in atoms), tuple(places))
     made = net.add(op, [below.node])
     rest = [a for a in range(1, channel) if a not in found]
     renamed = {0: 0, channel: net.channel_axis(made), **{a: i + 1 for i, a in enumerate(rest)}}
-    own: list[Group] = [(Atom(len(rest) + 1 + i, 1, n),) if n > 1 else () for i, n in enumerate(free)]
+    new = iter(Atom(len(rest) + 1 + i, 1, n) for i, n in enumerate(kept_free))
+    own: list[Group] = [(next(new),) if n > 1 else () for n in free]
     own = [tuple(atom for group in own for atom in group)] if splits else own
     batch = [renumbered(below.groups[i], renamed) for i in shared]
     kept = [renumbered(below.groups[i], renamed) for i in _free((below, summed, shared), len(below.groups))]

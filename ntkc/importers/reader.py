@@ -63,7 +63,8 @@ class Reader:
     def _equation(self, eqn: Any, operands: Sequence[Value], place: str) -> Sequence[Value]:
         name = eqn.primitive.name
         if name not in LOOPS and all(isinstance(v, Constant) for v in operands):
-            arrays = [v.array for v in operands if isinstance(v, Constant)]
+            known = (v.array for v in operands if isinstance(v, Constant))
+            arrays = [np.asarray(a, v.aval.dtype) for a, v in zip(known, eqn.invars, strict=True)]
             return [Constant(np.asarray(v)) for v in bound(eqn, arrays)]
         body = next((eqn.params[p] for p in CALLS if p in eqn.params), None)
         if body is not None and name not in LOOPS:

@@ -7,16 +7,18 @@ from typing import Any
 
 from ntkc.importers import elementwise, products, shapes
 from ntkc.importers.reader import Reader, Rule
-from ntkc.importers.values import Logits, Value
+from ntkc.importers.values import Gained, Logits, Value
 from ntkc.tracing import PRIMITIVES, WHOLE
 
 MOVES = ("transpose", "reshape", "squeeze", "broadcast_in_dim", "expand_dims")
 
 
 def _with_logits(rule: Rule) -> Rule:
-    """A rule that also takes logits: multiples of them stay, all else reads their values."""
+    """A rule that also takes logits, and gains: multiples of them stay, all else reads their values."""
 
     def read(reader: Reader, eqn: Any, operands: Sequence[Value]) -> Any:
+        if rule is not elementwise.elementwise:
+            operands = [elementwise.resolved(reader, v) if isinstance(v, Gained) else v for v in operands]
         if not any(isinstance(v, Logits) for v in operands):
             return rule(reader, eqn, operands)
         made = elementwise.of_logits(reader, eqn, operands)

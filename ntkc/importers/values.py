@@ -43,10 +43,12 @@ class Field:
 
 @dataclass(frozen=True)
 class Gained:
-    """A weight of each channel times a function of moments, which will multiply entries."""
+    """weight * f + shift, which is a layer once f is a function of entries, not of their means alone."""
 
     weight: Weight
     by: Field
+    place: str
+    shift: Weight | None = None
 
 
 @dataclass(frozen=True)

@@ -44,11 +44,20 @@ def test_laws(law):
 
 
 def test_moments_in_blocks_are_those_of_the_whole():
-    entries = RNG.standard_normal((3000, 700)) + 0.5
+    entries = RNG.standard_normal((1000, 700)) + 0.5
     moments = Moments.of(entries)
     assert moments.mean == pytest.approx(entries.mean())
     assert moments.variance == pytest.approx(entries.var())
     assert moments.has_mean
+
+
+def test_of_large_arrays_some_rows_are_read():
+    entries = RNG.standard_normal((3000, 700))
+    moments = Moments.of(entries)
+    assert moments.count < entries.size
+    assert moments.variance == pytest.approx(1, abs=0.01)
+    entries[1, 1] = np.nan
+    assert np.isnan(Moments.of(entries).mean)
 
 
 def test_singular_values_tell_trained_and_orthogonal_matrices():

@@ -112,9 +112,38 @@ def test_keras():
         ]
     )
     program = ntkc.compile(model, example=np.zeros((2, 12, 12, 3)))
-    assert [x.partition("(")[0] for x in labels(program)] == [
-        *("Input", "Conv", "Scale", "Gains", "Shifts", "Relu", "GlobalAvgPool", "Dense"),
+    names = [x.partition("(")[0] for x in labels(program)]
+    assert names == ["Input", "Conv", "Scale", "Gains", "Shifts", "Relu", "GlobalAvgPool", "Dense"]
+
+
+@pytest.mark.slow
+def test_keras_layer_norm_and_attention():
+    """Its norms are written g x / s - g m / s + b."""
+    os.environ["KERAS_BACKEND"] = "jax"
+    keras = pytest.importorskip("keras", reason="needs the extra keras")
+    layers = keras.layers
+    tokens = keras.Input((5,), dtype="int32")
+    x = layers.LayerNormalization()(layers.Embedding(30, 64)(tokens))
+    x = layers.GlobalAveragePooling1D()(layers.MultiHeadAttention(4, 16)(x, x))
+    model = keras.Model(tokens, layers.Dense(1)(x))
+    example = np.zeros((2, 5), np.int32)
+    program = ntkc.compile(model, example=example, attention="uniform")
+    names = [x.partition("(")[0] for x in labels(program)]
+    wanted = [
+        "Input",
+        "Dense",
+        "LayerNorm",
+        "Gains",
+        "Shifts",
+        "Dense",
+        "DotGeneral",
+        "Dense",
+        "GlobalAvgPool",
+        "Dense",
     ]
+    assert names == wanted
+    with pytest.raises(ntkc.errors.NtkcError, match=r"softmax of logits at 1/sqrt\(d\), d = 16"):
+        ntkc.compile(model, example=example)
 
 
 def test_models_need_an_example():

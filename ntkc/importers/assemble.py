@@ -236,6 +236,8 @@ def _kernel(a: Assembly, use: Use) -> tuple[sp.Expr, bool]:
         a.tell(kernel, f"measured ({moments.law})", f"{symbol}^2 = {a.values[symbol.name] ** 2:.4g}", notes)
         return symbol / sp.sqrt(use.fan_in) / sp.Abs(kernel.factor), False
     label, variance = max(found, key=lambda f: a.votes[f[0]])
+    if variance != found[0][1]:
+        notes.append("few entries, read as other layers are")
     same = [name for name, v in found if v == variance]
     other = [name for name, v in found if v != variance]
     if other and not any(a.votes[name] for name in (label, *other)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ntkc.importers import elementwise, products, shapes
+from ntkc.importers import attention, elementwise, products, shapes
 from ntkc.importers.reader import Reader, Rule
 from ntkc.importers.values import Gained, Logits, Value
 from ntkc.tracing import PRIMITIVES, WHOLE
@@ -24,7 +24,7 @@ def _with_logits(rule: Rule) -> Rule:
         made = elementwise.of_logits(reader, eqn, operands)
         if made is not None:
             return made
-        known = [products.settled(reader, v) if isinstance(v, Logits) else v for v in operands]
+        known = [attention.settled(reader, v) if isinstance(v, Logits) else v for v in operands]
         return reader.again(eqn, known)
 
     return read

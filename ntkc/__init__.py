@@ -18,6 +18,7 @@ from ntkc.empirical import (
 )
 from ntkc.frontends import compile, from_json, from_networkx, to_json
 from ntkc.gram import StoredGram, gram
+from ntkc.importers import Imported, from_jax, from_keras, from_onnx, from_torch
 from ntkc.kernel import Kernel
 from ntkc.layers.activations import Activation
 from ntkc.mean_field import meanfield
@@ -29,6 +30,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Activation",
     "Agreement",
+    "Imported",
     "Kernel",
     "KernelProgram",
     "NtkImplementation",
@@ -42,8 +44,12 @@ __all__ = [
     "empirical_ntk_fn",
     "empirical_ntk_vp_fn",
     "errors",
+    "from_jax",
     "from_json",
+    "from_keras",
     "from_networkx",
+    "from_onnx",
+    "from_torch",
     "gram",
     "linearize",
     "meanfield",

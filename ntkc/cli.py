@@ -1,8 +1,9 @@
-"""The command `ntkc`:  demo, derive, compile, bench."""
+"""The command `ntkc`:  demo, derive, compile, import, bench."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -16,16 +17,19 @@ from rich.table import Table
 from rich.text import Text
 
 from ntkc.errors import InvalidInput, NtkcError
-from ntkc.frontends import compile
+from ntkc.frontends import compile, to_json
+from ntkc.importers import from_onnx
+from ntkc.importers.functions import ATTENTIONS
 from ntkc.ir.graph import feature_shapes
 from ntkc.ir.program import Program
+from ntkc.layers.dense import PARAMETERIZATIONS
 from ntkc.passes.prune import prune
 from ntkc.program import GETS, KernelProgram
 
 FAILURE, INTERRUPTED = 2, 130
 FEATURES = 100
 """Of random data, where the Input leaves the number open."""
-DOCUMENT = 'JSON document of a network, {"format": "ntkc-network", ...}; ntkc.to_json writes it'
+DOCUMENT = 'JSON document of a network, {"format": "ntkc-network", ...}; ntkc.to_json writes it; or an ONNX model'
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -54,6 +58,7 @@ def parser() -> argparse.ArgumentParser:
     add_demo(commands)
     add_derive(commands)
     add_compile(commands)
+    add_import(commands)
     add_bench(commands)
     return top
 
@@ -90,6 +95,19 @@ def add_compile(commands: Any) -> None:
     command = add_command(commands, "compile", text, write_module)
     command.add_argument("net", help=DOCUMENT)
     command.add_argument("-o", "--output", metavar="FILE", required=True, help="the module to write")
+    command.add_argument("--force", action="store_true", help="replace the file if it exists")
+
+
+def add_import(commands: Any) -> None:
+    command = add_command(
+        commands, "import", "read an ONNX model as an infinite network, and write it as JSON", read_model
+    )
+    command.add_argument("model", help="the ONNX model")
+    command.add_argument("-o", "--output", metavar="FILE", help="the JSON document to write")
+    command.add_argument("--report", action="store_true", help="print how each parameter was read")
+    command.add_argument("--parameterization", choices=PARAMETERIZATIONS, default="standard", help="of the NTK")
+    command.add_argument("--attention", choices=ATTENTIONS, default="refuse", help="softmax attention at 1/sqrt(d)")
+    command.add_argument("--average-pools", action="store_true", help="read max pools as average pools")
     command.add_argument("--force", action="store_true", help="replace the file if it exists")
 
 
@@ -152,6 +170,23 @@ def write_module(arguments: argparse.Namespace) -> None:
         raise InvalidInput(f"{target} exists; --force replaces it")
     written = compile(read(arguments.net)).save(target)
     print(f"wrote {written}: {len(written.read_text(encoding='utf-8').splitlines())} lines")
+
+
+def read_model(arguments: argparse.Namespace) -> None:
+    target = None if arguments.output is None else Path(arguments.output)
+    if target is not None and target.exists() and not arguments.force:
+        raise InvalidInput(f"{target} exists; --force replaces it")
+    made = from_onnx(
+        read(arguments.model),
+        parameterization=arguments.parameterization,
+        attention=arguments.attention,
+        replace={"MaxPool": "avg"} if arguments.average_pools else None,
+    )
+    if arguments.report or target is None:
+        Console().print(made.report)
+    if target is not None:
+        target.write_text(json.dumps(to_json(made), indent=1), encoding="utf-8")
+        print(f"wrote {target}: {len(made.graph)} layers")
 
 
 def bench(arguments: argparse.Namespace) -> None:

@@ -146,6 +146,33 @@ def checked_data(name: str, x: Any, axes: int | None = 2, may_miss: bool = False
     return array
 
 
+def arranged(name: str, source: Any, x: Any) -> Any:
+    """Data as an Input has them  ->  [samples, pixels ..., features]:  tokens as rows of zeros and a one."""
+    axis, is_tokens = getattr(source, "channel_axis", -1), getattr(source, "tokens", False)
+    if is_tokens:
+        return _rows_of(name, source, x)
+    if axis == -1:
+        return x
+    array = x if isinstance(x, jax.Array) else np.asarray(x)
+    wanted = len(source.shape(())) + 1
+    if array.ndim < 2 or array.ndim != wanted:
+        raise ShapeMismatch(f"{name} has shape {tuple(array.shape)}: an array of {wanted} axes is needed")
+    return jnp.moveaxis(array, axis, -1) if isinstance(array, jax.Array) else np.moveaxis(array, axis, -1)
+
+
+def _rows_of(name: str, source: Any, x: Any) -> Any:
+    array = jnp.asarray(x)
+    spatial = source.spatial
+    if array.shape[1:] != spatial or jnp.issubdtype(array.dtype, jnp.inexact):
+        raise ShapeMismatch(
+            f"{name} has shape {tuple(array.shape)} and dtype {array.dtype}: whole numbers [samples, "
+            f"{', '.join(map(str, spatial))}] are needed"
+        )
+    if not isinstance(array, Tracer) and bool(((array < 0) | (array >= source.features)).any()):
+        raise InvalidInput(f"{name} holds tokens beyond 0, ..., {source.features - 1}")
+    return jax.nn.one_hot(array, source.features, dtype=_float_type(array.dtype))
+
+
 def refuse_masked(**data: Any) -> None:
     """Refuse numpy.ma arrays, by name, in which a mask hides entries: numpy would read the values below it.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import namedtuple
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ from ntkc.costs import Cost, count, peak_memory
 from ntkc.data import (
     are_one_set,
     are_same_patterns,
+    arranged,
     arrays_of,
     broadcasting,
     checked_data,
@@ -61,6 +63,14 @@ class KernelProgram:
     def __init__(self, compilation: Compilation, variants: dict[Variant, KernelProgram] | None = None) -> None:
         self._compilation = compilation
         self._variants: dict[Variant, KernelProgram] = {} if variants is None else variants
+        self.imported: Any = None
+        """How a model of another library was read (`print` shows it); None for other networks."""
+
+    def with_import(self, imported: Any) -> KernelProgram:
+        """The same program, which tells what it was read from, and has measured hyper-parameters as defaults."""
+        made = KernelProgram(self._compilation, self._variants)
+        made.imported = imported
+        return made
 
     @property
     def graph(self) -> Graph:
@@ -122,7 +132,10 @@ class KernelProgram:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A pickle holds the network; reading it compiles anew."""
-        return build, (self.graph, None, self.tolerance, self._compilation.diagonal)
+        network = (self.graph, None, self.tolerance, self._compilation.diagonal)
+        if self.imported is None:
+            return build, network
+        return _built_with_import, (network, replace(self.imported, function=None, params=None))
 
     def __deepcopy__(self, memo: Any) -> KernelProgram:
         return self
@@ -170,6 +183,7 @@ class KernelProgram:
         parameters: Mapping[str, Any],
     ) -> Any:
         refuse_masked(x1=x1, x2=x2)
+        parameters = self._with_measured(parameters)
         is_one = are_one_set(x1, x2) and (pattern is None or are_same_patterns(*pattern))
         given, x2 = x2, None if is_one else x2
         pattern = checked_patterns(pattern, x2, has_patterns(self.graph))
@@ -204,6 +218,9 @@ class KernelProgram:
             return _result(names)(*(self._run(n, x1, x2, values, patterns) for n in names))
         both: dict[str, Any] = dict(zip(GETS, self._run("kernel", x1, x2, values, patterns), strict=True))
         return _result(names)(*(both[n] for n in names))
+
+    def _with_measured(self, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+        return parameters if self.imported is None else {**self.imported.values, **parameters}
 
     def _with_nan(self, name: str, x: Any, constant: float) -> Any:
         """Data with NaN in the place of a constant, in every input."""
@@ -321,6 +338,8 @@ class KernelProgram:
         axes = len(stated) + 1 if stated else None
         missing = is_masked(self.graph)
         name1, name2 = ("x1", "x2") if place is None else (f"x1[{place}]", f"x2[{place}]")
+        source = op_of(self.graph, node)
+        x1, x2 = arranged(name1, source, x1), None if x2 is None else arranged(name2, source, x2)
         first = checked_data(name1, x1, axes, missing)
         second = None if x2 is None else checked_data(name2, x2, axes, missing)
         if second is not None and second.shape[1:] != first.shape[1:]:
@@ -448,6 +467,10 @@ def _checked_get(get: object) -> str:
     if name not in GETS:
         raise unknown("kernel", get, GETS)
     return str(name)
+
+
+def _built_with_import(network: tuple[Any, ...], imported: Any) -> KernelProgram:
+    return build(*network).with_import(imported)
 
 
 def build(graph: Graph, until: str | None = None, tolerance: float | None = None, diagonal: bool = False) -> Any:

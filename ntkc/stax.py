@@ -25,6 +25,7 @@ from ntkc.layers import (
     aggregate,
     attention,
     branching,
+    channels,
     conv,
     dense,
     given,
@@ -256,6 +257,16 @@ def LayerNorm(
 def RMSNorm(eps: Scalar = 1e-12) -> Layer:
     """K -> K / sqrt((q1 + eps) (q2 + eps)):  each pixel divided by the root mean square of its channels."""
     return _layer(norm.RMSNorm(eps), PLAIN)
+
+
+def Gains(gain: Scalar = 1.0) -> Layer:
+    """K -> gain^2 K,  T -> gain^2 T + K:  a trained factor for each channel, which begins as `gain`."""
+    return _layer(channels.Gains(gain))
+
+
+def Shifts(b_std: Scalar = 0.0, is_local: bool = False) -> Layer:
+    """K -> K + b_std^2,  T -> T + 1:  a trained bias for each channel, with `is_local` at each pixel."""
+    return _layer(channels.Shifts(b_std, is_local))
 
 
 def GroupNorm(groups: int = 1, eps: Scalar = 1e-5) -> Layer:

@@ -158,7 +158,7 @@ def expression_of(fn: Callable[..., Any], variables: Sequence[sp.Symbol] = (X,))
 
 
 def _run(jaxpr: Any, constants: Any, arguments: list[Any], name: str) -> list[Any]:
-    values: Values = dict(zip(jaxpr.constvars, map(_number, constants), strict=True))
+    values: Values = dict(zip(jaxpr.constvars, map(exact_number, constants), strict=True))
     values.update(zip(jaxpr.invars, arguments, strict=True))
     for eqn in jaxpr.eqns:
         inputs = [_read(v, values) for v in eqn.invars]
@@ -168,10 +168,15 @@ def _run(jaxpr: Any, constants: Any, arguments: list[Any], name: str) -> list[An
 
 
 def _read(variable: Any, values: Values) -> Any:
-    return _number(variable.val) if isinstance(variable, core.Literal) else values[variable]
+    return exact_number(variable.val) if isinstance(variable, core.Literal) else values[variable]
 
 
-def _number(value: Any) -> Any:
+def exact_number(value: Any) -> Any:
+    """A constant of a traced function, exactly.
+
+    Raises:
+        UnsupportedExpr: it is not finite.
+    """
     number = float(value)
     if not math.isfinite(number):
         raise UnsupportedExpr(f"the constant {number} is not finite")
@@ -195,7 +200,7 @@ def _equation(eqn: Any, inputs: list[Any], name: str) -> list[Any]:
     called = str(eqn.params.get("name", ""))
     if inner is not None:
         jaxpr, constants = (inner.jaxpr, inner.consts) if hasattr(inner, "consts") else (inner, ())
-        if called in WHOLE and _agrees(WHOLE[called], core.ClosedJaxpr(jaxpr, constants)):
+        if called in WHOLE and agrees(WHOLE[called], core.ClosedJaxpr(jaxpr, constants)):
             return [WHOLE[called](*inputs)]
         return _run(jaxpr, constants, inputs, name)
     rule = PRIMITIVES.get(eqn.primitive.name)
@@ -204,7 +209,7 @@ def _equation(eqn: Any, inputs: list[Any], name: str) -> list[Any]:
     return [rule(*inputs, **eqn.params)]
 
 
-def _agrees(form: Callable[..., sp.Expr], closed: Any) -> bool:
+def agrees(form: Callable[..., sp.Expr], closed: Any) -> bool:
     """The function has the values of this form: a name alone proves nothing."""
     with jax.enable_x64(True):
         for trial in TRIALS:

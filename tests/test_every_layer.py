@@ -80,6 +80,8 @@ OWN_ARGUMENTS = {
     "GroupNorm": ("groups", "eps"),
     "Permute": ("order",),
     "Scale": ("by",),
+    "Gains": ("gain",),
+    "Shifts": ("b_std", "is_local"),
 }
 """Layers that the peer does not have."""
 IN_GRAPHS_ONLY = {"Input"}

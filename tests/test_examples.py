@@ -15,6 +15,7 @@ SLOW = (
     "finite_training",
     "flax_networks",
     "gaussian_process",
+    "imported_model",
     "monte_carlo",
     "phase_diagram",
     "scikit_learn",

@@ -20,10 +20,18 @@ def depthwise(**keywords):
     return stax.Conv(8, (1, 1), W_std=3.0), stax.Conv(8, (1, 1), groups=8, **keywords)
 
 
-@pytest.mark.parametrize("more", [(stax.Erf(),), (stax.LayerNorm(),), (stax.AvgPool((2, 2)), stax.Relu())], ids=str)
+@pytest.mark.parametrize("more", [(stax.Erf(),), (stax.AvgPool((2, 2)), stax.Relu())], ids=str)
 def test_nothing_nonlinear_follows_groups_of_one_channel(more):
     with pytest.raises(NoInfiniteLimit, match="not Gaussian"):
         kernel(*depthwise(), *more, *ENDS)
+
+
+def test_a_norm_over_channels_follows_groups_of_one_channel():
+    """Its variance is a mean over all channels, whatever the law of each: kernels are those without groups."""
+    found = kernel(*depthwise(b_std=0.2), stax.LayerNorm(eps=0.1), *ENDS)
+    expected = kernel(depthwise()[0], stax.Conv(8, (1, 1), b_std=0.2), stax.LayerNorm(eps=0.1), *ENDS)
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6)
 
 
 def test_groups_of_the_data_have_laws_of_their_own():

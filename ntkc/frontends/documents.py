@@ -23,7 +23,7 @@ from ntkc.frontends.expressions import expression, expression_document, symbol_d
 from ntkc.frontends.fields import field_types
 from ntkc.frontends.graphs import Node, assemble, layer
 from ntkc.ir.graph import LARGEST_GRAPH, Graph, op_of, operands, ordered
-from ntkc.ir.op import FROZEN, Op, public_ops
+from ntkc.ir.op import Op, public_ops
 from ntkc.ir.words import quoted, shown
 
 FORMAT = "ntkc-network"
@@ -54,7 +54,7 @@ def _node_document(graph: Graph, name: str) -> dict[str, Any]:
 
 def _fields(name: str, op: Op) -> dict[str, Any]:
     try:
-        shown = (f.name for f in fields(op) if f.name != FROZEN or op.frozen)
+        shown = (f.name for f in fields(op) if not f.kw_only or getattr(op, f.name) != f.default)
         return {field: _encoded(getattr(op, field), _takes_text(op, field)) for field in shown}
     except UnsupportedExpr as error:
         raise UnsupportedExpr(f"{name}: {error}") from error

@@ -134,6 +134,8 @@ def checked_number(value: Any, where: str) -> Any:
     Raises:
         InvalidInput: it is not finite and real, or its square is not, or it holds what the program cannot compute.
     """
+    if type(value) is float and abs(value) <= LARGEST:
+        return value
     number = exact(value, where)
     _check_parts(number, where, FUNCTIONS, (), InvalidInput)
     for part in _numbers(number):

@@ -323,8 +323,14 @@ class Framed(sp.Function):
     is_extended_real = True
 
 
-def padding_of(padding: str, count: int, window: int, stride: int, spread: int = 1) -> tuple[int, int, bool]:
+Padding = str | tuple[int, int]
+"""A name, or so many zeros before and after an axis."""
+
+
+def padding_of(padding: Padding, count: int, window: int, stride: int, spread: int = 1) -> tuple[int, int, bool]:
     """Pixels before and after an axis, and whether they are those of its other end, as in jax.lax."""
+    if isinstance(padding, tuple):
+        return *padding, False
     reach = (window - 1) * spread + 1
     if padding == "VALID":
         return 0, 0, False
@@ -332,7 +338,7 @@ def padding_of(padding: str, count: int, window: int, stride: int, spread: int =
     return total // 2, total - total // 2, padding == "CIRCULAR"
 
 
-def patch(padding: str, count: int, window: int, stride: int, spread: int = 1) -> Patch:
+def patch(padding: Padding, count: int, window: int, stride: int, spread: int = 1) -> Patch:
     """The filter of a convolution along an axis of `count` pixels."""
     low, high, wraps = padding_of(padding, count, window, stride, spread)
     return Patch(window, stride, low, high, wraps, spread)
@@ -349,12 +355,12 @@ def patch_transposed(padding: str, count: int, window: int, stride: int) -> Patc
     return Patch(window, 1, low, total - low, interior=stride)
 
 
-def pool(padding: str, count: int, window: int, stride: int, is_mean: bool, normalizes_edges: bool) -> Window:
+def pool(padding: Padding, count: int, window: int, stride: int, is_mean: bool, normalizes_edges: bool) -> Window:
     """The window of a pool along an axis of `count` pixels."""
     low, high, wraps = padding_of(padding, count, window, stride)
     size = Patch(window, stride, low, high).size(count)
     counts = [window] * size
-    if normalizes_edges and padding == "SAME":
+    if normalizes_edges and not wraps:
         starts = [stride * p - low for p in range(size)]
         counts = [min(s + window, count) - max(s, 0) for s in starts]
     return Window(window, stride, low, high, wraps, tuple(1 / n if is_mean else 1.0 for n in counts))

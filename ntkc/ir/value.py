@@ -30,6 +30,7 @@ class Value:
         trained: has weights below it, so that its tangent kernel is not zero.
         centered: its mean is known to be 0.
         opaque: a pointwise value whose function is not known, that of a given Kernel: no function of it is, either.
+        gains: parameters of each channel that stand in `expr`, and the numbers that they begin as.
         alike: all its features have one distribution, which those of flattened pixels or joined channels have not.
     """
 
@@ -40,6 +41,7 @@ class Value:
     centered: bool = False
     alike: bool = True
     opaque: bool = False
+    gains: tuple[tuple[sp.Symbol, sp.Expr], ...] = ()
 
     @property
     def has_mean(self) -> bool:

@@ -39,7 +39,9 @@ class FanInSum(Op):
             centered, alike = not any(v.has_mean for v in operands), all(v.alike for v in operands)
             return Value(law, variable(node), fields, trained, centered, alike)
         if laws <= {Law.GAUSSIAN, Law.POINTWISE}:
-            return Value(Law.POINTWISE, sp.Add(*(v.expr for v in operands)), fields, trained)
+            centered = not any(v.has_mean for v in operands)
+            gains = tuple({g: n for v in operands for g, n in v.gains}.items())
+            return Value(Law.POINTWISE, sp.Add(*(v.expr for v in operands)), fields, trained, centered, gains=gains)
         if Law.GIVEN not in laws:
             return Value(Law.OTHER, variable(node), fields, trained, False, all(v.alike for v in operands))
         raise NoInfiniteLimit(

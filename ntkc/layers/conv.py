@@ -12,7 +12,7 @@ import sympy as sp
 
 from ntkc.errors import InvalidInput, ShapeMismatch, unknown
 from ntkc.ir.exact import exact, whole
-from ntkc.ir.maps import PADDINGS, AxisMap, Local, Maps, Patch, Take, centres, patch, patch_transposed, reach
+from ntkc.ir.maps import PADDINGS, AxisMap, Local, Maps, Padding, Patch, Take, centres, patch, patch_transposed, reach
 from ntkc.ir.op import Op, Requests, Scalar, Shape, WeightSpec, spatial_of
 from ntkc.ir.value import Law, Value, variable
 from ntkc.layers.dense import PARAMETERIZATIONS, over, width_scales
@@ -30,7 +30,7 @@ class _Conv(Op):
     out_chan: int
     filter_shape: tuple[int, ...]
     strides: tuple[int, ...] | None = None
-    padding: str = "VALID"
+    padding: str | tuple[tuple[int, int], ...] = "VALID"
     W_std: Scalar = 1.0
     b_std: Scalar | None = None
     parameterization: str = "ntk"
@@ -42,7 +42,7 @@ class _Conv(Op):
         object.__setattr__(self, "filter_shape", sizes(self.filter_shape, f"{name} filter_shape"))
         if self.strides is not None:
             object.__setattr__(self, "strides", sizes(self.strides, f"{name} strides", len(self.filter_shape)))
-        object.__setattr__(self, "padding", padding_name(self.padding))
+        object.__setattr__(self, "padding", padding_name(self.padding, len(self.filter_shape)))
         if not isinstance(self.parameterization, str) or self.parameterization.lower() not in PARAMETERIZATIONS:
             raise unknown("parameterization", self.parameterization, PARAMETERIZATIONS)
         object.__setattr__(self, "parameterization", self.parameterization.lower())
@@ -220,7 +220,7 @@ class Conv(_Conv):
         return self.dilation or (1,) * len(self.filter_shape)
 
     def axis_map(self, count: int, axis: int) -> AxisMap:
-        return patch(self.padding, count, self.filter_shape[axis], self.steps[axis], self.spreads[axis])
+        return patch(along(self.padding, axis), count, self.filter_shape[axis], self.steps[axis], self.spreads[axis])
 
     def fan_in(self, operands: Sequence[Shape]) -> int:
         channels = operands[0][-1]
@@ -279,12 +279,17 @@ class ConvTranspose(_Conv):
         )
 
     def axis_map(self, count: int, axis: int) -> AxisMap:
-        return patch_transposed(self.padding, count, self.filter_shape[axis], self.steps[axis])
+        return patch_transposed(str(self.padding), count, self.filter_shape[axis], self.steps[axis])
+
+    def check_fields(self) -> None:
+        super().check_fields()
+        if isinstance(self.padding, tuple):
+            raise InvalidInput(f"ConvTranspose(padding={self.padding}): VALID, SAME or CIRCULAR is needed")
 
     def presence(self, ask: Requests) -> sp.Expr:
         """A pixel is masked where one that it reads is."""
         sizes_before = zip(self.filter_shape, self.steps, ask.spatial(0), strict=True)
-        padding = "SAME" if self.padding == "CIRCULAR" else self.padding
+        padding = "SAME" if self.padding == "CIRCULAR" else str(self.padding)
         maps = tuple(reach(patch_transposed(padding, n, w, s), n) for w, s, n in sizes_before)
         return 1 - sp.Min(ask.absence(0, maps), 1)
 
@@ -312,7 +317,7 @@ class ConvLocal(_Conv):
         return (ConvLocal(3, (3, 3), None, "SAME", 1.2, 0.1), ConvLocal(3, (3, 2), (1, 2), "VALID", 1.1))
 
     def axis_map(self, count: int, axis: int) -> AxisMap:
-        p = patch(self.padding, count, self.filter_shape[axis], self.steps[axis])
+        p = patch(along(self.padding, axis), count, self.filter_shape[axis], self.steps[axis])
         return Local(p.window, p.stride, p.low, p.high, p.wraps)
 
     def bias(self, ask: Requests, value: sp.Expr) -> sp.Expr:
@@ -345,12 +350,26 @@ def sizes(given: object, name: str, count: int | None = None) -> tuple[int, ...]
     return found
 
 
-def padding_name(padding: object) -> str:
-    """VALID, SAME or CIRCULAR, from a name or an enumeration."""
+def along(padding: str | tuple[tuple[int, int], ...], axis: int) -> Padding:
+    """The padding of one axis."""
+    return padding if isinstance(padding, str) else padding[axis]
+
+
+def padding_name(padding: object, count: int) -> str | tuple[tuple[int, int], ...]:
+    """VALID, SAME or CIRCULAR, from a name or an enumeration; or zeros (before, after) for each of `count` axes."""
+    if isinstance(padding, (tuple, list)):
+        return _pairs(padding, count)
     name = getattr(padding, "name", padding)
     if not isinstance(name, str) or name.upper() not in PADDINGS:
         raise unknown("padding", padding, PADDINGS)
     return name.upper()
+
+
+def _pairs(padding: Sequence[Any], count: int) -> tuple[tuple[int, int], ...]:
+    are_pairs = all(isinstance(p, (tuple, list)) and len(p) == 2 for p in padding)
+    if len(padding) != count or not are_pairs:
+        raise InvalidInput(f"padding = {padding!r}: (before, after) for each of {count} axes, as ((1, 1), (1, 1))")
+    return tuple((whole(low, "padding", 0), whole(high, "padding", 0)) for low, high in padding)
 
 
 def channels_last(axes: int) -> tuple[str, str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import sympy as sp
@@ -37,13 +37,20 @@ class Input(_Source):
 
     Where it is `masked`, NaN stands for what is missing: K is 0 there, and masked pixels stay out of all that follows.
     With pixels, `spatial` has their number along each axis (None: only the data will tell), and K is one of pixels.
+    Programs take data whose features are on `channel_axis`, 1 for [n, features, pixels ...]; of `tokens`, whole numbers
+    that each stand for a row of zeros and a one, data have no such axis.
     """
 
     features: int | None = None
     spatial: tuple[int, ...] | None = ()
     masked: bool = False
+    channel_axis: int = field(default=-1, kw_only=True)
+    tokens: bool = field(default=False, kw_only=True)
 
     def check_fields(self) -> None:
+        object.__setattr__(self, "channel_axis", whole(self.channel_axis, "Input channel_axis", -1))
+        if self.tokens and self.features is None:
+            raise InvalidInput("Input(tokens=True): how many different tokens there are is its `features`")
         if self.features is not None:
             object.__setattr__(self, "features", whole(self.features, "Input features"))
         if self.spatial is not None:

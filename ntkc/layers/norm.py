@@ -14,6 +14,7 @@ from ntkc.ir.exact import exact
 from ntkc.ir.maps import Level, Maps, Patch
 from ntkc.ir.op import Op, Requests, Scalar, Shape
 from ntkc.ir.value import Law, Value, variable
+from ntkc.layers.pointwise import is_odd
 
 MODES = ("train", "test")
 
@@ -26,9 +27,12 @@ class _Norm(Op):
 
     def value(self, node: str, operands: Sequence[Value]) -> Value:
         (x,) = operands
+        is_centered = not x.has_mean or (x.law is Law.POINTWISE and is_odd_in(x))
+        if x.law in (Law.POINTWISE, Law.OTHER) and is_centered:
+            return Value(Law.OTHER, variable(node), x.fields, x.trained, True, x.alike)
         if x.law is not Law.GAUSSIAN:
             raise NoInfiniteLimit(
-                f"{node} ({type(self).__name__}) normalises a value that is {x.law.value}, not Gaussian: "
+                f"{node} ({type(self).__name__}) normalises a value that is {x.law.value}, not Gaussian, with a mean: "
                 "put it after a layer with weights"
             )
         return Value(Law.GAUSSIAN, variable(node), x.fields, x.trained)
@@ -49,6 +53,12 @@ class _Norm(Op):
 
     def tangent(self, ask: Requests) -> sp.Expr:
         return ask.tangent(0, 0) * self._factor(ask)
+
+
+def is_odd_in(x: Value) -> bool:
+    """f(-u) = -f(u) in all Gaussian variables, so that its mean is 0."""
+    gains = {gain for gain, _ in x.gains}
+    return not x.opaque and is_odd(x.expr.xreplace(dict(x.gains)), x.expr.free_symbols - gains)
 
 
 def mean_over(ask: Requests, maps: Maps) -> sp.Expr:

@@ -40,21 +40,22 @@ class _Pointwise(Op):
         return operands[0]
 
     def covariance(self, ask: Requests) -> sp.Expr:
-        return self._sum(ask, dual_or_series)
+        return _sum(self.terms(), ask, dual_or_series)
 
     def tangent(self, ask: Requests) -> sp.Expr:
-        return self._sum(ask, derivatives_or_series, ask.tangent)
+        return _sum(self.terms(), ask, derivatives_or_series, ask.tangent)
 
-    def _sum(self, ask: Requests, dual_map: Any, factor: Any = lambda i, j: sp.S.One) -> sp.Expr:
-        total = sp.S.Zero
-        for f, i in self.terms():
-            for h, j in self.terms():
-                weight = factor(i, j)
-                if weight != 0:
-                    q1, q2, k = ask.variance(i, 1), ask.variance(j, 2), ask.covariance(i, j)
-                    parts = ((f, sp.S.One), (sp.S.One, h)) if k == 0 else ((f, h),)
-                    total += weight * sp.Mul(*(evaluate(dual_map(*p), q1, q2, k) for p in parts))
-        return total
+
+def _sum(terms: Sequence[Term], ask: Requests, dual_map: Any, factor: Any = lambda i, j: sp.S.One) -> sp.Expr:
+    total = sp.S.Zero
+    for f, i in terms:
+        for h, j in terms:
+            weight = factor(i, j)
+            if weight != 0:
+                q1, q2, k = ask.variance(i, 1), ask.variance(j, 2), ask.covariance(i, j)
+                parts = ((f, sp.S.One), (sp.S.One, h)) if k == 0 else ((f, h),)
+                total += weight * sp.Mul(*(evaluate(dual_map(*p), q1, q2, k) for p in parts))
+    return total
 
 
 @lru_cache(maxsize=1024)
@@ -82,7 +83,10 @@ def derivatives_or_series(f: sp.Expr, h: sp.Expr) -> sp.Expr:
 
 @dataclass(frozen=True)
 class Pointwise(_Pointwise):
-    """Elementwise layers fused into one expression of Gaussian operands (made by `fuse`)."""
+    """Elementwise layers fused into one expression of Gaussian operands (made by `fuse`).
+
+    `slopes` are its derivatives in parameters of the channels:  T gains E[h h'] for each of them, h.
+    """
 
     internal: ClassVar[bool] = True
     arity: ClassVar[int | None] = None
@@ -90,21 +94,27 @@ class Pointwise(_Pointwise):
     expr: sp.Expr
     variables: tuple[sp.Symbol, ...]
     layers: tuple[str, ...] = ()
+    slopes: tuple[sp.Expr, ...] = ()
 
     def terms(self) -> tuple[Term, ...]:
         return split_terms(self.expr, self.variables)
 
+    def tangent(self, ask: Requests) -> sp.Expr:
+        own = (_sum(split_terms(h, self.variables), ask, dual_or_series) for h in self.slopes)
+        return sp.Add(super().tangent(ask), *own)
+
     def value(self, node: str, operands: Sequence[Value]) -> Value:
         fields = frozenset[str]().union(*(v.fields for v in operands))
         centered = is_odd(self.expr, self.variables)
-        return Value(Law.POINTWISE, self.expr, fields, any(v.trained for v in operands), centered)
+        is_trained = bool(self.slopes) or any(v.trained for v in operands)
+        return Value(Law.POINTWISE, self.expr, fields, is_trained, centered)
 
     def forward(self, weights: Sequence[Any], operands: Sequence[Any], pointwise: Any) -> Any:
         return pointwise(self.expr, dict(zip(self.variables, operands, strict=True)))
 
     def kernel_identity(self, widths: Sequence[object]) -> object:
         places = {v: Reserved(f"x{i}", real=True) for i, v in enumerate(self.variables)}
-        return Pointwise, self.expr.xreplace(places)
+        return Pointwise, self.expr.xreplace(places), tuple(h.xreplace(places) for h in self.slopes)
 
     def words(self) -> str:
         return " -> ".join(self.layers) or str(self.expr)
@@ -232,7 +242,7 @@ class _Elementwise(_Pointwise):
             )
         made = self.of(x.expr)
         check_degree(made, node)
-        return Value(Law.POINTWISE, made, x.fields, x.trained)
+        return Value(Law.POINTWISE, made, x.fields, x.trained, gains=x.gains)
 
     def forward(self, weights: Sequence[Any], operands: Sequence[Any], pointwise: Any) -> Any:
         return pointwise(self.of(X), {X: operands[0]})

@@ -16,7 +16,7 @@ from ntkc.ir.layout import Layout
 from ntkc.ir.maps import Maps, Take, Total, Trace, Window, centres, pool, spatial_size
 from ntkc.ir.op import Op, Requests, Shape, spatial_of
 from ntkc.ir.value import Law, Value, variable
-from ntkc.layers.conv import padding_name, sizes
+from ntkc.layers.conv import along, padding_name, sizes
 
 
 @dataclass(frozen=True)
@@ -61,14 +61,14 @@ class _Pool(Mapped):
 
     window_shape: tuple[int, ...]
     strides: tuple[int, ...] | None = None
-    padding: str = "VALID"
+    padding: str | tuple[tuple[int, int], ...] = "VALID"
 
     def check_fields(self) -> None:
         name = type(self).__name__
         object.__setattr__(self, "window_shape", sizes(self.window_shape, f"{name} window_shape"))
         if self.strides is not None:
             object.__setattr__(self, "strides", sizes(self.strides, f"{name} strides", len(self.window_shape)))
-        object.__setattr__(self, "padding", padding_name(self.padding))
+        object.__setattr__(self, "padding", padding_name(self.padding, len(self.window_shape)))
 
     @property
     def steps(self) -> tuple[int, ...]:
@@ -85,8 +85,8 @@ class _Pool(Mapped):
             raise ShapeMismatch(
                 f"{self.label()} has a window of {len(self.window_shape)} axes, its input {len(spatial)} spatial axes"
             )
-        places = zip(spatial, self.window_shape, self.steps, strict=True)
-        return tuple(pool(self.padding, n, w, s, self.is_mean, self.is_normalized) for n, w, s in places)
+        places = enumerate(zip(spatial, self.window_shape, self.steps, strict=True))
+        return tuple(pool(along(self.padding, i), n, w, s, self.is_mean, self.is_normalized) for i, (n, w, s) in places)
 
     def presence(self, ask: Requests) -> sp.Expr:
         """A pixel is masked where the middle of its window is."""

@@ -55,11 +55,14 @@ def _materialise(fusion: _Fusion, node: str) -> str:
     """The node of the new graph that holds this value; a Pointwise node is made on first use."""
     if node in fusion.made:
         return fusion.made[node]
-    region, expr = fusion.regions[node], fusion.values[node].expr
-    if isinstance(expr, sp.Symbol):
+    region, value = fusion.regions[node], fusion.values[node]
+    start = dict(value.gains)
+    expr = value.expr.xreplace(start)
+    slopes = tuple(s for s in (sp.diff(value.expr, g).xreplace(start) for g in start) if s != 0)
+    if isinstance(expr, sp.Symbol) and not slopes:
         return fusion.made[region.variables[0]]
     # A constant (Monomial(0)) reads no variable, yet keeps one operand, so that the graph has one source.
-    read = [v for v in region.variables if expr.has(variable(v))] or [region.variables[0]]
-    op = Pointwise(expr, tuple(variable(v) for v in read), region.layers)
+    read = [v for v in region.variables if value.expr.has(variable(v))] or [region.variables[0]]
+    op = Pointwise(expr, tuple(variable(v) for v in read), region.layers, slopes)
     fusion.made[node] = fusion.builder.add(op, [fusion.made[v] for v in read], node)
     return fusion.made[node]

@@ -38,7 +38,12 @@ def on_data(graph: Graph, shapes: Sequence[tuple[int, ...]]) -> Graph:
         ShapeMismatch: a layer does not fit them.
     """
     found = zip(inputs_of(graph), shapes, strict=True)
-    return _copied(graph, {node: Input(shape[-1], shape[:-1], is_masked(graph)) for node, shape in found})
+    return _copied(graph, {node: _on_shape(op_of(graph, node), shape) for node, shape in found})
+
+
+def _on_shape(op: Op, shape: tuple[int, ...]) -> Op:
+    given = op if isinstance(op, Input) else Input()
+    return replace(given, features=shape[-1], spatial=shape[:-1])
 
 
 def is_masked(graph: Graph) -> bool:

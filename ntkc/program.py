@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import linecache
-import warnings
 import weakref
 from collections import namedtuple
 from collections.abc import Callable, Mapping
@@ -11,11 +10,9 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import sympy as sp
-from jax.core import Tracer
 
 from ntkc.backends.bundle import module_text
 from ntkc.backends.formula import formula_of
@@ -36,7 +33,7 @@ from ntkc.data import (
     shapes_of,
     with_nan,
 )
-from ntkc.errors import InvalidInput, SeriesNotConverged, ShapeMismatch, unknown
+from ntkc.errors import InvalidInput, PrecisionLost, SeriesNotConverged, ShapeMismatch, unknown
 from ntkc.gaussian.certificates import TOLERANCES
 from ntkc.ir.graph import Graph, feature_shapes, inputs_of, op_of
 from ntkc.ir.hyper import is_own_name
@@ -48,12 +45,17 @@ from ntkc.passes.demand import demand
 from ntkc.passes.lower import lower, open_symbols
 from ntkc.passes.roll import roll
 from ntkc.passes.settle import has_patterns, is_masked, is_open
+from ntkc.runtime.alarm import exportable, report
+from ntkc.runtime.gram import OfPairs
+from ntkc.runtime.port import Onward
 from ntkc.variants import Variant, fits
 
 if TYPE_CHECKING:
     from ntkc.stage_table import StageTable
 
 GETS = ("nngp", "ntk")
+
+__all__ = ["GETS", "KernelProgram", "build", "exportable"]
 
 
 class KernelProgram:
@@ -195,7 +197,6 @@ class KernelProgram:
         if pattern is not None:
             x2 = x1 if x2 is None and pattern[1] is not None else x2
             patterns = self._patterns(pattern, x1, x2)
-        self.check_series(x1, x2, values, patterns)
         if get is None:
             return self._kernel(x1, x2, values, patterns)
         if isinstance(get, str):
@@ -290,7 +291,7 @@ class KernelProgram:
         return _result(names)
 
     def _run(self, name: str, x1: Any, x2: Any, values: Mapping[str, Any], patterns: tuple[Any, Any]) -> Any:
-        return self._function(name)(x1, x2, pattern=patterns, **values)
+        return self._function(name).aloud(x1, x2, pattern=patterns, **values)
 
     def _function(self, name: str) -> Callable[..., Any]:
         return self.module[name]
@@ -302,6 +303,8 @@ class KernelProgram:
         linecache.cache[filename] = (len(self.source), None, self.source.splitlines(keepends=True), filename)
         names: dict[str, Any] = {"__name__": "ntkc_kernel"}
         exec(compile(self.source, filename, "exec"), names)
+        for function in (f for f in names.values() if isinstance(f, (OfPairs, Onward))):
+            function.watch = function.watch._replace(categories=(SeriesNotConverged, PrecisionLost))
         jitted = [f for f in names.values() if hasattr(f, "clear_cache")]
         weakref.finalize(self, _forget, filename, jitted).atexit = False
         return names
@@ -342,23 +345,12 @@ class KernelProgram:
         dtype = jnp.promote_types(first.dtype, second.dtype)
         return first.astype(dtype), second.astype(dtype)
 
-    def check_series(
-        self, x1: Any, x2: Any, values: Mapping[str, Any], patterns: tuple[Any, Any] = (None, None)
-    ) -> None:
-        """Warn where a series is cut before it has converged: its variance is too large for its terms."""
+    def check_series(self, x1: Any, x2: Any, values: Mapping[str, Any]) -> None:
+        """Warn of series that have not converged for any of these samples, before there are pairs of them."""
         unresolved = self.module.get("unresolved")
-        if unresolved is None or any(isinstance(v, Tracer) for v in jax.tree.leaves((x1, x2, values))):
-            return
-        with jax.ensure_compile_time_eval():
-            sides = [(x, own) for x, own in zip((x1, x2), patterns, strict=True) if x is not None]
-            rest = max(float(unresolved(x, pattern=own, **values)) for x, own in sides)
-        if rest > self._compilation.tolerances[arrays_of(x1)[0].dtype.name]:
-            warnings.warn(
-                f"a series keeps a relative error of up to {rest:.1e}: the variances of these data are too large for "
-                "its terms (explain() shows how many each needs); rescale the data or lower W_std",
-                SeriesNotConverged,
-                stacklevel=3,
-            )
+        for x in (x1, x2):
+            if unresolved is not None and x is not None:
+                report(self._function("nngp").watch, unresolved(x, **values))
 
     def _checked_parameters(self, given: Mapping[str, Any], dtype: Any) -> dict[str, Any]:
         given = {name: v for name, v in given.items() if name in self.parameters or not is_own_name(name)}

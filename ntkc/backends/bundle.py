@@ -11,7 +11,13 @@ from functools import cache
 from importlib import resources
 
 PACKAGE = "ntkc.runtime"
-FIT = "\n\nfit = predictor(nngp, ntk)\n"
+FIT = """
+
+for function in (nngp, ntk, kernel):
+    function.is_aloud = True
+
+fit = predictor(nngp, ntk)
+"""
 FUTURE = "from __future__ import annotations\n"
 RULES = ("defjvp", "defvjp", "def_vmap")
 """Decorators that attach a rule to a function."""

@@ -2,10 +2,12 @@
 
 per sample    h_dense1_f = Coefficients(tanh, q_dense1)
               chunks_dense1_f = Chunks(h_dense1_f)
+              lost_dense1_f = Remainder(tanh, h_dense1_f, q_dense1)
 per pair      K_tanh1 = HermiteSum(h1_dense1_f, h2_dense1_f, Cosine(K_dense1, q1_dense1, q2_dense1), chunks1_..., ...)
 
 with a kink   h_dense1_f = KinkCoefficients(elu, KINK_F, q_dense1)
               chunks_dense1_f = KinkTails(h_dense1_f)
+              lost_dense1_f = KinkRemainder(chunks_dense1_f)
 per pair      K_elu1 = KinkMoment(KINK_F, KINK_F, K_dense1, q1_dense1, q2_dense1) + KinkSum(h1_dense1_f, ...)
 """
 
@@ -18,8 +20,16 @@ import sympy as sp
 from sympy.core.symbol import Str
 
 from ntkc.errors import NoClosedForm
-from ntkc.gaussian.kinks import KinkCoefficients, KinkMoment, KinkSum, KinkTails, SplitMoment, is_kinked
-from ntkc.gaussian.series import Chunks, Coefficients, Cosine, HermiteSum, Moment, Series, report
+from ntkc.gaussian.kinks import (
+    KinkCoefficients,
+    KinkMoment,
+    KinkRemainder,
+    KinkSum,
+    KinkTails,
+    SplitMoment,
+    is_kinked,
+)
+from ntkc.gaussian.series import Chunks, Coefficients, Cosine, HermiteSum, Moment, Remainder, Series, report
 from ntkc.ir.program import Let, Loop, Program, Statement, lets, verify
 from ntkc.ir.streams import SAMPLE, Kind, Stream
 
@@ -36,14 +46,15 @@ class _Expanded:
         return Str(f"KINK_{key.other.upper()}" if is_kinked(self.function.expr) else "None")
 
     def statements(self, key: Stream, layer: str) -> list[Let]:
-        """Its coefficients, and what says how many are needed."""
+        """Its coefficients, what says how many are needed, and what all of them leave."""
         variance = Stream(Kind.S, key.node, side=SAMPLE)
         if not self.is_split:
             made, needed = Coefficients(self.function, variance), Chunks(key)
+            lost = Remainder(self.function, key, variance)
         else:
             made = KinkCoefficients(self.function, self.table(key), variance)
-            needed = KinkTails(key)
-        return [Let(key, made, layer), Let(_chunks(key), needed, layer)]
+            needed, lost = KinkTails(key), KinkRemainder(_chunks(key))
+        return [Let(key, made, layer), Let(_chunks(key), needed, layer), Let(key.of(Kind.X), lost, layer)]
 
 
 @dataclass

@@ -80,6 +80,11 @@ def kink_tails(h: Array) -> Array:
     return lax.stop_gradient(jnp.moveaxis(ratio(beyond, jnp.sum(jnp.mean(h, 1) ** 2, 0)), 0, 1))
 
 
+def kink_remainder(tails: Array) -> Array:
+    """sqrt(d s) of what all terms leave of the squares of f - P and f + P."""
+    return jnp.sqrt(jnp.prod(tails[:, -1], 0))
+
+
 def chunks_of_products(tails1: Array, tails2: Array, tolerance: Tolerance) -> Array:
     """The least number of chunks whose remainder is within tolerance for all pairs, by Cauchy's inequality."""
     (d1, s1), (d2, s2) = (jnp.max(t.reshape(2, TERMS // CHUNK, -1), -1) for t in (tails1, tails2))

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from ntkc.runtime.alarm import NOTHING_LOST, Concern, Watch, looked_at, losses_of, report, worse
 from ntkc.runtime.arc_cosine import gap_of
 from ntkc.runtime.loops import Values, left_lanes, right_lanes
 from ntkc.runtime.pixels import left, narrowed, right, same_pixels
@@ -24,6 +25,7 @@ def continued(
     pairs: Sequence[Sequence[str]],
     output: str = "",
     sizes: Sequence[int] = (),
+    watch: Watch = NOTHING_LOST,
 ) -> Callable[..., tuple[Array, Array, Array, Array]]:
     """onward(nngp, ntk, variance1, variance2, same, **parameters)  ->  the same four, after this network.
 
@@ -42,7 +44,7 @@ def continued(
 
     def after(
         nngp: Array, ntk: Array, variance1: Array, variance2: Array, same: Array, parameters: Mapping[str, Any]
-    ) -> tuple[Array, Array, Array, Array]:
+    ) -> tuple[tuple[Array, Array, Array, Array], Concern]:
         p = SimpleNamespace(**parameters)
         variance1, variance2 = (jnp.moveaxis(v, 0, -1) for v in (variance1, variance2))
         nngp, ntk = (jnp.moveaxis(v, (0, 1), (-2, -1)) for v in (nngp, ntk))
@@ -51,17 +53,31 @@ def continued(
         made = pair(p, left_lanes(values1), right_lanes(values2), same.astype(nngp.dtype), *read)
         k, t = (jnp.broadcast_to(jnp.asarray(v, nngp.dtype), shown + nngp.shape[-2:]) for v in made)
         k, t = (jnp.moveaxis(v, (-2, -1), (0, 1)) for v in (k, t))
-        return k, t, jnp.moveaxis(out1, -1, 0), jnp.moveaxis(out2, -1, 0)
+        concern = worse(losses_of(watch, values1, k.dtype), losses_of(watch, values2, k.dtype))
+        concern = looked_at(jnp.stack([k, t]), concern)
+        return (k, t, jnp.moveaxis(out1, -1, 0), jnp.moveaxis(out2, -1, 0)), concern
 
-    made = jax.jit(after)
+    return Onward(after, watch)
 
-    def onward(
-        nngp: Array, ntk: Array, variance1: Array, variance2: Array, same: Array, /, **parameters: Any
+
+class Onward:
+    """onward(nngp, ntk, variance1, variance2, same, **parameters)  ->  the same four, after a network."""
+
+    def __init__(self, function: Callable[..., Any], watch: Watch) -> None:
+        self.jitted: Any = jax.jit(function)
+        self.watch = watch
+
+    def clear_cache(self) -> None:
+        """Forget what was compiled."""
+        self.jitted.clear_cache()
+
+    def __call__(
+        self, nngp: Array, ntk: Array, variance1: Array, variance2: Array, same: Array, /, **parameters: Any
     ) -> tuple[Array, Array, Array, Array]:
-        """(nngp, ntk, variance1, variance2) after this network, from those before it."""
-        return made(nngp, ntk, variance1, variance2, same, parameters)
-
-    return onward
+        """(nngp, ntk, variance1, variance2) after this network, from those before it; warns of what is lost."""
+        made, concern = self.jitted(nngp, ntk, variance1, variance2, same, parameters)
+        report(self.watch, concern)
+        return made
 
 
 def kind_and_form(of: Sequence[str]) -> tuple[str, str]:

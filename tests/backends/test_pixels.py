@@ -233,8 +233,9 @@ def of_series(text, make, *between):
 def test_series_are_written_for_pixels(text):
     net = of_series(text, lambda: stax.Conv(4, (2, 2), None, "SAME"), stax.Flatten())
     source = ntkc.compile(net, input_shape=SHAPE).source
-    assert ("kinked=(" in source) == ("kink_sum(left_terms(" in source) == (text == "elu(x)")
-    assert ("series=(" in source) == ("hermite_sum(" in source) == (text == "tanh(x)")
+    assert ("kink_remainder(" in source) == ("kink_sum(left_terms(" in source) == (text == "elu(x)")
+    assert (" remainder(" in source) == ("hermite_sum(" in source) == (text == "tanh(x)")
+    assert "    watch=Watch(WATCHED),\n" in source
     assert ("left_terms(" in source) == (text == "elu(x)")
 
 

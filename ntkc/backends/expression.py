@@ -62,6 +62,8 @@ HEADS: dict[str, str] = {
     "KinkTails": "kink_tails",
     "KinkRemainder": "kink_remainder",
     "KinkSum": "kink_sum",
+    "SigmoidSum": "sigmoid_sum",
+    "SigmoidMean": "sigmoid_mean",
     "SplitMoment": "split_mean",
     "Collapsed": "polynomial",
 }

@@ -29,6 +29,7 @@ from ntkc.gaussian.kinks import (
     SplitMoment,
     is_kinked,
 )
+from ntkc.gaussian.sigmoids import Mixture, SigmoidMean, SigmoidSum, mixture_of, square_root_of
 from ntkc.gaussian.series import Chunks, Coefficients, Cosine, HermiteSum, Moment, Remainder, Series, report
 from ntkc.ir.program import Let, Loop, Program, Statement, lets, verify
 from ntkc.ir.streams import SAMPLE, Kind, Stream
@@ -36,10 +37,14 @@ from ntkc.ir.streams import SAMPLE, Kind, Stream
 
 @dataclass(frozen=True)
 class _Expanded:
-    """A function whose coefficients are made; `is_split` if a kink is taken out of it, or of its partner."""
+    """A function whose coefficients are made; `is_split` if a kink is taken out of it, or of its partner.
+
+    Where it is a mixture, as its partner is, series are for small variances only, where they converge.
+    """
 
     function: sp.Lambda
     is_split: bool
+    mixture: Mixture | None = None
 
     def table(self, key: Stream) -> Str:
         """The name of what is taken out of it: KINK_F1 of h_dense1_f1."""
@@ -48,6 +53,9 @@ class _Expanded:
     def statements(self, key: Stream, layer: str) -> list[Let]:
         """Its coefficients, what says how many are needed, and what all of them leave."""
         variance = Stream(Kind.S, key.node, side=SAMPLE)
+        if self.mixture is not None:
+            made = Coefficients(self.function, sp.Min(variance, self.mixture.reach))
+            return [Let(key, made, layer), Let(_chunks(key), Chunks(key), layer)]
         if not self.is_split:
             made, needed = Coefficients(self.function, variance), Chunks(key)
             lost = Remainder(self.function, key, variance)
@@ -129,9 +137,14 @@ def _expanded_let(let: Let, made: _Coefficients) -> Let:
 def _sum_of(atom: Series, made: _Coefficients) -> sp.Expr:
     f, h, q1, q2, k = atom.args
     is_split = is_kinked(f.expr) or is_kinked(h.expr)
-    functions = [_Expanded(g, is_split) for g in (f, h)]
+    mixtures = _mixtures(f.expr, h.expr)
+    functions = [_Expanded(g, is_split, mixture) for g, mixture in zip((f, h), mixtures or (None, None), strict=True)]
     keys = [made.key(q.node, g).on(side) for q, g, side in zip((q1, q2), functions, (1, 2), strict=True)]
     (first, second), (chunks1, chunks2) = keys, map(_chunks, keys)
+    if mixtures:
+        one, other = mixtures
+        numbers = one.text(), other.text(), sp.Integer(one.is_slope)
+        return SigmoidSum(*numbers, k, q1, q2, first, second, chunks1, chunks2)
     if not is_split:
         return HermiteSum(first, second, Cosine(k, q1, q2), chunks1, chunks2)
     whole = KinkSum(first, second, Cosine(k, q1, q2), chunks1, chunks2)
@@ -140,8 +153,21 @@ def _sum_of(atom: Series, made: _Coefficients) -> sp.Expr:
     return whole + KinkMoment(*(g.table(key) for g, key in zip(functions, keys, strict=True)), k, q1, q2)
 
 
+def _mixtures(f: sp.Expr, h: sp.Expr) -> tuple[Mixture, Mixture] | None:
+    """Both as mixtures of one kind."""
+    one, other = mixture_of(f), mixture_of(h)
+    return None if one is None or other is None or one.is_slope != other.is_slope else (one, other)
+
+
+def _mean_of_square(m: Moment) -> sp.Expr:
+    """The moment of a sigmoid's square, which has a closed form where quadrature ends."""
+    mixture = square_root_of(m.args[0].expr)
+    return m if mixture is None else SigmoidMean(mixture.text(), sp.Integer(mixture.is_slope), *m.args)
+
+
 def _split(let: Let) -> Let:
-    """Moments of functions with a kink by quadrature that splits there."""
+    """Moments of functions with a kink by quadrature that splits there, of sigmoids by mixtures."""
+    let = replace(let, expr=let.expr.xreplace({m: _mean_of_square(m) for m in let.expr.atoms(Moment)}))
     kinked = {m: SplitMoment(*m.args) for m in let.expr.atoms(Moment) if is_kinked(m.args[0].expr)}
     return replace(let, expr=let.expr.xreplace(kinked))
 

@@ -56,6 +56,7 @@ from ntkc.runtime.reads import (
 from ntkc.runtime.roots import angle, cosine, exact_minor, exp_sinh, ratio, root, safe_sqrt
 from ntkc.runtime.rows import Rows
 from ntkc.runtime.series import chunks_needed, coefficients, gaussian_mean, hermite_sum, remainder
+from ntkc.runtime.sigmoids import sigmoid_mean, sigmoid_sum
 from ntkc.runtime.steps import density, edge, orthant, ridge, safe, steps, tail
 from ntkc.runtime.tiles import Tiles
 from ntkc.runtime.together import as_one, filled, held
@@ -142,6 +143,8 @@ __all__ = [
     "safe_sqrt",
     "same_pixels",
     "scanned",
+    "sigmoid_mean",
+    "sigmoid_sum",
     "sine_distance",
     "sine_gap",
     "smooth_cosine_gap",

@@ -15,6 +15,7 @@ from ntkc.backends.jax.names import SIDES, Names
 from ntkc.gaussian.arc_cosine import ArcGap, ArcSlope, EvenGap, EvenSlope, NearGap, NearSlope
 from ntkc.gaussian.functions import Angle, Edge, Minor, Orthant, Ridge, Root
 from ntkc.gaussian.kinks import KinkCoefficients, KinkRemainder, KinkSum, KinkTails, SplitMoment
+from ntkc.gaussian.sigmoids import SigmoidMean
 from ntkc.gaussian.series import Chunks, Coefficients, Moment
 from ntkc.ir.maps import Framed, Mixed, joint_map
 from ntkc.ir.program import PATTERN, PATTERN1, PATTERN2, SAME_PIXEL, Let, Program
@@ -40,6 +41,7 @@ OF_VARIANCES = {
     Coefficients: "coefficients",
     Chunks: "chunks_needed",
     Moment: "gaussian_mean",
+    SigmoidMean: "sigmoid_mean",
     SplitMoment: "split_mean",
     KinkCoefficients: "kink_coefficients",
 }

@@ -62,6 +62,7 @@ HEADS: dict[str, str] = {
     "KinkTails": "kink_tails",
     "KinkRemainder": "kink_remainder",
     "KinkSum": "kink_sum",
+    "NearZero": "near_zero",
     "SigmoidSum": "sigmoid_sum",
     "SigmoidMean": "sigmoid_mean",
     "SplitMoment": "split_mean",

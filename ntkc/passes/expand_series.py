@@ -29,6 +29,8 @@ from ntkc.gaussian.kinks import (
     SplitMoment,
     is_kinked,
 )
+from ntkc.gaussian.near_zero import NearZero, taylor_of
+from ntkc.gaussian.normal_form import X
 from ntkc.gaussian.sigmoids import Mixture, SigmoidMean, SigmoidSum, mixture_of, square_root_of
 from ntkc.gaussian.series import Chunks, Coefficients, Cosine, HermiteSum, Moment, Remainder, Series, report
 from ntkc.ir.program import Let, Loop, Program, Statement, lets, verify
@@ -96,7 +98,29 @@ def expand_series(program: Program) -> Program:
     within = tuple(_expanded(s, made) for s in program.per_sample)
     sources = [let for k in program.inputs if k.side == SAMPLE for let in made.lets(k, k.node)]
     per_sample = (*sources, *(new for s in within for new in _with_coefficients(s, made)))
-    return verify(replace(program, per_sample=per_sample, per_pair=per_pair))
+    return verify(_exact_near_zero(replace(program, per_sample=per_sample, per_pair=per_pair)))
+
+
+OF_SAMPLES = (Coefficients, Remainder, Moment)
+"""What evaluates functions at the nodes of a quadrature."""
+
+
+def _exact_near_zero(program: Program) -> Program:
+    """The program with functions that lose digits near 0 as their Taylor polynomials there."""
+    atoms = {a for let in lets(program.per_sample) for a in let.expr.atoms(*OF_SAMPLES)}
+    functions = sorted({a.args[0] for a in atoms}, key=str)
+    named = {f: f"TAYLOR_{i + 1}" for i, f in enumerate(f for f in functions if taylor_of(f.expr))}
+    exact = {f: sp.Lambda(X, NearZero(Str(name), f.expr, X)) for f, name in named.items()}
+    if not exact:
+        return program
+    atoms = {a: a.func(exact[a.args[0]], *a.args[1:]) for a in atoms if a.args[0] in exact}
+    return replace(program, per_sample=tuple(_with_atoms(s, atoms) for s in program.per_sample))
+
+
+def _with_atoms(statement: Statement, atoms: Mapping[sp.Expr, sp.Expr]) -> Statement:
+    if isinstance(statement, Let):
+        return replace(statement, expr=statement.expr.xreplace(atoms))
+    return replace(statement, body=tuple(replace(let, expr=let.expr.xreplace(atoms)) for let in statement.body))
 
 
 def series_of(program: Program) -> list[sp.Lambda]:

@@ -55,7 +55,7 @@ from ntkc.runtime.reads import (
 )
 from ntkc.runtime.roots import angle, cosine, exact_minor, exp_sinh, ratio, root, safe_sqrt
 from ntkc.runtime.rows import Rows
-from ntkc.runtime.series import chunks_needed, coefficients, gaussian_mean, hermite_sum, remainder
+from ntkc.runtime.series import chunks_needed, coefficients, gaussian_mean, hermite_sum, near_zero, remainder
 from ntkc.runtime.sigmoids import sigmoid_mean, sigmoid_sum
 from ntkc.runtime.steps import density, edge, orthant, ridge, safe, steps, tail
 from ntkc.runtime.tiles import Tiles
@@ -117,6 +117,7 @@ __all__ = [
     "mean_squares",
     "multiplied",
     "narrowed",
+    "near_zero",
     "of_pixels",
     "orthant",
     "own_distances",

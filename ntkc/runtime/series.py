@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -150,3 +150,21 @@ def hermite_sum_jvp(primals: Any, tangents: Any) -> Any:
     slope = hermite_sum(*below, rho, *needed)
     change = chunks_added_linearly(chunks, dh1, h2, rho) + chunks_added_linearly(chunks, h1, dh2, rho)
     return hermite_sum(*primals), slope * drho + change
+
+
+def near_zero(taylor: Sequence[float], f: Array, x: Array) -> Array:
+    """f, or the polynomial c_0 + c_1 x + ... of (radius, c_0, c_1, ...) within its radius."""
+    radius, *c = taylor
+    is_near = jnp.abs(x) < radius
+    inside = jnp.where(is_near, x, 0)
+    leading = next(n for n, v in enumerate(c) if v)
+    return jnp.where(is_near, inside**leading * polynomial_in(c[leading:], inside), f)
+
+
+def polynomial_in(c: Sequence[float], x: Array) -> Array:
+    """c_0 + c_1 x + ..., of x^2 if all of it is even."""
+    x, c = (x * x, c[::2]) if not any(c[1::2]) else (x, c)
+    total = jnp.full_like(x, c[-1])
+    for v in c[-2::-1]:
+        total = total * x + v
+    return total

@@ -17,10 +17,11 @@ from ntkc.backends.jax.names import Names
 from ntkc.backends.jax.writer import Writer, in_order, operand_of
 from ntkc.gaussian.certificates import TOLERANCES
 from ntkc.gaussian.kinks import CHOICES, KinkCoefficients, is_kinked, kink_of
+from ntkc.gaussian.near_zero import NearZero, taylor_of
 from ntkc.ir.graph import Graph, op_of, ordered
 from ntkc.ir.maps import AxisMap, Mixed, Patch, Window
 from ntkc.ir.program import PATTERN1, PATTERN2, Let, Loop, Program, Statement, Table, lets
-from ntkc.ir.streams import SAMPLE, Kind, Stream, streams_in, variance
+from ntkc.ir.streams import SAMPLE, Kind, Stream, streams_in
 from ntkc.ir.words import one_line
 from ntkc.layers.aggregate import Gathered
 from ntkc.layers.attention import Between, Inner
@@ -178,6 +179,15 @@ def _tables(program: Program) -> Iterator[str]:
     for name, table in program.tables.items():
         yield f"# {name} over the norms, a polynomial of u"
         yield from _table(name, table)
+    near = {a for let in lets(program.per_sample) for a in let.expr.atoms(NearZero)}
+    for name, f in sorted({(str(a.args[0]), a.args[1]) for a in near}, key=str):
+        taylor = taylor_of(f)
+        assert taylor is not None
+        yield f"# {one_line(str(f), 60)} = c_0 + c_1 x + ... up to a radius, the first number"
+        yield f"{name} = ("
+        text = ", ".join(map(repr, (taylor.radius, *taylor.c))) + ","
+        yield from textwrap.wrap(text, WIDTH, initial_indent=INDENT, subsequent_indent=INDENT)
+        yield ")"
     atoms = {a for let in lets(program.per_sample) for a in let.expr.atoms(KinkCoefficients)}
     named = {str(table): f.expr for f, table, _ in (a.args for a in atoms) if is_kinked(f.expr)}
     for name in sorted(named):
@@ -221,14 +231,19 @@ def _watched(program: Program) -> dict[tuple[Stream, Stream | None], str]:
     known = {k for k in program.inputs if k.kind is Kind.S} | {
         k for s in program.per_sample for k in (s.stacked if isinstance(s, Loop) else (s.dst,))
     }
-    functions = {let.dst: str(let.expr.args[0].expr) for let in lets(program.per_sample) if let.dst.kind is Kind.M}
+    made = {let.dst: let.expr.args for let in lets(program.per_sample) if let.dst.kind is Kind.M}
     return {
-        (s, variance(s.node) if variance(s.node) in known else None): (
-            f"{one_line(functions[s.of(Kind.M)], 60)} after {s.node}"
+        (s, q if (q := made[s.of(Kind.M)][-1]) in known else None): (
+            f"{one_line(str(_plain(made[s.of(Kind.M)][0].expr)), 60)} after {s.node}"
         )
         for s in sorted(known, key=attrgetter("name"))
         if s.kind is Kind.X
     }
+
+
+def _plain(f: sp.Expr) -> sp.Expr:
+    """A function without what stands for it near 0."""
+    return f.args[1] if isinstance(f, NearZero) else f
 
 
 def _arguments(made: _Emission, *others: str) -> str:

@@ -305,6 +305,7 @@ class KernelProgram:
         exec(compile(self.source, filename, "exec"), names)
         for function in (f for f in names.values() if isinstance(f, (OfPairs, Onward))):
             function.watch = function.watch._replace(categories=(SeriesNotConverged, PrecisionLost))
+            function.is_aloud = isinstance(function, Onward)  # calls of the program warn under jit; jax.export cannot
         jitted = [f for f in names.values() if hasattr(f, "clear_cache")]
         weakref.finalize(self, _forget, filename, jitted).atexit = False
         return names

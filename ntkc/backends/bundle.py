@@ -11,13 +11,7 @@ from functools import cache
 from importlib import resources
 
 PACKAGE = "ntkc.runtime"
-FIT = """
-
-for function in (nngp, ntk, kernel):
-    function.is_aloud = True
-
-fit = predictor(nngp, ntk)
-"""
+FIT = "\n\nfit = predictor(nngp, ntk)\n"
 FUTURE = "from __future__ import annotations\n"
 RULES = ("defjvp", "defvjp", "def_vmap")
 """Decorators that attach a rule to a function."""

@@ -105,7 +105,7 @@ class OfPairs(Jitted):
     def __init__(self, function: Callable[..., Any], watch: Watch) -> None:
         super().__init__(function)
         self.watch = watch
-        self.is_aloud = False
+        self.is_aloud = True
 
     def __call__(self, /, x1: Any, x2: Any = None, *, pattern: Any = (None, None), **parameters: Any) -> Any:
         made, concern = self.jitted(x1, x2, pattern, parameters)

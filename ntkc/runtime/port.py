@@ -66,6 +66,7 @@ class Onward:
     def __init__(self, function: Callable[..., Any], watch: Watch) -> None:
         self.jitted: Any = jax.jit(function)
         self.watch = watch
+        self.is_aloud = True
 
     def clear_cache(self) -> None:
         """Forget what was compiled."""

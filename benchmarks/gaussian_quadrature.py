@@ -1,4 +1,4 @@
-"""E[f(u) f(v)] by graded panels of Gauss-Legendre nodes in 80-bit arithmetic: nothing of ntkc, what it is compared with.
+"""E[f(u) f(v)] by graded panels of Gauss-Legendre nodes in 80-bit arithmetic: nothing of ntkc.
 
 Panels meet at the kinks of f, are of the size of its features near 0, and grow outwards where f is plain.
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import linecache
 import weakref
 from collections import namedtuple
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -293,7 +293,7 @@ class KernelProgram:
     def _run(self, name: str, x1: Any, x2: Any, values: Mapping[str, Any], patterns: tuple[Any, Any]) -> Any:
         return self._function(name).aloud(x1, x2, pattern=patterns, **values)
 
-    def _function(self, name: str) -> Callable[..., Any]:
+    def _function(self, name: str) -> Any:
         return self.module[name]
 
     @cached_property

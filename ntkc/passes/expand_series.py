@@ -31,8 +31,8 @@ from ntkc.gaussian.kinks import (
 )
 from ntkc.gaussian.near_zero import NearZero, taylor_of
 from ntkc.gaussian.normal_form import X
-from ntkc.gaussian.sigmoids import Mixture, SigmoidMean, SigmoidSum, mixture_of, square_root_of
 from ntkc.gaussian.series import Chunks, Coefficients, Cosine, HermiteSum, Moment, Remainder, Series, report
+from ntkc.gaussian.sigmoids import Mixture, SigmoidMean, SigmoidSum, mixture_of, square_root_of
 from ntkc.ir.program import Let, Loop, Program, Statement, lets, verify
 from ntkc.ir.streams import SAMPLE, Kind, Stream
 

@@ -23,6 +23,7 @@ from jax.core import Tracer
 from ntkc.runtime.loops import Values
 from ntkc.runtime.series import TERMS, TOLERANCE, Tolerance
 
+
 class PrecisionLost(UserWarning):
     """A kernel is not within its bound, or not finite."""
 
@@ -206,9 +207,7 @@ def of_overflow(places: tuple[str, ...], size: float, place: int, dtype: str) ->
     """What is said of a result that is not finite."""
     at = f": {places[place]} reaches {size:.3g}, and products of it are" if places else ": some values are"
     wider = ", or compute in float64 (jax_enable_x64)" if dtype == "float32" else ""
-    return (
-        f"the kernel holds NaN or infinities{at} beyond what {dtype} can hold; rescale the data, lower W_std{wider}"
-    )
+    return f"the kernel holds NaN or infinities{at} beyond what {dtype} can hold; rescale the data, lower W_std{wider}"
 
 
 def _say(message: str, category: type[Warning]) -> None:

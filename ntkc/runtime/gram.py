@@ -83,8 +83,8 @@ def kernels(
         return walk.losses(net, joined(net, x, patterns), SimpleNamespace(**parameters))
 
     errors = OfSamples(unresolved) if watch.losses else None
-    of_pairs = (OfPairs(f, watch) for f in (nngp, ntk, kernel))
-    return Kernels(*of_pairs, OfSamples(variance), errors)
+    first, second, both = (OfPairs(f, watch) for f in (nngp, ntk, kernel))
+    return Kernels(first, second, both, OfSamples(variance), errors)
 
 
 class Jitted:

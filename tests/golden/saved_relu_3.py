@@ -10,20 +10,19 @@ norm; a: sine of half the angle of two shares, scaled; b: its cosine, scaled. X,
 
 from __future__ import annotations
 
-import sys
-import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
+from inspect import currentframe
 from itertools import accumulate
-from math import pi, prod
+from math import inf, isnan, pi, prod
 from types import SimpleNamespace
 from typing import Any, NamedTuple, Protocol
+from warnings import warn as issue
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array, lax
 from jax.core import Tracer
 from jax.typing import ArrayLike
@@ -529,7 +528,7 @@ def worse(first: Concern, second: Concern) -> Concern:
 def judged(made: Array, concern: Concern) -> Concern:
     """The concern of a result: all of it is looked at only where values of samples are near what a float can hold."""
     size = concern.rows[-1, 0]
-    is_suspect = ~(size < float(np.finfo(size.dtype).max) ** POWER)
+    is_suspect = ~(size < float(jnp.finfo(size.dtype).max) ** POWER)
     is_bad = lax.cond(is_suspect, lambda v: ~jnp.all(jnp.isfinite(v)), lambda v: jnp.zeros((), bool), made)
     return _with_flag(concern, is_bad)
 
@@ -551,7 +550,7 @@ def _alarm(watch: Watch, places: tuple[str, ...]) -> Any:
     """rows -> rows, with the warning: one for a whole batch."""
 
     def plain(rows: Array) -> Array:
-        is_lost = jnp.any(~(rows[:, 0] <= allowed(watch, rows)))
+        is_lost = jnp.any(~(rows[:, 0] <= jnp.asarray(allowed(watch, rows), rows.dtype)))
         say = partial(jax.debug.callback, partial(warn, watch, places))
         lax.cond(is_lost, lambda r: say(r), lambda r: None, rows)
         return rows
@@ -566,29 +565,30 @@ def _alarm(watch: Watch, places: tuple[str, ...]) -> Any:
     return made
 
 
-def allowed(watch: Watch, rows: Any) -> Any:
+def allowed(watch: Watch, rows: Any) -> list[float]:
     """What the first of each row may be: the tolerance, with the rounding of sums of squares."""
-    dtype = np.dtype(rows.dtype)
-    most = watch.tolerance[dtype.name] + 8 * float(np.finfo(dtype).eps)
-    return np.array([most] * len(watch.losses) + [0.5], dtype)
+    most = watch.tolerance[rows.dtype.name] + 8 * float(jnp.finfo(rows.dtype).eps)
+    return [most] * len(watch.losses) + [0.5]
 
 
 def warn(watch: Watch, places: tuple[str, ...], rows: Any) -> None:
     """A warning for each row that has more than it may; of losses, for the largest of them."""
-    rows = np.asarray(rows)
-    is_lost = ~(rows[:, 0] <= allowed(watch, rows))
-    losses = [i for i in range(len(watch.losses)) if is_lost[i]]
+    numbers: list[list[float]] = rows.tolist()
+    lost = [i for i, (row, most) in enumerate(zip(numbers, allowed(watch, rows), strict=True)) if not row[0] <= most]
+    losses = [i for i in lost if i < len(watch.losses)]
     if losses:
-        at = max(losses, key=lambda i: np.nan_to_num(rows[i, 0], nan=np.inf))
-        _say(of_series(watch.losses[at][2], *map(float, rows[at, :2]), others=len(losses) - 1), watch.categories[0])
-    if is_lost[-1]:
-        _say(of_overflow(places, float(rows[-1, 1]), int(rows[-1, 2]), rows.dtype.name), watch.categories[1])
+        at = max(losses, key=lambda i: inf if isnan(numbers[i][0]) else numbers[i][0])
+        bound, q, _ = numbers[at]
+        _say(of_series(watch.losses[at][2], bound, q, others=len(losses) - 1), watch.categories[0])
+    if len(watch.losses) in lost:
+        _, size, place = numbers[-1]
+        _say(of_overflow(places, size, int(place), rows.dtype.name), watch.categories[1])
 
 
 def of_series(words: str, bound: float, q: float, others: int) -> str:
     """What is said of a series that is cut."""
     more = f", as do {others} more," if others else ""
-    at = "" if np.isnan(q) else f" at the variance {q:.3g}"
+    at = "" if isnan(q) else f" at the variance {q:.3g}"
     return (
         f"{words}: a series{more} keeps a relative error of up to {bound:.1e}{at}: the variances of these data are too "
         "large for its terms (explain() shows how many each needs); rescale the data or lower W_std"
@@ -605,11 +605,11 @@ def of_overflow(places: tuple[str, ...], size: float, place: int, dtype: str) ->
 
 
 def _say(message: str, category: type[Warning]) -> None:
-    """A warning of the line outside of ntkc and jax that called."""
-    level, frame = 3, sys._getframe(2)  # pyright: ignore[reportPrivateUsage]
-    while frame.f_back is not None and _is_inside(frame.f_globals.get("__name__", "")):
+    """A warning of the line outside of this package and jax that called."""
+    level, frame = 1, currentframe()
+    while frame is not None and frame.f_back is not None and _is_inside(frame.f_globals.get("__name__", "")):
         level, frame = level + 1, frame.f_back
-    warnings.warn(message, category, stacklevel=level)
+    issue(message, category, stacklevel=level)
 
 
 def _is_inside(module: str) -> bool:
@@ -870,7 +870,7 @@ class OfPairs(Jitted):
     def __init__(self, function: Callable[..., Any], watch: Watch) -> None:
         super().__init__(function)
         self.watch = watch
-        self.is_aloud = False
+        self.is_aloud = True
 
     def __call__(self, /, x1: Any, x2: Any = None, *, pattern: Any = (None, None), **parameters: Any) -> Any:
         made, concern = self.jitted(x1, x2, pattern, parameters)
@@ -1121,8 +1121,5 @@ def pair(p, x, y, same, delta_input1):
 nngp, ntk, kernel, variance, unresolved = kernels(
     per_sample, pair, Rows(256), samples=((0, smooth_mean_squares),), pairs=((0, smooth_cosine_gap),),
 )
-
-for function in (nngp, ntk, kernel):
-    function.is_aloud = True
 
 fit = predictor(nngp, ntk)

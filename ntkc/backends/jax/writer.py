@@ -15,8 +15,8 @@ from ntkc.backends.jax.names import SIDES, Names
 from ntkc.gaussian.arc_cosine import ArcGap, ArcSlope, EvenGap, EvenSlope, NearGap, NearSlope
 from ntkc.gaussian.functions import Angle, Edge, Minor, Orthant, Ridge, Root
 from ntkc.gaussian.kinks import KinkCoefficients, KinkRemainder, KinkSum, KinkTails, SplitMoment
-from ntkc.gaussian.sigmoids import SigmoidMean
 from ntkc.gaussian.series import Chunks, Coefficients, Moment
+from ntkc.gaussian.sigmoids import SigmoidMean
 from ntkc.ir.maps import Framed, Mixed, joint_map
 from ntkc.ir.program import PATTERN, PATTERN1, PATTERN2, SAME_PIXEL, Let, Program
 from ntkc.ir.streams import SAMPLE, Kind, Stream, streams_in

@@ -70,18 +70,23 @@ class Function:
 
     def mean_square(self, q: Any) -> float:
         """E[f(u)^2]."""
-        z, w = self._outer(float(q))
+        z, w = self._outer(float(q), WIDE(1e9))
         return float(np.sum(w * self.at(np.sqrt(WIDE(q)) * z) ** 2))
 
-    def _outer(self, q: float) -> tuple[np.ndarray, np.ndarray]:
+    def _outer(self, q: float, spread: np.longdouble) -> tuple[np.ndarray, np.ndarray]:
+        """Panels that become small towards kinks, which the other variable's spread smooths."""
         root = np.sqrt(WIDE(q))
-        z, w = panels(np.unique(np.concatenate([self.ends(REACH * float(root)) / root, np.arange(-REACH, REACH + 1)])))
+        near = spread * 1.7 ** np.arange(-1, 55, dtype=WIDE) if spread < 0.3 * root else np.array([], WIDE)
+        most = REACH * root
+        ends = np.concatenate([self.ends(float(most)), *(c + s * near for c in self.kinks for s in (1, -1))])
+        ends = np.clip(ends, -most, most) / root
+        z, w = panels(np.unique(np.concatenate([ends, np.arange(-REACH, REACH + 1)])))
         return z, w * density(z)
 
     def product(self, q1: Any, q2: Any, k: Any) -> float:
         """E[f(u) f(v)]; numbers of mpmath, whose differences count."""
         mean, spread = WIDE(mp.nstr(k / q1, 25)), WIDE(mp.nstr(mp.sqrt(max(q2 - k * k / q1, mp.mpf(0))), 25))
-        z, w = self._outer(float(q1))
+        z, w = self._outer(float(q1), spread if self.kinks and spread > 0 else WIDE(1e9))
         u = np.sqrt(WIDE(mp.nstr(q1, 25))) * z
         if spread == 0:
             return float(np.sum(w * self.at(u) * self.at(mean * u)))

@@ -25,13 +25,13 @@ from ntkc.layers import activations
 
 PAGE = Path(__file__).parent.parent / "docs" / "accuracy.md"
 VARIANCES = (1e-8, 1e-6, 1e-4, 1e-2, 0.1, 1.0, 10.0, 100.0, 1e4)
-COSINES = tuple(s * c for c in (0.5, 0.9, 0.999, 1 - 1e-12, 1.0) for s in (1, -1)) + (0.0,)
+COSINES = (*(s * c for c in (0.5, 0.9, 0.999, 1 - 1e-12, 1.0) for s in (1, -1)), 0.0)
 BOUNDS = {"float32": 1e-6, "float64": 1e-10}
 DEPTHS = (1, 3, 10, 30, 100)
 MOST = 1e3
 """Of variances that functions with a grain, or that grow like exp, are tried at."""
-TEXTS = """tanh(x); sigmoid(x); softplus(x); silu(x); mish(x); elu(x); x/(1+abs(x)); tanh(x)*sin(x); 1/cosh(x); log(1+x^2)
-sqrt(1+x^2)-1; softplus(x)-log(2); x/(1+x^2); x*tanh(x); atan(x); tanh(2*x)+x; 2*sigmoid(3*x)-1; exp(-x^2)
+TEXTS = """tanh(x); sigmoid(x); softplus(x); silu(x); mish(x); elu(x); x/(1+abs(x)); tanh(x)*sin(x); 1/cosh(x)
+log(1+x^2); sqrt(1+x^2)-1; softplus(x)-log(2); x/(1+x^2); x*tanh(x); atan(x); tanh(2*x)+x; 2*sigmoid(3*x)-1; exp(-x^2)
 x*exp(-x^2); exp(-x^2)*relu(x); x*erf(x); x^2*erf(x); x*erf(3*x-2); erf(2*x)+x; erf(x)*exp(-x^2); relu(x)^2; relu(x)^3
 relu(x)+x; abs(x)*x; relu(x-1); hard_tanh(x); relu6(x); max(0,min(x,1))^2; sign(x)+x; sign(x-0.01)+sign(x+3); sin(2*x)
 cos(x)+x; x^3-x; x^5/10; exp(x/2); relu(x)*sin(x); erf(x-1/2)"""
@@ -164,10 +164,10 @@ def page(rows: list[Row], seconds: float) -> str:
     lines = [
         "# Accuracy",
         "",
-        "Written by `make accuracy`: largest errors of `Dense(1), f, Dense(1)` over correlations 0, +-.5, +-.9, +-.999,",
-        "+-(1 - 1e-12), +-1, relative to sqrt(V V') (NTK: plus sqrt(q q' E[f'^2] E[f'^2]')), against graded quadrature in 80",
-        f"bits. Bounds: {BOUNDS['float32']:.0e} in float32, {BOUNDS['float64']:.0e} in float64; **!** an error above it of",
-        "which no `PrecisionLost` tells, w: it tells.",
+        "Written by `make accuracy`: largest errors of `Dense(1), f, Dense(1)` over correlations 0, +-.5, +-.9,",
+        "+-.999, +-(1 - 1e-12), +-1, relative to sqrt(V V') (NTK: plus sqrt(q q' E[f'^2] E[f'^2]')), against graded",
+        f"quadrature in 80 bits. Bounds: {BOUNDS['float32']:.0e} in float32, {BOUNDS['float64']:.0e} in float64; **!** an error above it",
+        "of which no `PrecisionLost` tells, w: it tells.",
         "",
         f"{len(rows)} entries, {sum(r.is_warned for r in rows)} warned of, **{len(wrong)} above their bound without a "
         f"warning**; {seconds / 60:.0f} minutes.",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import linecache
-import weakref
 from collections import namedtuple
 from collections.abc import Mapping
 from functools import cached_property, lru_cache
@@ -35,6 +33,7 @@ from ntkc.data import (
 )
 from ntkc.errors import InvalidInput, PrecisionLost, SeriesNotConverged, ShapeMismatch, unknown
 from ntkc.gaussian.certificates import TOLERANCES
+from ntkc.host.loaded import Loaded, loaded
 from ntkc.ir.graph import Graph, feature_shapes, inputs_of, op_of
 from ntkc.ir.hyper import is_own_name
 from ntkc.ir.program import Program
@@ -46,8 +45,7 @@ from ntkc.passes.lower import lower, open_symbols
 from ntkc.passes.roll import roll
 from ntkc.passes.settle import has_patterns, is_masked, is_open
 from ntkc.runtime.alarm import exportable, report
-from ntkc.runtime.gram import OfPairs
-from ntkc.runtime.port import Onward
+from ntkc.runtime.jitted import Watched
 from ntkc.variants import Variant, fits
 
 if TYPE_CHECKING:
@@ -231,7 +229,6 @@ class KernelProgram:
 
     def _kernel(self, x1: Any, x2: Any, values: Mapping[str, Any], patterns: tuple[Any, Any]) -> Kernel:
         nngp, ntk = self._run("kernel", x1, x2, values, patterns)
-        variance = self._function("variance")
         *pixels, width = feature_shapes(self.graph)[self.graph.graph["output"]]
         width, spatial = width or arrays_of(x1)[0].shape[-1], tuple(n for n in pixels if n is not None)
         count1, count2 = (len(arrays_of(x)[0]) for x in (x1, x1 if x2 is None else x2))
@@ -239,8 +236,8 @@ class KernelProgram:
         return Kernel(
             nngp,
             ntk,
-            variance(x1, pattern=patterns[0], **values),
-            None if x2 is None else variance(x2, pattern=patterns[1], **values),
+            self._loaded("variance", x1, pattern=patterns[0], **values),
+            None if x2 is None else self._loaded("variance", x2, pattern=patterns[1], **values),
             x1_is_x2=x2 is None,
             is_gaussian=law is Law.GAUSSIAN,
             is_input=law is Law.GIVEN,
@@ -263,7 +260,8 @@ class KernelProgram:
         ntk = jnp.zeros_like(kernel.nngp) if kernel.ntk is None else kernel.ntk
         given = (kernel.nngp, ntk, kernel.cov1, second)
         same = jnp.eye(*kernel.nngp.shape[:2], dtype=bool) & kernel.x1_is_x2
-        nngp, ntk, cov1, cov2 = self._function("onward")(*given, same, **values)
+        (nngp, ntk, cov1, cov2), concern = self._loaded("onward", *given, same, **values)
+        report(self.module["onward"].watch, concern)
         *pixels, width = feature_shapes(self.graph)[self.graph.graph["output"]]
         shapes = (None if s is None else (s[0], *pixels, width or s[-1]) for s in (kernel.shape1, kernel.shape2))
         shape1, shape2 = shapes
@@ -291,24 +289,22 @@ class KernelProgram:
         return _result(names)
 
     def _run(self, name: str, x1: Any, x2: Any, values: Mapping[str, Any], patterns: tuple[Any, Any]) -> Any:
-        return self._function(name).aloud(x1, x2, pattern=patterns, **values)
-
-    def _function(self, name: str) -> Any:
-        return self.module[name]
+        made, concern = self._loaded(name, x1, x2, pattern=patterns, **values)
+        report(self.module[name].watch, concern)
+        return made
 
     @cached_property
+    def _loaded(self) -> Loaded:
+        made = loaded(self.source)
+        for function in (f for f in made.names.values() if isinstance(f, Watched)):
+            function.watch = function.watch._replace(categories=(SeriesNotConverged, PrecisionLost))
+            function.is_aloud = False  # calls of the program warn under jit; jax.export has no callbacks
+        return made
+
+    @property
     def module(self) -> dict[str, Any]:
         """The names that the source defines, after running it once."""
-        filename = f"<ntkc {id(self):x}>"
-        linecache.cache[filename] = (len(self.source), None, self.source.splitlines(keepends=True), filename)
-        names: dict[str, Any] = {"__name__": "ntkc_kernel"}
-        exec(compile(self.source, filename, "exec"), names)
-        for function in (f for f in names.values() if isinstance(f, (OfPairs, Onward))):
-            function.watch = function.watch._replace(categories=(SeriesNotConverged, PrecisionLost))
-            function.is_aloud = isinstance(function, Onward)  # calls of the program warn under jit; jax.export cannot
-        jitted = [f for f in names.values() if hasattr(f, "clear_cache")]
-        weakref.finalize(self, _forget, filename, jitted).atexit = False
-        return names
+        return self._loaded.names
 
     def checked_pair(self, x1: Any, x2: Any) -> tuple[Any, Any]:
         """Data as arrays of one precision, or tuples of them for several inputs; or the errors of a call."""
@@ -348,10 +344,9 @@ class KernelProgram:
 
     def check_series(self, x1: Any, x2: Any, values: Mapping[str, Any]) -> None:
         """Warn of series that have not converged for any of these samples, before there are pairs of them."""
-        unresolved = self.module.get("unresolved")
         for x in (x1, x2):
-            if unresolved is not None and x is not None:
-                report(self._function("nngp").watch, unresolved(x, **values))
+            if self.module.get("unresolved") is not None and x is not None:
+                report(self.module["nngp"].watch, self._loaded("unresolved", x, **values))
 
     def _checked_parameters(self, given: Mapping[str, Any], dtype: Any) -> dict[str, Any]:
         given = {name: v for name, v in given.items() if name in self.parameters or not is_own_name(name)}
@@ -388,7 +383,7 @@ class KernelProgram:
         made = program._compilation.made
         flops, moved = count(made["prune"], made.get("forms"), n1, n2, [s[-1] or 1 for s in shapes])
         first, second = ([(n, *s) for s in shapes] if n is not None else None for n in (n1, n2))
-        memory = peak_memory(program._function(name), (first, second), dtype, self.parameters)
+        memory = peak_memory(program.module[name], (first, second), dtype, self.parameters)
         return Cost(flops, moved * np.dtype(dtype).itemsize, memory)
 
     def formula(self, get: str = "ntk") -> sp.Expr:
@@ -458,10 +453,3 @@ def build(graph: Graph, until: str | None = None, tolerance: float | None = None
             "those of a network with pixels need input_shape=(32, 32, 3)"
         )
     return KernelProgram(done) if until is None else done.made[until]
-
-
-def _forget(filename: str, jitted: list[Any]) -> None:
-    """Frees compiled code: rules of derivatives refer to the whole module, and so JAX would keep it for ever."""
-    linecache.cache.pop(filename, None)
-    for function in jitted:
-        function.clear_cache()

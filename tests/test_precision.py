@@ -33,6 +33,13 @@ def saved():
     return names
 
 
+def run(function):
+    """Its result, when all that it says is said."""
+    made = jax.block_until_ready(function())
+    jax.effects_barrier()
+    return made
+
+
 PATHS = {
     "eager": lambda x, saved: SOFTPLUS[2](x, None, "ntk"),
     "kernel": lambda x, saved: SOFTPLUS[2](x).ntk,
@@ -62,8 +69,7 @@ LONG = ("grad", "jit of grad", "jit of continued", "predict", "vmap")
 def test_a_series_that_is_cut_is_told_of_on_every_path(path, saved):
     x = jnp.asarray(LARGE, "float32")
     with pytest.warns(match=r"after \w+: a series.* relative error of up to .* at the variance") as caught:
-        jax.block_until_ready(PATHS[path](x, saved))
-        jax.effects_barrier()
+        run(lambda: PATHS[path](x, saved))
     told = SeriesNotConverged if "saved" not in path else saved["PrecisionLost"]
     assert any(issubclass(w.category, told) for w in caught)
     assert issubclass(SeriesNotConverged, PrecisionLost)
@@ -83,9 +89,7 @@ def test_a_batch_is_told_of_once():
 def test_a_result_that_is_not_finite_is_told_of(transformed):
     for net, x in ((GELU, 1e8 * ROWS), (stax.serial(stax.Dense(1, 1e15), stax.Relu(), stax.Dense(1, 1e15)), ROWS)):
         with pytest.warns(PrecisionLost, match="reaches .* beyond what float32 can hold; rescale the data"):
-            made = transformed(lambda x, net=net: net[2](x, None, "ntk"))(jnp.asarray(x, "float32"))
-            jax.block_until_ready(made)
-            jax.effects_barrier()
+            made = run(lambda net=net, x=x: transformed(lambda x: net[2](x, None, "ntk"))(jnp.asarray(x, "float32")))
         assert not np.isfinite(made).all()
 
 
@@ -145,7 +149,10 @@ def test_tanh_at_all_variances(rho, q, dtype, x64):
 def test_gradients_of_tanh_where_series_and_mixtures_meet(x64):
     for q in (9.0, 11.0, 400.0):
         x1, x2 = (jnp.asarray(v) for v in pair(q, 0.7, "float64"))
-        k = lambda x, x2=x2: TANH(x, x2, "ntk")[0, 0]
+
+        def k(x, x2=x2):
+            return TANH(x, x2, "ntk")[0, 0]
+
         step = jnp.asarray([[1e-4, 2e-4]])
         slope = jnp.sum(jax.grad(k)(x1) * step)
         np.testing.assert_allclose(slope, (k(x1 + step) - k(x1 - step)) / 2, rtol=1e-6)

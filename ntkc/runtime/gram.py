@@ -7,12 +7,11 @@ from functools import partial
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax import Array, lax
-from jax.core import Tracer
 
-from ntkc.runtime.alarm import NOTHING_LOST, Concern, Watch, report
+from ntkc.runtime.alarm import NOTHING_LOST, Concern, Watch
+from ntkc.runtime.jitted import OfPairs, OfSamples
 from ntkc.runtime.network import Network, Read, Walk, both_joined, joined, samples_of, shown
 
 Named = Mapping[str, Any]
@@ -85,60 +84,6 @@ def kernels(
     errors = OfSamples(unresolved) if watch.losses else None
     first, second, both = (OfPairs(f, watch) for f in (nngp, ntk, kernel))
     return Kernels(first, second, both, OfSamples(variance), errors)
-
-
-class Jitted:
-    """A function jitted with all hyper-parameters as one argument: jit would take one called x1 for the data."""
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self.jitted: Any = jax.jit(function)
-        self.__name__, self.__doc__ = function.__name__, function.__doc__
-
-    def clear_cache(self) -> None:
-        """Forget what was compiled."""
-        self.jitted.clear_cache()
-
-
-class OfPairs(Jitted):
-    """f(x1, x2=None, pattern=(pattern1, pattern2), **parameters); warns of what is lost, under jit if `is_aloud`."""
-
-    def __init__(self, function: Callable[..., Any], watch: Watch) -> None:
-        super().__init__(function)
-        self.watch = watch
-        self.is_aloud = True
-
-    def __call__(self, /, x1: Any, x2: Any = None, *, pattern: Any = (None, None), **parameters: Any) -> Any:
-        made, concern = self.jitted(x1, x2, pattern, parameters)
-        if self.is_aloud or not isinstance(concern.rows, Tracer):
-            report(self.watch, concern)
-        return made
-
-    def aloud(self, /, x1: Any, x2: Any = None, *, pattern: Any = (None, None), **parameters: Any) -> Any:
-        """The same, which warns under jit, too, by a callback."""
-        made, concern = self.jitted(x1, x2, pattern, parameters)
-        report(self.watch, concern)
-        return made
-
-    def finite(self, /, x1: Any, x2: Any = None, *, pattern: Any = (None, None), **parameters: Any) -> Any:
-        """The same, which warns only where it is not finite: of losses all data were asked before."""
-        made, concern = self.jitted(x1, x2, pattern, parameters)
-        report(self.watch._replace(losses=()), Concern(concern.rows[-1:], concern.places))
-        return made
-
-    def lower(self, /, x1: Any, x2: Any = None, *, pattern: Any = (None, None), **parameters: Any) -> Any:
-        """What jax.jit's `lower` gives."""
-        return self.jitted.lower(x1, x2, pattern, parameters)
-
-
-class OfSamples(Jitted):
-    """f(x, pattern=None, **parameters)."""
-
-    def __call__(self, x: Any, /, *, pattern: Any = None, **parameters: Any) -> Any:
-        return self.jitted(x, pattern, parameters)
-
-    def lower(self, x: Any, /, *, pattern: Any = None, **parameters: Any) -> Any:
-        """What jax.jit's `lower` gives."""
-        return self.jitted.lower(x, pattern, parameters)
 
 
 def only(k: Array, *_: Array) -> Array:

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 
-from ntkc.runtime.alarm import NOTHING_LOST, Concern, Watch, looked_at, losses_of, report, worse
+from ntkc.runtime.alarm import NOTHING_LOST, Concern, Watch, looked_at, losses_of, worse
 from ntkc.runtime.arc_cosine import gap_of
+from ntkc.runtime.jitted import OfKernels
 from ntkc.runtime.loops import Values, left_lanes, right_lanes
 from ntkc.runtime.pixels import left, narrowed, right, same_pixels
 from ntkc.runtime.roots import ratio, safe_sqrt
@@ -42,9 +42,10 @@ def continued(
         made, values = per_sample(p, jnp.ones(lanes, variance.dtype), *read)
         return jnp.broadcast_to(jnp.asarray(made, variance.dtype), shown + lanes), Values(values)
 
-    def after(
+    def onward(
         nngp: Array, ntk: Array, variance1: Array, variance2: Array, same: Array, parameters: Mapping[str, Any]
     ) -> tuple[tuple[Array, Array, Array, Array], Concern]:
+        """(nngp, ntk, variance1, variance2) after this network, from those before it, and what is lost."""
         p = SimpleNamespace(**parameters)
         variance1, variance2 = (jnp.moveaxis(v, 0, -1) for v in (variance1, variance2))
         nngp, ntk = (jnp.moveaxis(v, (0, 1), (-2, -1)) for v in (nngp, ntk))
@@ -57,28 +58,7 @@ def continued(
         concern = looked_at(jnp.stack([k, t]), concern)
         return (k, t, jnp.moveaxis(out1, -1, 0), jnp.moveaxis(out2, -1, 0)), concern
 
-    return Onward(after, watch)
-
-
-class Onward:
-    """onward(nngp, ntk, variance1, variance2, same, **parameters)  ->  the same four, after a network."""
-
-    def __init__(self, function: Callable[..., Any], watch: Watch) -> None:
-        self.jitted: Any = jax.jit(function)
-        self.watch = watch
-        self.is_aloud = True
-
-    def clear_cache(self) -> None:
-        """Forget what was compiled."""
-        self.jitted.clear_cache()
-
-    def __call__(
-        self, nngp: Array, ntk: Array, variance1: Array, variance2: Array, same: Array, /, **parameters: Any
-    ) -> tuple[Array, Array, Array, Array]:
-        """(nngp, ntk, variance1, variance2) after this network, from those before it; warns of what is lost."""
-        made, concern = self.jitted(nngp, ntk, variance1, variance2, same, parameters)
-        report(self.watch, concern)
-        return made
+    return OfKernels(onward, watch)
 
 
 def kind_and_form(of: Sequence[str]) -> tuple[str, str]:

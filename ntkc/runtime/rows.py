@@ -26,6 +26,8 @@ class Rows(NamedTuple):
     ) -> tuple[Array, Concern]:
         """`take` of all pairs of samples, of x1 with itself if x2 is None, and what is lost."""
         made_of = partial(block, net, is_alone, take, p)
+        if max(len(x1), len(x1 if x2 is None else x2)) <= self.size // 2:
+            return at_once(net, made_of, x1, x2, p)
         side1, concern = side_of(net, padded(x1, self.size), p)
         if x2 is None:
             made = triangle(made_of, side1, len(x1), self.size)
@@ -37,6 +39,17 @@ class Rows(NamedTuple):
     def losses(self, net: Network, whole: Array, p: SimpleNamespace) -> Concern:
         """What is lost in any samples."""
         return losses_of(net.watch, samples_of(net, whole, p)[1])
+
+
+def at_once(net: Network, made_of: Take, x1: Array, x2: Array | None, p: SimpleNamespace) -> tuple[Array, Concern]:
+    """All pairs of few samples: loops would take longer to compile than to run."""
+    side1, concern = side_of(net, x1, p)
+    if x2 is None:
+        made = made_of(jnp.eye(len(x1), dtype=bool), side1, side1)
+        return made, judged(made, concern)
+    side2, concern2 = side_of(net, x2, p)
+    made = made_of(jnp.zeros((), bool), side1, side2)
+    return made, judged(made, worse(concern, concern2))
 
 
 def rectangle(made_of: Take, side1: Side, right: Side, rows: int, most: int) -> Array:
@@ -135,7 +148,8 @@ def triangle(made_of: Take, side: Side, rows: int, most: int) -> Array:
         return lax.dynamic_update_slice(whole, lower, (j * size, i * size)), None
 
     count = len(side.whole)
-    places = jnp.tril_indices(count)
+    below_or_on = [(i, j) for i in range(count) for j in range(i + 1)]
+    places = tuple(map(jnp.array, zip(*below_or_on, strict=True)))
     whole = assemble(compute, places, (count * size, count * size))
     whole, _ = lax.scan(mirror, whole, places)  # apart from `compute`, where XLA would compute each tile twice
     return whole[:rows, :rows]

@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
-from inspect import currentframe
+from inspect import currentframe, signature
 from itertools import accumulate
 from math import inf, isnan, pi, prod
 from types import SimpleNamespace
@@ -599,9 +599,7 @@ def of_overflow(places: tuple[str, ...], size: float, place: int, dtype: str) ->
     """What is said of a result that is not finite."""
     at = f": {places[place]} reaches {size:.3g}, and products of it are" if places else ": some values are"
     wider = ", or compute in float64 (jax_enable_x64)" if dtype == "float32" else ""
-    return (
-        f"the kernel holds NaN or infinities{at} beyond what {dtype} can hold; rescale the data, lower W_std{wider}"
-    )
+    return f"the kernel holds NaN or infinities{at} beyond what {dtype} can hold; rescale the data, lower W_std{wider}"
 
 
 def _say(message: str, category: type[Warning]) -> None:
@@ -614,6 +612,69 @@ def _say(message: str, category: type[Warning]) -> None:
 
 def _is_inside(module: str) -> bool:
     return module.startswith((__name__.partition(".")[0], "jax", "contextlib"))
+
+
+class Jitted:
+    """A function jitted with all hyper-parameters as one argument: jit would take one called x1 for the data."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.jitted: Any = jax.jit(function)
+        self.__name__, self.__doc__ = function.__name__, function.__doc__
+        self.__signature__ = signature(self.arguments)
+
+    def arguments(self, *given: Any, **named: Any) -> tuple[Any, ...]:
+        """Those of the jitted function."""
+        return (*given, named)
+
+    def __call__(self, /, *given: Any, **named: Any) -> Any:
+        return self.jitted(*self.arguments(*given, **named))
+
+    def lower(self, /, *given: Any, **named: Any) -> Any:
+        """What jax.jit's `lower` gives."""
+        return self.jitted.lower(*self.arguments(*given, **named))
+
+    def clear_cache(self) -> None:
+        """Forget what was compiled."""
+        self.jitted.clear_cache()
+
+
+class Watched(Jitted):
+    """A function that gives what is lost beside its results, and warns of it; under jit if `is_aloud`."""
+
+    def __init__(self, function: Callable[..., Any], watch: Watch) -> None:
+        super().__init__(function)
+        self.watch = watch
+        self.is_aloud = True
+
+    def __call__(self, /, *given: Any, **named: Any) -> Any:
+        made, concern = super().__call__(*given, **named)
+        if self.is_aloud or not isinstance(concern.rows, Tracer):
+            report(self.watch, concern)
+        return made
+
+    def finite(self, /, *given: Any, **named: Any) -> Any:
+        """The same, which warns only where it is not finite: of losses all data were asked before."""
+        made, concern = super().__call__(*given, **named)
+        report(self.watch._replace(losses=()), Concern(concern.rows[-1:], concern.places))
+        return made
+
+
+class OfPairs(Watched):
+    """f(x1, x2=None, pattern=(pattern1, pattern2), **parameters)."""
+
+    def arguments(
+        self, /, x1: Any, x2: Any = None, *, pattern: Any = (None, None), **parameters: Any
+    ) -> tuple[Any, ...]:
+        """(x1, x2, pattern, parameters)."""
+        return x1, x2, pattern, parameters
+
+
+class OfSamples(Jitted):
+    """f(x, pattern=None, **parameters)."""
+
+    def arguments(self, x: Any, /, *, pattern: Any = None, **parameters: Any) -> tuple[Any, ...]:
+        """(x, pattern, parameters)."""
+        return x, pattern, parameters
 
 
 def mean_squares(x: Array) -> Array:
@@ -848,62 +909,8 @@ def kernels(
         return walk.losses(net, joined(net, x, patterns), SimpleNamespace(**parameters))
 
     errors = OfSamples(unresolved) if watch.losses else None
-    of_pairs = (OfPairs(f, watch) for f in (nngp, ntk, kernel))
-    return Kernels(*of_pairs, OfSamples(variance), errors)
-
-
-class Jitted:
-    """A function jitted with all hyper-parameters as one argument: jit would take one called x1 for the data."""
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self.jitted: Any = jax.jit(function)
-        self.__name__, self.__doc__ = function.__name__, function.__doc__
-
-    def clear_cache(self) -> None:
-        """Forget what was compiled."""
-        self.jitted.clear_cache()
-
-
-class OfPairs(Jitted):
-    """f(x1, x2=None, pattern=(pattern1, pattern2), **parameters); warns of what is lost, under jit if `is_aloud`."""
-
-    def __init__(self, function: Callable[..., Any], watch: Watch) -> None:
-        super().__init__(function)
-        self.watch = watch
-        self.is_aloud = True
-
-    def __call__(self, /, x1: Any, x2: Any = None, *, pattern: Any = (None, None), **parameters: Any) -> Any:
-        made, concern = self.jitted(x1, x2, pattern, parameters)
-        if self.is_aloud or not isinstance(concern.rows, Tracer):
-            report(self.watch, concern)
-        return made
-
-    def aloud(self, /, x1: Any, x2: Any = None, *, pattern: Any = (None, None), **parameters: Any) -> Any:
-        """The same, which warns under jit, too, by a callback."""
-        made, concern = self.jitted(x1, x2, pattern, parameters)
-        report(self.watch, concern)
-        return made
-
-    def finite(self, /, x1: Any, x2: Any = None, *, pattern: Any = (None, None), **parameters: Any) -> Any:
-        """The same, which warns only where it is not finite: of losses all data were asked before."""
-        made, concern = self.jitted(x1, x2, pattern, parameters)
-        report(self.watch._replace(losses=()), Concern(concern.rows[-1:], concern.places))
-        return made
-
-    def lower(self, /, x1: Any, x2: Any = None, *, pattern: Any = (None, None), **parameters: Any) -> Any:
-        """What jax.jit's `lower` gives."""
-        return self.jitted.lower(x1, x2, pattern, parameters)
-
-
-class OfSamples(Jitted):
-    """f(x, pattern=None, **parameters)."""
-
-    def __call__(self, x: Any, /, *, pattern: Any = None, **parameters: Any) -> Any:
-        return self.jitted(x, pattern, parameters)
-
-    def lower(self, x: Any, /, *, pattern: Any = None, **parameters: Any) -> Any:
-        """What jax.jit's `lower` gives."""
-        return self.jitted.lower(x, pattern, parameters)
+    first, second, both = (OfPairs(f, watch) for f in (nngp, ntk, kernel))
+    return Kernels(first, second, both, OfSamples(variance), errors)
 
 
 def only(k: Array, *_: Array) -> Array:
@@ -926,6 +933,8 @@ class Rows(NamedTuple):
     ) -> tuple[Array, Concern]:
         """`take` of all pairs of samples, of x1 with itself if x2 is None, and what is lost."""
         made_of = partial(block, net, is_alone, take, p)
+        if max(len(x1), len(x1 if x2 is None else x2)) <= self.size // 2:
+            return at_once(net, made_of, x1, x2, p)
         side1, concern = side_of(net, padded(x1, self.size), p)
         if x2 is None:
             made = triangle(made_of, side1, len(x1), self.size)
@@ -937,6 +946,17 @@ class Rows(NamedTuple):
     def losses(self, net: Network, whole: Array, p: SimpleNamespace) -> Concern:
         """What is lost in any samples."""
         return losses_of(net.watch, samples_of(net, whole, p)[1])
+
+
+def at_once(net: Network, made_of: Take, x1: Array, x2: Array | None, p: SimpleNamespace) -> tuple[Array, Concern]:
+    """All pairs of few samples: loops would take longer to compile than to run."""
+    side1, concern = side_of(net, x1, p)
+    if x2 is None:
+        made = made_of(jnp.eye(len(x1), dtype=bool), side1, side1)
+        return made, judged(made, concern)
+    side2, concern2 = side_of(net, x2, p)
+    made = made_of(jnp.zeros((), bool), side1, side2)
+    return made, judged(made, worse(concern, concern2))
 
 
 def rectangle(made_of: Take, side1: Side, right: Side, rows: int, most: int) -> Array:
@@ -1035,7 +1055,8 @@ def triangle(made_of: Take, side: Side, rows: int, most: int) -> Array:
         return lax.dynamic_update_slice(whole, lower, (j * size, i * size)), None
 
     count = len(side.whole)
-    places = jnp.tril_indices(count)
+    below_or_on = [(i, j) for i in range(count) for j in range(i + 1)]
+    places = tuple(map(jnp.array, zip(*below_or_on, strict=True)))
     whole = assemble(compute, places, (count * size, count * size))
     whole, _ = lax.scan(mirror, whole, places)  # apart from `compute`, where XLA would compute each tile twice
     return whole[:rows, :rows]

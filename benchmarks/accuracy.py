@@ -9,6 +9,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import jax
@@ -19,7 +20,7 @@ from gaussian_quadrature import Function, X
 
 import ntkc
 from ntkc import stax
-from ntkc.errors import PrecisionLost
+from ntkc.errors import NtkcError, PrecisionLost
 from ntkc.gaussian.parse import parse
 from ntkc.layers import activations
 
@@ -59,7 +60,11 @@ def expressions(is_quick: bool) -> Iterator[tuple[str, sp.Expr]]:
     """Names and expressions of X, real."""
     texts = QUICK if is_quick else [t.strip() for line in TEXTS.splitlines() for t in line.split(";")]
     named = [(text, parse(text)) for text in texts]
-    classes = [c for c in vars(activations).values() if getattr(c, "__module__", "") == activations.__name__]
+    classes = [
+        c
+        for c in vars(activations).values()
+        if getattr(c, "of", None) and getattr(c, "__module__", "") == activations.__name__
+    ]
     for kind in [] if is_quick else classes:
         named += [(str(op), op.of(parse("x"))) for op in kind.examples()]
     for name, f in dict(named).items():
@@ -114,7 +119,12 @@ def all_rows(is_quick: bool = False) -> Iterator[Row]:
     for name, f in expressions(is_quick):
         reference = function(f)
         is_wild = reference.grain is not None or bool([e for e in f.atoms(sp.exp) if e.args[0].coeff(X, 1) > 0])
-        program = ntkc.compile(stax.serial(stax.Dense(1), stax.Activation(f.xreplace({X: parse("x")})), stax.Dense(1)))
+        try:
+            layer = stax.Activation(f.xreplace({X: parse("x")}))
+            program = ntkc.compile(stax.serial(stax.Dense(1), layer, stax.Dense(1)))
+        except NtkcError as error:
+            print(f"{name}: {type(error).__name__}: {error}")
+            continue
         for dtype in BOUNDS:
             for q in VARIANCES[::4] if is_quick else VARIANCES:
                 if not is_wild or q <= (10 if f.has(sp.exp) else MOST):
@@ -166,11 +176,12 @@ def page(rows: list[Row], seconds: float) -> str:
         "",
         "Written by `make accuracy`: largest errors of `Dense(1), f, Dense(1)` over correlations 0, +-.5, +-.9,",
         "+-.999, +-(1 - 1e-12), +-1, relative to sqrt(V V') (NTK: plus sqrt(q q' E[f'^2] E[f'^2]')), against graded",
-        f"quadrature in 80 bits. Bounds: {BOUNDS['float32']:.0e} in float32, {BOUNDS['float64']:.0e} in float64; **!** an error above it",
-        "of which no `PrecisionLost` tells, w: it tells.",
+        f"quadrature in 80 bits. Bounds: {BOUNDS['float32']:.0e} in float32, {BOUNDS['float64']:.0e} in float64;",
+        "**!** an error above it of which no `PrecisionLost` tells, w: it tells.",
         "",
-        f"{len(rows)} entries, {sum(r.is_warned for r in rows)} warned of, **{len(wrong)} above their bound without a "
-        f"warning**; {seconds / 60:.0f} minutes.",
+        f"{len(rows)} entries of {len({r.name for r in rows})} functions and networks, "
+        f"{sum(r.is_warned for r in rows)} warned of, **{len(wrong)} above their bound without a warning**; "
+        f"{seconds / 60:.0f} minutes.",
         "",
     ]
     places = sorted({r.q for r in rows if r.q == r.q})
@@ -196,10 +207,16 @@ def main() -> None:
     """Write the page, or print what is wrong of a quick run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="few functions and variances, and no page")
-    is_quick = parser.parse_args().quick
+    parser.add_argument("--minutes", type=float, default=18, help="of CPU time, after which no function is begun")
+    given = parser.parse_args()
+    is_quick = given.quick
     jax.config.update("jax_enable_x64", True)
     start = time.process_time()
-    rows = [*all_rows(is_quick), *(() if is_quick else deep_rows())]
+    rows: list[Row] = []
+    for row in chain(() if is_quick else deep_rows(), all_rows(is_quick)):
+        if time.process_time() - start > 60 * given.minutes and row.name != rows[-1].name:
+            break
+        rows.append(row)
     text = page(rows, time.process_time() - start)
     print(text)
     if not is_quick:

@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 DEVICE ?= cpu
 
-.PHONY: demo test test-all lint bench bench-estimators clean
+.PHONY: demo test test-all lint bench bench-estimators accuracy clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m ntkc demo
@@ -23,6 +23,10 @@ lint: $(VENV)/.installed
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/run.py --device $(DEVICE)
 	$(BIN)/python benchmarks/pixels.py --device $(DEVICE)
+
+# Writes docs/accuracy.md.
+accuracy: $(VENV)/.installed
+	JAX_PLATFORMS=cpu $(BIN)/python benchmarks/accuracy.py
 
 # FASHION, MNIST: folders of data that the package does not have; see benchmarks/README.md.
 bench-estimators: $(VENV)/.installed

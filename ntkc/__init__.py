@@ -23,7 +23,7 @@ from ntkc.kernel import Kernel
 from ntkc.layers.activations import Activation
 from ntkc.mean_field import meanfield
 from ntkc.monte_carlo import monte_carlo_kernel_fn
-from ntkc.program import KernelProgram
+from ntkc.program import KernelProgram, exportable
 
 __version__ = "0.1.0"
 
@@ -44,6 +44,7 @@ __all__ = [
     "empirical_ntk_fn",
     "empirical_ntk_vp_fn",
     "errors",
+    "exportable",
     "from_jax",
     "from_json",
     "from_keras",

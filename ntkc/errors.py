@@ -71,7 +71,11 @@ class NotPositiveDefinite(UserWarning):
     """A Gram matrix was not positive definite: the message names its smallest eigenvalue and the jitter added."""
 
 
-class SeriesNotConverged(UserWarning):
+class PrecisionLost(UserWarning):
+    """A kernel is not within its bound, or not finite: the message names the place, its value and the remedy."""
+
+
+class SeriesNotConverged(PrecisionLost):
     """A series was cut where its error bound exceeds the tolerance: the message states the bound."""
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import namedtuple
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,11 +9,9 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import sympy as sp
-from jax.core import Tracer
 
 from ntkc.backends.bundle import module_text
 from ntkc.backends.formula import formula_of
@@ -36,7 +33,7 @@ from ntkc.data import (
     shapes_of,
     with_nan,
 )
-from ntkc.errors import InvalidInput, SeriesNotConverged, ShapeMismatch, unknown
+from ntkc.errors import InvalidInput, PrecisionLost, SeriesNotConverged, ShapeMismatch, unknown
 from ntkc.gaussian.certificates import TOLERANCES
 from ntkc.host.loaded import Loaded, loaded
 from ntkc.ir.graph import Graph, feature_shapes, inputs_of, op_of
@@ -49,12 +46,16 @@ from ntkc.passes.demand import demand
 from ntkc.passes.lower import lower, open_symbols
 from ntkc.passes.roll import roll
 from ntkc.passes.settle import has_patterns, is_masked, is_open
+from ntkc.runtime.alarm import exportable, report
+from ntkc.runtime.jitted import Watched
 from ntkc.variants import Variant, fits
 
 if TYPE_CHECKING:
     from ntkc.stage_table import StageTable
 
 GETS = ("nngp", "ntk")
+
+__all__ = ["GETS", "KernelProgram", "build", "exportable"]
 
 
 class KernelProgram:
@@ -208,7 +209,6 @@ class KernelProgram:
         if pattern is not None:
             x2 = x1 if x2 is None and pattern[1] is not None else x2
             patterns = self._patterns(pattern, x1, x2)
-        self.check_series(x1, x2, values, patterns)
         if get is None:
             return self._kernel(x1, x2, values, patterns)
         if isinstance(get, str):
@@ -277,7 +277,8 @@ class KernelProgram:
         ntk = jnp.zeros_like(kernel.nngp) if kernel.ntk is None else kernel.ntk
         given = (kernel.nngp, ntk, kernel.cov1, second)
         same = jnp.eye(*kernel.nngp.shape[:2], dtype=bool) & kernel.x1_is_x2
-        nngp, ntk, cov1, cov2 = self._loaded("onward", *given, same, **values)
+        (nngp, ntk, cov1, cov2), concern = self._loaded("onward", *given, same, **values)
+        report(self.module["onward"].watch, concern)
         *pixels, width = feature_shapes(self.graph)[self.graph.graph["output"]]
         shapes = (None if s is None else (s[0], *pixels, width or s[-1]) for s in (kernel.shape1, kernel.shape2))
         shape1, shape2 = shapes
@@ -305,11 +306,17 @@ class KernelProgram:
         return _result(names)
 
     def _run(self, name: str, x1: Any, x2: Any, values: Mapping[str, Any], patterns: tuple[Any, Any]) -> Any:
-        return self._loaded(name, x1, x2, pattern=patterns, **values)
+        made, concern = self._loaded(name, x1, x2, pattern=patterns, **values)
+        report(self.module[name].watch, concern)
+        return made
 
     @cached_property
     def _loaded(self) -> Loaded:
-        return loaded(self.source)
+        made = loaded(self.source)
+        for function in (f for f in made.names.values() if isinstance(f, Watched)):
+            function.watch = function.watch._replace(categories=(SeriesNotConverged, PrecisionLost))
+            function.is_aloud = False  # calls of the program warn under jit; jax.export has no callbacks
+        return made
 
     @property
     def module(self) -> dict[str, Any]:
@@ -354,24 +361,11 @@ class KernelProgram:
         dtype = jnp.promote_types(first.dtype, second.dtype)
         return first.astype(dtype), second.astype(dtype)
 
-    def check_series(
-        self, x1: Any, x2: Any, values: Mapping[str, Any], patterns: tuple[Any, Any] = (None, None)
-    ) -> None:
-        """Warn where a series is cut before it has converged: its variance is too large for its terms."""
-        if self.module.get("unresolved") is None or any(
-            isinstance(v, Tracer) for v in jax.tree.leaves((x1, x2, values))
-        ):
-            return
-        with jax.ensure_compile_time_eval():
-            sides = [(x, own) for x, own in zip((x1, x2), patterns, strict=True) if x is not None]
-            rest = max(float(self._loaded("unresolved", x, pattern=own, **values)) for x, own in sides)
-        if rest > self._compilation.tolerances[arrays_of(x1)[0].dtype.name]:
-            warnings.warn(
-                f"a series keeps a relative error of up to {rest:.1e}: the variances of these data are too large for "
-                "its terms (explain() shows how many each needs); rescale the data or lower W_std",
-                SeriesNotConverged,
-                stacklevel=3,
-            )
+    def check_series(self, x1: Any, x2: Any, values: Mapping[str, Any]) -> None:
+        """Warn of series that have not converged for any of these samples, before there are pairs of them."""
+        for x in (x1, x2):
+            if self.module.get("unresolved") is not None and x is not None:
+                report(self.module["nngp"].watch, self._loaded("unresolved", x, **values))
 
     def _checked_parameters(self, given: Mapping[str, Any], dtype: Any) -> dict[str, Any]:
         given = {name: v for name, v in given.items() if name in self.parameters or not is_own_name(name)}

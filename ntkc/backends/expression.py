@@ -15,6 +15,7 @@ from ntkc.ir.streams import Reserved
 
 HEADS: dict[str, str] = {
     "exp": "jnp.exp",
+    "Expm1": "jnp.expm1",
     "sin": "jnp.sin",
     "cos": "jnp.cos",
     "tan": "jnp.tan",
@@ -55,11 +56,16 @@ HEADS: dict[str, str] = {
     "Coefficients": "coefficients",
     "Chunks": "chunks_needed",
     "Cosine": "cosine",
+    "Remainder": "remainder",
     "HermiteSum": "hermite_sum",
     "KinkMoment": "kink_moment",
     "KinkCoefficients": "kink_coefficients",
     "KinkTails": "kink_tails",
+    "KinkRemainder": "kink_remainder",
     "KinkSum": "kink_sum",
+    "NearZero": "near_zero",
+    "SigmoidSum": "sigmoid_sum",
+    "SigmoidMean": "sigmoid_mean",
     "SplitMoment": "split_mean",
     "Collapsed": "polynomial",
 }
@@ -186,6 +192,7 @@ class JaxPrinter(StrPrinter):
     def _print_Lambda(self, expr: sp.Lambda) -> str:
         (variable,) = expr.variables
         inside = expr.expr.xreplace({variable: Written("v", real=True)})
+        inside = inside.replace(_has_expm1, _with_expm1)
         return f"lambda v: {self._print(inside)}"
 
     _print_Abs = _print_Function
@@ -198,6 +205,22 @@ class JaxPrinter(StrPrinter):
 
     def emptyPrinter(self, expr: Any) -> str:
         raise UnsupportedExpr(f"{expr}: the JAX backend cannot write {type(expr).__name__}")
+
+
+class Expm1(sp.Function):
+    """exp(x) - 1, to full relative accuracy near 0."""
+
+    nargs = 1
+
+
+def _has_expm1(expr: sp.Expr) -> bool:
+    return isinstance(expr, sp.Add) and -1 in expr.args and any(isinstance(a, sp.exp) for a in expr.args)
+
+
+def _with_expm1(expr: sp.Expr) -> sp.Expr:
+    """exp(u) - 1 + rest  ->  Expm1(u) + rest."""
+    first = next(a for a in expr.args if isinstance(a, sp.exp))
+    return expr - first + 1 + Expm1(first.args[0])
 
 
 def _is_readable(constant: sp.Expr) -> bool:

@@ -91,6 +91,12 @@ class KinkTails(sp.Function):
     nargs = 1
 
 
+class KinkRemainder(sp.Function):
+    """KinkRemainder(tails): what all terms leave, over E[f^2], for each sample."""
+
+    nargs = 1
+
+
 class KinkSum(sp.Function):
     """KinkSum(h1, h2, rho, tails1, tails2) = sum_n (d_n s'_n + s_n d'_n) / 2 rho^n."""
 

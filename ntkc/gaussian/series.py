@@ -109,6 +109,12 @@ class Chunks(sp.Function):
     nargs = 1
 
 
+class Remainder(sp.Function):
+    """Remainder(f, a, q) = 1 - sum_n a_n(q)^2 / E[f(u)^2], by Parseval the error of a series over sqrt(V V')."""
+
+    nargs = 3
+
+
 class HermiteSum(sp.Function):
     """HermiteSum(a, b, rho, chunks1, chunks2) = sum_n a_n b_n rho^n."""
 

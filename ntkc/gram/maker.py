@@ -56,7 +56,7 @@ class TileMaker:
         """One array for each kernel."""
         is_own = self.x2 is None and tile.rows == tile.columns
         rows, columns = _samples(self.x1, tile.rows), None if is_own else _samples(self.others, tile.columns)
-        made = self.function(rows, columns, **self.values)
+        made = self.function.finite(rows, columns, **self.values)
         return tuple(np.asarray(v) for v in (made if len(self.kernels) > 1 else (made,)))
 
     def plan(self, memory: float) -> TilePlan:

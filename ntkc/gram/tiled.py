@@ -66,6 +66,7 @@ def gram(
     Warns:
         StoreChanged: a tile failed its checksum and is computed anew, or the store was begun by another JAX.
         SeriesNotConverged: once, as the program does for all data.
+        PrecisionLost: a tile holds NaN or infinities.
     """
     refuse_masked(x1=x1, x2=x2)
     first, second = program_of(program).checked_pair(x1, None if are_one_set(x1, x2) else x2)

@@ -62,6 +62,7 @@ class Kind(Enum):
     U = _Row("u", "u", "variable of the polynomials of a collapsed program", False, "pairs")
     M = _Row("h", "h", "Hermite coefficients of the function v at the variance of u", True, "each")
     L = _Row("chunks", "c", "how many chunks of Hermite coefficients are needed", True, "each")
+    X = _Row("lost", "o", "relative error that the series of the function v has at the variance of u", True, "each")
     R = _Row("r", "r", "sqrt(1 + 2 q / noise) - 1 of the variance that the erf u reads", True, "each")
     F = _Row("phi", r"\phi", "arcsin(q / (q + noise)) of the variance that the erf u reads", True, "each")
     I = _Row("i", "i", "what pairs read of one sample, made once a sample", True, "each")

@@ -8,7 +8,7 @@ from dataclasses import replace
 import sympy as sp
 
 from ntkc.ir.program import Let, Loop, Program, Statement, lets, verify
-from ntkc.ir.streams import Stream, streams_in
+from ntkc.ir.streams import Kind, Stream, streams_in, variance
 
 
 def prune(program: Program) -> Program:
@@ -20,9 +20,15 @@ def alive(program: Program) -> Program:
     """The program without what is dead; it may still read what it does not define."""
     wanted = {s for expr in program.outputs.values() for s in _read(expr)}
     per_pair = _alive(program.per_pair, wanted)
+    wanted |= {watched for s in wanted if isinstance(s, Stream) for watched in _watched(s)}
     per_sample = _alive(program.per_sample, wanted)
     inputs = tuple(k for k in program.inputs if k.side is not None or k in wanted)
     return replace(program, per_sample=per_sample, per_pair=per_pair, inputs=inputs)
+
+
+def _watched(stream: Stream) -> tuple[Stream, ...]:
+    """What is told of the error of a series beside its coefficients."""
+    return (stream.of(Kind.X), variance(stream.node)) if stream.kind is Kind.M else ()
 
 
 def _without_aliases(program: Program) -> Program:

@@ -1,5 +1,6 @@
 """What emitted source calls: special functions, maps of pixels, and the walk over pairs of samples; needs jax only."""
 
+from ntkc.runtime.alarm import Watch
 from ntkc.runtime.arc_cosine import (
     angle_over_pi,
     arc_cosine,
@@ -16,7 +17,7 @@ from ntkc.runtime.data import cleaned, cosine_gap, distances, present, products
 from ntkc.runtime.erf import across, angle_gap, arc_sine, gram_determinant, sine_distance, sine_gap, span
 from ntkc.runtime.gram import Kernels, kernels
 from ntkc.runtime.graphs import adjacency, gathered
-from ntkc.runtime.kinks import kink_coefficients, kink_moment, kink_sum, kink_tails, split_mean
+from ntkc.runtime.kinks import kink_coefficients, kink_moment, kink_remainder, kink_sum, kink_tails, split_mean
 from ntkc.runtime.loops import Values, scanned, stacked, unrolled
 from ntkc.runtime.pixels import (
     contracted,
@@ -54,7 +55,8 @@ from ntkc.runtime.reads import (
 )
 from ntkc.runtime.roots import angle, cosine, exact_minor, exp_sinh, ratio, root, safe_sqrt
 from ntkc.runtime.rows import Rows
-from ntkc.runtime.series import chunks_needed, coefficients, gaussian_mean, hermite_sum
+from ntkc.runtime.series import chunks_needed, coefficients, gaussian_mean, hermite_sum, near_zero, remainder
+from ntkc.runtime.sigmoids import sigmoid_mean, sigmoid_sum
 from ntkc.runtime.steps import density, edge, orthant, ridge, safe, steps, tail
 from ntkc.runtime.tiles import Tiles
 from ntkc.runtime.together import as_one, filled, held
@@ -64,6 +66,7 @@ __all__ = [
     "Rows",
     "Tiles",
     "Values",
+    "Watch",
     "across",
     "adjacency",
     "angle",
@@ -106,6 +109,7 @@ __all__ = [
     "kernels",
     "kink_coefficients",
     "kink_moment",
+    "kink_remainder",
     "kink_sum",
     "kink_tails",
     "left",
@@ -113,6 +117,7 @@ __all__ = [
     "mean_squares",
     "multiplied",
     "narrowed",
+    "near_zero",
     "of_pixels",
     "orthant",
     "own_distances",
@@ -130,6 +135,7 @@ __all__ = [
     "present",
     "products",
     "ratio",
+    "remainder",
     "ridge",
     "right",
     "root",
@@ -138,6 +144,8 @@ __all__ = [
     "safe_sqrt",
     "same_pixels",
     "scanned",
+    "sigmoid_mean",
+    "sigmoid_sum",
     "sine_distance",
     "sine_gap",
     "smooth_cosine_gap",

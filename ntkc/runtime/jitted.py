@@ -7,6 +7,9 @@ from inspect import signature
 from typing import Any
 
 import jax
+from jax.core import Tracer
+
+from ntkc.runtime.alarm import Concern, Watch, report
 
 
 class Jitted:
@@ -33,7 +36,28 @@ class Jitted:
         self.jitted.clear_cache()
 
 
-class OfPairs(Jitted):
+class Watched(Jitted):
+    """A function that gives what is lost beside its results, and warns of it; under jit if `is_aloud`."""
+
+    def __init__(self, function: Callable[..., Any], watch: Watch) -> None:
+        super().__init__(function)
+        self.watch = watch
+        self.is_aloud = True
+
+    def __call__(self, /, *given: Any, **named: Any) -> Any:
+        made, concern = super().__call__(*given, **named)
+        if self.is_aloud or not isinstance(concern.rows, Tracer):
+            report(self.watch, concern)
+        return made
+
+    def finite(self, /, *given: Any, **named: Any) -> Any:
+        """The same, which warns only where it is not finite: of losses all data were asked before."""
+        made, concern = super().__call__(*given, **named)
+        report(self.watch._replace(losses=()), Concern(concern.rows[-1:], concern.places))
+        return made
+
+
+class OfPairs(Watched):
     """f(x1, x2=None, pattern=(pattern1, pattern2), **parameters)."""
 
     def arguments(
@@ -51,5 +75,5 @@ class OfSamples(Jitted):
         return x, pattern, parameters
 
 
-class OfKernels(Jitted):
+class OfKernels(Watched):
     """f(nngp, ntk, variance1, variance2, same, **parameters)."""

@@ -17,6 +17,8 @@ from ntkc.runtime.roots import exact_minor, ratio, safe_sqrt
 from ntkc.runtime.series import CHUNK, TERMS, TOLERANCE, Tolerance, hermite_sum, project
 from ntkc.runtime.tables import ARCTAN, Table
 
+SPLIT_CUTS = (80, 120, 420, 500, 540)
+"""Of nodes on both sides of 0."""
 Row = Sequence[float]
 """c, p_0, p_1, ...: of (p_0 + p_1 x + ...) exp(-c x^2 / 2)."""
 
@@ -60,14 +62,14 @@ def at_split_nodes(f: Callable[[Array], Array], q: Array) -> Array:
 
 def split_mean(f: Callable[[Array], Array], q: Array) -> Array:
     """E[f(u)], u ~ N(0, q), of a function with a kink at 0, for each sample."""
-    return project(split_table(q.dtype.name)[0], at_split_nodes(f, q))
+    return project(split_table(q.dtype.name)[0], at_split_nodes(f, q), SPLIT_CUTS)
 
 
 def kink_coefficients(f: Callable[[Array], Array], table: Table, q: Array) -> Array:
     """Hermite coefficients of f - P and of f + P, P = kink(table, x), or 0: [TERMS, 2, samples]."""
     values = at_split_nodes(f, q)
     part = at_split_nodes(lambda x: kink(table, x), q) if table else 0
-    both = project(split_table(q.dtype.name), jnp.concatenate([values - part, values + part], 1))
+    both = project(split_table(q.dtype.name), jnp.concatenate([values - part, values + part], 1), SPLIT_CUTS)
     return both.reshape(TERMS, 2, -1)
 
 
@@ -78,6 +80,11 @@ def kink_tails(h: Array) -> Array:
     rest = squares[-1] * (TERMS // CHUNK) * jnp.asarray([1 / 4, 2], h.dtype).reshape(2, *[1] * (h.ndim - 2))
     beyond = jnp.cumsum(squares[::-1], 0)[::-1] + rest
     return lax.stop_gradient(jnp.moveaxis(ratio(beyond, jnp.sum(jnp.mean(h, 1) ** 2, 0)), 0, 1))
+
+
+def kink_remainder(tails: Array) -> Array:
+    """sqrt(d s) of what all terms leave of the squares of f - P and f + P."""
+    return jnp.sqrt(jnp.prod(tails[:, -1], 0))
 
 
 def chunks_of_products(tails1: Array, tails2: Array, tolerance: Tolerance) -> Array:

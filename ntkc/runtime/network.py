@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 import jax.numpy as jnp
 from jax import Array
 
+from ntkc.runtime.alarm import Concern, Watch
 from ntkc.runtime.data import cleaned, present
 from ntkc.runtime.graphs import adjacency
 from ntkc.runtime.loops import Values, left_lanes, right_lanes
@@ -34,6 +35,7 @@ class Network(NamedTuple):
     reads_features: bool
     pattern: tuple[Sequence[int], bool] | None
     masked: bool
+    watch: Watch
 
 
 def shown(net: Network) -> tuple[int, ...]:
@@ -111,12 +113,14 @@ Take = Callable[..., Array]
 class Walk(Protocol):
     """How all pairs of samples are gone through."""
 
-    def gram(self, net: Network, is_alone: bool, take: Take, x1: Array, x2: Array | None, p: SimpleNamespace) -> Array:
-        """`take` of all pairs of samples; of x1 with itself if x2 is None."""
+    def gram(
+        self, net: Network, is_alone: bool, take: Take, x1: Array, x2: Array | None, p: SimpleNamespace
+    ) -> tuple[Array, Concern]:
+        """`take` of all pairs of samples, of x1 with itself if x2 is None, and what is lost."""
         ...
 
-    def largest(self, f: Callable[[Array], Array], whole: Array) -> Array:
-        """The largest f of any samples."""
+    def losses(self, net: Network, whole: Array, p: SimpleNamespace) -> Concern:
+        """What is lost in any samples."""
         ...
 
 

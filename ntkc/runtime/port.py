@@ -9,6 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax import Array
 
+from ntkc.runtime.alarm import NOTHING_LOST, Concern, Watch, looked_at, losses_of, worse
 from ntkc.runtime.arc_cosine import gap_of
 from ntkc.runtime.jitted import OfKernels
 from ntkc.runtime.loops import Values, left_lanes, right_lanes
@@ -24,6 +25,7 @@ def continued(
     pairs: Sequence[Sequence[str]],
     output: str = "",
     sizes: Sequence[int] = (),
+    watch: Watch = NOTHING_LOST,
 ) -> Callable[..., tuple[Array, Array, Array, Array]]:
     """onward(nngp, ntk, variance1, variance2, same, **parameters)  ->  the same four, after this network.
 
@@ -42,8 +44,8 @@ def continued(
 
     def onward(
         nngp: Array, ntk: Array, variance1: Array, variance2: Array, same: Array, parameters: Mapping[str, Any]
-    ) -> tuple[Array, Array, Array, Array]:
-        """(nngp, ntk, variance1, variance2) after this network, from those before it."""
+    ) -> tuple[tuple[Array, Array, Array, Array], Concern]:
+        """(nngp, ntk, variance1, variance2) after this network, from those before it, and what is lost."""
         p = SimpleNamespace(**parameters)
         variance1, variance2 = (jnp.moveaxis(v, 0, -1) for v in (variance1, variance2))
         nngp, ntk = (jnp.moveaxis(v, (0, 1), (-2, -1)) for v in (nngp, ntk))
@@ -52,9 +54,11 @@ def continued(
         made = pair(p, left_lanes(values1), right_lanes(values2), same.astype(nngp.dtype), *read)
         k, t = (jnp.broadcast_to(jnp.asarray(v, nngp.dtype), shown + nngp.shape[-2:]) for v in made)
         k, t = (jnp.moveaxis(v, (-2, -1), (0, 1)) for v in (k, t))
-        return k, t, jnp.moveaxis(out1, -1, 0), jnp.moveaxis(out2, -1, 0)
+        concern = worse(losses_of(watch, values1, k.dtype), losses_of(watch, values2, k.dtype))
+        concern = looked_at(jnp.stack([k, t]), concern)
+        return (k, t, jnp.moveaxis(out1, -1, 0), jnp.moveaxis(out2, -1, 0)), concern
 
-    return OfKernels(onward)
+    return OfKernels(onward, watch)
 
 
 def kind_and_form(of: Sequence[str]) -> tuple[str, str]:

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from ntkc.runtime.alarm import Concern, concern_of, judged, losses_of, worse
 from ntkc.runtime.network import Network, Side, Take, made_of_pairs, samples_of, squares_of
 from ntkc.runtime.together import alone
 
@@ -20,34 +21,42 @@ class Rows(NamedTuple):
 
     size: int = 256
 
-    def gram(self, net: Network, is_alone: bool, take: Take, x1: Array, x2: Array | None, p: SimpleNamespace) -> Array:
-        """`take` of all pairs of samples; of x1 with itself if x2 is None."""
+    def gram(
+        self, net: Network, is_alone: bool, take: Take, x1: Array, x2: Array | None, p: SimpleNamespace
+    ) -> tuple[Array, Concern]:
+        """`take` of all pairs of samples, of x1 with itself if x2 is None, and what is lost."""
         made_of = partial(block, net, is_alone, take, p)
         if max(len(x1), len(x1 if x2 is None else x2)) <= self.size // 2:
             return at_once(net, made_of, x1, x2, p)
+        side1, concern = side_of(net, padded(x1, self.size), p)
         if x2 is None:
-            return triangle(net, made_of, x1, p, self.size)
-        return rectangle(net, made_of, x1, x2, p, self.size)
+            made = triangle(made_of, side1, len(x1), self.size)
+            return made, judged(made, concern)
+        side2, concern2 = side_of(net, x2, p)
+        made = rectangle(made_of, side1, side2, len(x1), self.size)
+        return made, judged(made, worse(concern, concern2))
 
-    def largest(self, f: Callable[[Array], Array], whole: Array) -> Array:
-        """f of all samples at once."""
-        return f(whole)
+    def losses(self, net: Network, whole: Array, p: SimpleNamespace) -> Concern:
+        """What is lost in any samples."""
+        return losses_of(net.watch, samples_of(net, whole, p)[1])
 
 
-def at_once(net: Network, made_of: Take, x1: Array, x2: Array | None, p: SimpleNamespace) -> Array:
+def at_once(net: Network, made_of: Take, x1: Array, x2: Array | None, p: SimpleNamespace) -> tuple[Array, Concern]:
     """All pairs of few samples: loops would take longer to compile than to run."""
-    side1 = side_of(net, x1, p)
+    side1, concern = side_of(net, x1, p)
     if x2 is None:
         made = made_of(jnp.eye(len(x1), dtype=bool), side1, side1)
-        return jnp.where(jnp.tri(len(x1), dtype=bool), made, made.T)
-    return made_of(jnp.zeros((), bool), side1, side_of(net, x2, p))
+        made = jnp.where(jnp.tri(len(x1), dtype=bool), made, made.T)
+        return made, judged(made, concern)
+    side2, concern2 = side_of(net, x2, p)
+    made = made_of(jnp.zeros((), bool), side1, side2)
+    return made, judged(made, worse(concern, concern2))
 
 
-def rectangle(net: Network, made_of: Take, x1: Array, x2: Array, p: SimpleNamespace, most: int) -> Array:
+def rectangle(made_of: Take, side1: Side, right: Side, rows: int, most: int) -> Array:
     """All pairs, block of rows after block of rows."""
     apart = jnp.zeros((), bool)
-    left = in_blocks(side_of(net, padded(x1, most), p), block_size(len(x1), most))
-    right = side_of(net, x2, p)
+    left = in_blocks(side1, block_size(rows, most))
     count, size = left.whole.shape[:2]
 
     @jax.checkpoint
@@ -55,7 +64,7 @@ def rectangle(net: Network, made_of: Take, x1: Array, x2: Array, p: SimpleNamesp
         return made_of(apart, jax.tree.map(lambda v: v[i], left), right)
 
     places = jnp.arange(count)
-    return assemble(lambda i: (some_rows(i), (i * size, 0)), places, (count * size, len(x2)))[: len(x1)]
+    return assemble(lambda i: (some_rows(i), (i * size, 0)), places, (count * size, len(right.whole)))[:rows]
 
 
 def block(net: Network, is_alone: bool, take: Take, p: SimpleNamespace, same: Array, side1: Side, side2: Side) -> Array:
@@ -65,9 +74,12 @@ def block(net: Network, is_alone: bool, take: Take, p: SimpleNamespace, same: Ar
     return take(*made_of_pairs(net, is_alone, side1, side2, same, p))
 
 
-def side_of(net: Network, whole: Array, p: SimpleNamespace) -> Side:
-    """Samples with their mean squares and values."""
-    return Side(whole, squares_of(net, whole), samples_of(net, whole, p)[1])
+def side_of(net: Network, whole: Array, p: SimpleNamespace) -> tuple[Side, Concern]:
+    """Samples with their mean squares and values, and what is lost in these."""
+    squares, (variance, values) = squares_of(net, whole), samples_of(net, whole, p)
+    others = {f"the mean square of input {i + 1}": q for i, q in enumerate(squares)}
+    concern = concern_of(net.watch, values, **others, **{"the variance of the output": variance})
+    return Side(whole, squares, values), concern
 
 
 def in_blocks(side: Side, size: int) -> Side:
@@ -116,10 +128,10 @@ def assemble(compute: Callable[[Any], tuple[Array, Any]], places: Any, shape: tu
     return lax.dynamic_update_slice(whole, made, corner)
 
 
-def triangle(net: Network, made_of: Take, x: Array, p: SimpleNamespace, most: int) -> Array:
-    """All pairs of rows of x: tiles on and below the diagonal, then their mirror images."""
-    size = block_size(len(x), most)
-    side = in_blocks(side_of(net, padded(x, most), p), size)
+def triangle(made_of: Take, side: Side, rows: int, most: int) -> Array:
+    """All pairs of rows of one set: tiles on and below the diagonal, then their mirror images."""
+    size = block_size(rows, most)
+    side = in_blocks(side, size)
     same, below = jnp.eye(size, dtype=bool), jnp.tri(size, dtype=bool)
 
     @jax.checkpoint
@@ -141,4 +153,4 @@ def triangle(net: Network, made_of: Take, x: Array, p: SimpleNamespace, most: in
     places = tuple(map(jnp.array, zip(*below_or_on, strict=True)))
     whole = assemble(compute, places, (count * size, count * size))
     whole, _ = lax.scan(mirror, whole, places)  # apart from `compute`, where XLA would compute each tile twice
-    return whole[: len(x), : len(x)]
+    return whole[:rows, :rows]

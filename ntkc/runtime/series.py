@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -13,7 +13,7 @@ import numpy as np
 from jax import Array, lax
 from jax.typing import ArrayLike
 
-from ntkc.runtime.roots import safe_sqrt
+from ntkc.runtime.roots import ratio, safe_sqrt
 
 TERMS = 1280
 """Terms of a series at most."""
@@ -45,9 +45,17 @@ def gaussian_tables(dtype: str) -> list[Any]:
     return [hermite[a:b].astype(dtype) for a, b in itertools.pairwise(PARTS)]
 
 
-def project(weights: ArrayLike, values: Array) -> Array:
+CUTS = (220, 260, 300)
+"""Nodes are added up in four parts of equal weight: of one long sum float32 loses a digit."""
+
+
+def project(weights: ArrayLike, values: Array, cuts: tuple[int, ...] = CUTS) -> Array:
     """Quadrature of values [nodes, samples]."""
-    return jnp.matmul(weights, values, precision=lax.Precision.HIGHEST)
+    weights, ends = jnp.asarray(weights), (0, *cuts, len(values))
+    parts = [
+        jnp.matmul(weights[..., a:b], values[a:b], precision=lax.Precision.HIGHEST) for a, b in itertools.pairwise(ends)
+    ]
+    return sum(parts[1:], parts[0])
 
 
 def at_nodes(f: Callable[[Array], Array], q: Array) -> Array:
@@ -68,7 +76,7 @@ def coefficients(f: Callable[[Array], Array], q: Array, tolerance: Tolerance = T
     total = rest = project(tables[0][0], values * values)
     parts: list[Array] = []
     for table in tables:
-        is_needed = jnp.any(rest > tolerance[q.dtype.name] * total)
+        is_needed = jnp.any(rest > tolerance[q.dtype.name] / 2 * total)
         none = jnp.zeros((len(table), len(q)), q.dtype)
         branches = project, lambda table, values, none=none: none
         part = lax.cond(is_needed, *branches, table, values) if parts else project(table, values)
@@ -82,6 +90,19 @@ def chunks_needed(h: Array, tolerance: Tolerance = TOLERANCE) -> Array:
     squares = jnp.sum((h * h).reshape(TERMS // CHUNK, CHUNK, -1), 1)
     beyond = jnp.cumsum(squares[::-1], 0)[::-1]
     return lax.stop_gradient(jnp.sum(beyond > tolerance[h.dtype.name] * beyond[0], 0).astype(h.dtype))
+
+
+def remainder(f: Callable[[Array], Array], h: Array, q: Array) -> Array:
+    """1 - sum_n h_n^2 / E[f^2], what Parseval's sum leaves, for each variance of any shape.
+
+    Quadrature at half as many nodes shows that of all nodes: the error of the trapezoidal rule squares as nodes double.
+    """
+    squares = at_nodes(f, jnp.ravel(q)) ** 2
+    weights = jnp.asarray(gaussian_tables(q.dtype.name)[0][0])
+    total = jnp.reshape(project(weights, squares), q.shape)
+    coarse = jnp.reshape(project(2 * weights[::2], squares[::2], (110, 130, 150)), q.shape)
+    left = ratio(jnp.abs(total - jnp.sum(h * h, 0)), total)
+    return lax.stop_gradient(jnp.maximum(left, ratio(coarse - total, total) ** 2))
 
 
 def chunk_added(i: Any, total: Array, h1: Array, h2: Array, rho: Array) -> Array:
@@ -129,3 +150,21 @@ def hermite_sum_jvp(primals: Any, tangents: Any) -> Any:
     slope = hermite_sum(*below, rho, *needed)
     change = chunks_added_linearly(chunks, dh1, h2, rho) + chunks_added_linearly(chunks, h1, dh2, rho)
     return hermite_sum(*primals), slope * drho + change
+
+
+def near_zero(taylor: Sequence[float], f: Array, x: Array) -> Array:
+    """f, or the polynomial c_0 + c_1 x + ... of (radius, c_0, c_1, ...) within its radius."""
+    radius, *c = taylor
+    is_near = jnp.abs(x) < radius
+    inside = jnp.where(is_near, x, 0)
+    leading = next(n for n, v in enumerate(c) if v)
+    return jnp.where(is_near, inside**leading * polynomial_in(c[leading:], inside), f)
+
+
+def polynomial_in(c: Sequence[float], x: Array) -> Array:
+    """c_0 + c_1 x + ..., of x^2 if all of it is even."""
+    x, c = (x * x, c[::2]) if not any(c[1::2]) else (x, c)
+    total = jnp.full_like(x, c[-1])
+    for v in c[-2::-1]:
+        total = total * x + v
+    return total

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from ntkc.runtime.alarm import Concern, looked_at, losses_of, worse, worst
 from ntkc.runtime.loops import Values
 from ntkc.runtime.network import Network, Side, Take, made_of_pairs, samples_of, shown
 
@@ -26,13 +27,17 @@ class Tiles(NamedTuple):
     block: int = 128
     one_by_one: bool = False
 
-    def gram(self, net: Network, is_alone: bool, take: Take, x1: Array, x2: Array | None, p: SimpleNamespace) -> Array:
-        """`take` of all pairs of samples; of x1 with itself if x2 is None."""
-        return gram_of_tiles(self, net, partial(made_of_pairs, net, is_alone), take, x1, x2, p)
+    def gram(
+        self, net: Network, is_alone: bool, take: Take, x1: Array, x2: Array | None, p: SimpleNamespace
+    ) -> tuple[Array, Concern]:
+        """`take` of all pairs of samples, of x1 with itself if x2 is None, and what is lost."""
+        made, concern = gram_of_tiles(self, net, partial(made_of_pairs, net, is_alone), take, x1, x2, p)
+        return made, looked_at(made, concern)
 
-    def largest(self, f: Callable[[Array], Array], whole: Array) -> Array:
-        """The largest f of any sample."""
-        return jnp.max(lax.map(lambda x: f(x[None]), whole))
+    def losses(self, net: Network, whole: Array, p: SimpleNamespace) -> Concern:
+        """What is lost in any sample."""
+        rows = lax.map(lambda x: losses_of(net.watch, samples_of(net, x[None], p)[1]).rows, whole)
+        return Concern(worst(rows))
 
 
 def gram_of_tiles(
@@ -43,8 +48,8 @@ def gram_of_tiles(
     x1: Array,
     x2: Array | None,
     p: SimpleNamespace,
-) -> Array:
-    """`take` of all pairs, tile after tile; of one triangle and its mirror image if x2 is None."""
+) -> tuple[Array, Concern]:
+    """`take` of all pairs, tile after tile; of one triangle and its mirror image if x2 is None. And what is lost."""
     is_symmetric = x2 is None
     x2 = x1 if x2 is None else x2
     if len(x1) * len(x2) <= FEW * plan.lanes:
@@ -64,10 +69,10 @@ def gram_of_tiles(
         made = jax.eval_shape(compute, *given)
         return jnp.zeros(made.shape, made.dtype)
 
-    def blocks(_: None, i: Array) -> tuple[None, Array]:
+    def blocks(_: None, i: Array) -> tuple[None, tuple[Array, Array]]:
         values = values_of(plan, net, left[i], p)
 
-        def tiles(_: None, j: Array) -> tuple[None, Array]:
+        def tiles(_: None, j: Array) -> tuple[None, tuple[Array, Array]]:
             values2 = values_of(plan, net, right[j], p)
 
             def turn(_: None, g: Array) -> tuple[None, Array]:
@@ -79,14 +84,18 @@ def gram_of_tiles(
                     return None, lax.cond(stop < start + rows, compute, nothing, *given)
                 return None, compute(*given)
 
-            return None, lax.scan(turn, None, jnp.arange(count))[1]
+            lost2 = losses_of(net.watch, values2, x2.dtype).rows
+            return None, (lax.scan(turn, None, jnp.arange(count))[1], lost2)
 
-        return None, lax.scan(tiles, None, jnp.arange(len(right)))[1]
+        lost = losses_of(net.watch, values, x1.dtype).rows
+        made, lost2 = lax.scan(tiles, None, jnp.arange(len(right)))[1]
+        return None, (made, worst(jnp.concatenate([lost[None], lost2])))
 
-    made = lax.scan(blocks, None, jnp.arange(len(left)))[1]
+    made, lost = lax.scan(blocks, None, jnp.arange(len(left)))[1]
+    concern = Concern(worst(lost))
     made = jnp.moveaxis(made, (0, 2, -2, 1, -1), (0, 1, 2, 3, 4)).reshape(-1, len(right) * columns, *shown(net))
     made = made[: len(x1), : len(x2)]
-    return symmetric(net, made) if is_symmetric else made
+    return symmetric(net, made) if is_symmetric else made, concern
 
 
 FEW = 8
@@ -101,13 +110,15 @@ def few_pairs(
     x2: Array,
     is_symmetric: bool,
     p: SimpleNamespace,
-) -> Array:
+) -> tuple[Array, Concern]:
     """All pairs of few samples."""
-    side1 = Side(x1, (), samples_of(net, x1, p)[1])
-    side2 = side1 if is_symmetric else Side(x2, (), samples_of(net, x2, p)[1])
+    values1 = samples_of(net, x1, p)[1]
+    values2 = values1 if is_symmetric else samples_of(net, x2, p)[1]
+    side1, side2 = Side(x1, (), values1), Side(x2, (), values2)
     same = jnp.eye(len(x1), len(x2), dtype=bool) & is_symmetric
     made = jnp.moveaxis(take(*made_of(side1, side2, same, p)), (-2, -1), (0, 1))
-    return symmetric(net, made) if is_symmetric else made
+    concern = worse(*(losses_of(net.watch, v, x1.dtype) for v in (values1, values2)))
+    return symmetric(net, made) if is_symmetric else made, concern
 
 
 def symmetric(net: Network, made: Array) -> Array:

@@ -80,7 +80,6 @@ class NTKKernel(Kernel):
         recipe, values = self.recipe(), self._values()
         if not eval_gradient:
             return kernel_block(recipe.program, self.get, x1, x2, values)
-        warn_of_series(recipe, x1, values)
         gradient = gradient_fn(recipe, self.get, tuple(SYMBOLS[h.name] for h in self.hyperparameters if not h.fixed))
         found = run_padded(lambda a, _: gradient(a, values), self.get, x1, None)
         return np.ascontiguousarray(found[..., 0]), np.ascontiguousarray(found[..., 1:])
@@ -89,7 +88,6 @@ class NTKKernel(Kernel):
         """k(x, x) of every row, [n]."""
         x, _ = checked_pair(X, None)
         recipe, values = self.recipe(), self._values()
-        warn_of_series(recipe, x, values)
         with precision(x.dtype):
             return np.asarray(diagonal_fn(recipe, self.get)(pad_rows(x), values))[: len(x)].copy()
 
@@ -174,12 +172,6 @@ def diagonal_fn(recipe: Recipe, get: str) -> Callable[..., Any]:
         return jax.vmap(lambda row: recipe.program(row[None], None, get, **values)[0, 0])(x)
 
     return jax.jit(diagonal)
-
-
-def warn_of_series(recipe: Recipe, x: Any, values: dict[str, float]) -> None:
-    """What a call of the program says of its series, which it cannot under jit."""
-    with precision(x.dtype):
-        recipe.program.check_series(jnp.asarray(pad_rows(x)), None, values)
 
 
 def checked_pair(X: Any, Y: Any) -> tuple[Any, Any]:

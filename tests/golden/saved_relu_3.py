@@ -14,15 +14,17 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
-from inspect import signature
+from inspect import currentframe, signature
 from itertools import accumulate
-from math import pi, prod
+from math import inf, isnan, pi, prod
 from types import SimpleNamespace
 from typing import Any, NamedTuple, Protocol
+from warnings import warn as issue
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.core import Tracer
 from jax.typing import ArrayLike
 
 
@@ -116,48 +118,6 @@ def cosine_gap_jvp(primals: Any, tangents: Any) -> Any:
     *data, same = primals
     slope = jax.jvp(gap_of_products, tuple(data), tuple(tangents[:4]))[1]
     return cosine_gap(*primals), jnp.where(same, 0, slope)
-
-
-class Jitted:
-    """A function jitted with all hyper-parameters as one argument: jit would take one called x1 for the data."""
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self.jitted: Any = jax.jit(function)
-        self.__name__, self.__doc__ = function.__name__, function.__doc__
-        self.__signature__ = signature(self.arguments)
-
-    def arguments(self, *given: Any, **named: Any) -> tuple[Any, ...]:
-        """Those of the jitted function."""
-        return (*given, named)
-
-    def __call__(self, /, *given: Any, **named: Any) -> Any:
-        return self.jitted(*self.arguments(*given, **named))
-
-    def lower(self, /, *given: Any, **named: Any) -> Any:
-        """What jax.jit's `lower` gives."""
-        return self.jitted.lower(*self.arguments(*given, **named))
-
-    def clear_cache(self) -> None:
-        """Forget what was compiled."""
-        self.jitted.clear_cache()
-
-
-class OfPairs(Jitted):
-    """f(x1, x2=None, pattern=(pattern1, pattern2), **parameters)."""
-
-    def arguments(
-        self, /, x1: Any, x2: Any = None, *, pattern: Any = (None, None), **parameters: Any
-    ) -> tuple[Any, ...]:
-        """(x1, x2, pattern, parameters)."""
-        return x1, x2, pattern, parameters
-
-
-class OfSamples(Jitted):
-    """f(x, pattern=None, **parameters)."""
-
-    def arguments(self, x: Any, /, *, pattern: Any = None, **parameters: Any) -> tuple[Any, ...]:
-        """(x, pattern, parameters)."""
-        return x, pattern, parameters
 
 
 Predict = Callable[[Any], Array]
@@ -489,17 +449,255 @@ TERMS = 1280
 """Terms of a series at most."""
 
 
-CHUNK = 32
-"""Terms added in one turn."""
+TOLERANCE = {"float32": 1e-6, "float64": 1e-10}
+"""The part of its squares that a series may leave out."""
 
 
-def kink_tails(h: Array) -> Array:
-    """What is left of the squares of f - P and f + P from each chunk on, over E[f^2]: [2, chunks, samples]."""
-    squares = jnp.sum((h * h).reshape(TERMS // CHUNK, CHUNK, *h.shape[1:]), 1)
-    # Beyond the last, squares fall like n^(-5.5) or faster, and n^(-1.5).
-    rest = squares[-1] * (TERMS // CHUNK) * jnp.asarray([1 / 4, 2], h.dtype).reshape(2, *[1] * (h.ndim - 2))
-    beyond = jnp.cumsum(squares[::-1], 0)[::-1] + rest
-    return lax.stop_gradient(jnp.moveaxis(ratio(beyond, jnp.sum(jnp.mean(h, 1) ** 2, 0)), 0, 1))
+Tolerance = Mapping[str, float]
+
+
+class PrecisionLost(UserWarning):
+    """A kernel is not within its bound, or not finite."""
+
+
+Loss = tuple[str, str, str]
+"""Names of the relative errors and of the variances among the values of samples, and what they are of, in words."""
+
+
+POWER = 1 / 8
+"""Where a value to the eighth power is finite, so is all that pairs make of it."""
+
+
+_WITHOUT_CALLBACKS: ContextVar[bool] = ContextVar("without_callbacks", default=False)
+
+
+class Watch(NamedTuple):
+    """What is watched: losses, the errors that are allowed, and the warnings for these and for what is not finite."""
+
+    losses: Sequence[Loss] = ()
+    tolerance: Tolerance = TOLERANCE
+    categories: tuple[type[Warning], type[Warning]] = (PrecisionLost, PrecisionLost)
+
+
+NOTHING_LOST = Watch()
+
+
+@jax.tree_util.register_pytree_node_class
+class Concern:
+    """Rows as above, and the names of the values of samples."""
+
+    def __init__(self, rows: Any, places: tuple[str, ...] = ()) -> None:
+        self.rows, self.places = rows, places
+
+    def tree_flatten(self) -> tuple[tuple[Any], tuple[str, ...]]:
+        """Rows, then places."""
+        return (self.rows,), self.places
+
+    @classmethod
+    def tree_unflatten(cls, places: tuple[str, ...], rows: tuple[Any]) -> Concern:
+        """The inverse of `tree_flatten`."""
+        return cls(*rows, places)
+
+
+def concern_of(watch: Watch, values: Values, **others: Any) -> Concern:
+    """The concern of some samples, its last row (largest value, that value, its place)."""
+    made = {**named(values), **others}
+    rows = [largest_loss(made, loss, variance) for loss, variance, _ in watch.losses]
+    places = tuple(name for name, v in made.items() if TERMS not in jnp.shape(v)[:-1])
+    sizes = [jnp.max(jnp.abs(jnp.asarray(made[name])), initial=0) for name in places]
+    at = jnp.argmax(jnp.stack(sizes))
+    size = jnp.stack(sizes)[at]
+    rows.append(jnp.stack([size, size, at.astype(size.dtype)]))
+    return Concern(lax.stop_gradient(jnp.stack(rows)), places)
+
+
+def losses_of(watch: Watch, values: Values, dtype: Any = None) -> Concern:
+    """The same without a last row that says anything."""
+    made = named(values) if watch.losses else {}
+    rows = [largest_loss(made, loss, variance) for loss, variance, _ in watch.losses]
+    nothing = jnp.zeros(3, rows[0].dtype if rows else dtype)
+    return Concern(lax.stop_gradient(jnp.stack([*rows, nothing])))
+
+
+def named(values: Values) -> dict[str, Any]:
+    """Values by name, those of loops as "block1.q_tanh2"."""
+    names, arrays = values.tree_flatten()[::-1]
+    found: dict[str, Any] = {}
+    for name, v in zip(names, arrays, strict=True):
+        inner = {f"{name}.{n}": a for n, a in named(v).items()} if isinstance(v, Values) else {name: v}
+        found |= {n: a for n, a in inner.items() if n.rpartition(".")[2] != "pattern"}
+    return found
+
+
+def largest_loss(made: dict[str, Any], loss: str, variance: str) -> Array:
+    """The row of a loss: where it is largest of all samples."""
+    losses = jnp.ravel(made[loss])
+    at = jnp.argmax(losses)
+    q = jnp.ravel(jnp.broadcast_to(made[variance], made[loss].shape))[at] if variance else jnp.nan
+    return jnp.stack([losses[at], jnp.asarray(q, losses.dtype), jnp.zeros((), losses.dtype)])
+
+
+def worst(rows: Array) -> Array:
+    """[concerns, rows, 3]  ->  [rows, 3]: of each row the one that has most."""
+    keys = jnp.where(jnp.isnan(rows[..., 0]), jnp.inf, rows[..., 0])
+    return jnp.take_along_axis(rows, jnp.argmax(keys, 0)[None, :, None], 0)[0]
+
+
+def worse(first: Concern, second: Concern) -> Concern:
+    """The worst of two."""
+    return Concern(worst(jnp.stack([first.rows, second.rows])), first.places)
+
+
+def judged(made: Array, concern: Concern) -> Concern:
+    """The concern of a result: all of it is looked at only where values of samples are near what a float can hold."""
+    size = concern.rows[-1, 0]
+    is_suspect = ~(size < float(jnp.finfo(size.dtype).max) ** POWER)
+    is_bad = lax.cond(is_suspect, lambda v: ~jnp.all(jnp.isfinite(v)), lambda v: jnp.zeros((), bool), made)
+    return _with_flag(concern, is_bad)
+
+
+def _with_flag(concern: Concern, is_bad: Array) -> Concern:
+    rows = concern.rows.at[-1, 0].set(lax.stop_gradient(is_bad).astype(concern.rows.dtype))
+    return Concern(rows, concern.places)
+
+
+def report(watch: Watch, concern: Concern) -> None:
+    """Warns of what is lost: at once if the numbers are known, else when the compiled program runs."""
+    if not isinstance(concern.rows, Tracer):
+        warn(watch, concern.places, concern.rows)
+    elif not _WITHOUT_CALLBACKS.get():
+        _alarm(watch, concern.places)(concern.rows)
+
+
+def _alarm(watch: Watch, places: tuple[str, ...]) -> Any:
+    """rows -> rows, with the warning: one for a whole batch."""
+
+    def plain(rows: Array) -> Array:
+        is_lost = jnp.any(~(rows[:, 0] <= jnp.asarray(allowed(watch, rows), rows.dtype)))
+        say = partial(jax.debug.callback, partial(warn, watch, places))
+        lax.cond(is_lost, lambda r: say(r), lambda r: None, rows)
+        return rows
+
+    def batched(size: int, is_batched: Sequence[bool], rows: Array) -> tuple[Array, bool]:
+        del size, is_batched
+        made(worst(rows))
+        return rows, True
+
+    made: Any = jax.custom_batching.custom_vmap(plain)
+    made.def_vmap(batched)
+    return made
+
+
+def allowed(watch: Watch, rows: Any) -> list[float]:
+    """What the first of each row may be: the tolerance, with the rounding of sums of squares."""
+    most = watch.tolerance[rows.dtype.name] + 8 * float(jnp.finfo(rows.dtype).eps)
+    return [most] * len(watch.losses) + [0.5]
+
+
+def warn(watch: Watch, places: tuple[str, ...], rows: Any) -> None:
+    """A warning for each row that has more than it may; of losses, for the largest of them."""
+    numbers: list[list[float]] = rows.tolist()
+    lost = [i for i, (row, most) in enumerate(zip(numbers, allowed(watch, rows), strict=True)) if not row[0] <= most]
+    losses = [i for i in lost if i < len(watch.losses)]
+    if losses:
+        at = max(losses, key=lambda i: inf if isnan(numbers[i][0]) else numbers[i][0])
+        bound, q, _ = numbers[at]
+        _say(of_series(watch.losses[at][2], bound, q, others=len(losses) - 1), watch.categories[0])
+    if len(watch.losses) in lost:
+        _, size, place = numbers[-1]
+        _say(of_overflow(places, size, int(place), rows.dtype.name), watch.categories[1])
+
+
+def of_series(words: str, bound: float, q: float, others: int) -> str:
+    """What is said of a series that is cut."""
+    more = f", as do {others} more," if others else ""
+    at = "" if isnan(q) else f" at the variance {q:.3g}"
+    return (
+        f"{words}: a series{more} keeps a relative error of up to {bound:.1e}{at}: the variances of these data are too "
+        "large for its terms (explain() shows how many each needs); rescale the data or lower W_std"
+    )
+
+
+def of_overflow(places: tuple[str, ...], size: float, place: int, dtype: str) -> str:
+    """What is said of a result that is not finite."""
+    at = f": {places[place]} reaches {size:.3g}, and products of it are" if places else ": some values are"
+    wider = ", or compute in float64 (jax_enable_x64)" if dtype == "float32" else ""
+    return f"the kernel holds NaN or infinities{at} beyond what {dtype} can hold; rescale the data, lower W_std{wider}"
+
+
+def _say(message: str, category: type[Warning]) -> None:
+    """A warning of the line outside of this package and jax that called."""
+    level, frame = 1, currentframe()
+    while frame is not None and frame.f_back is not None and _is_inside(frame.f_globals.get("__name__", "")):
+        level, frame = level + 1, frame.f_back
+    issue(message, category, stacklevel=level)
+
+
+def _is_inside(module: str) -> bool:
+    return module.startswith((__name__.partition(".")[0], "jax", "contextlib"))
+
+
+class Jitted:
+    """A function jitted with all hyper-parameters as one argument: jit would take one called x1 for the data."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.jitted: Any = jax.jit(function)
+        self.__name__, self.__doc__ = function.__name__, function.__doc__
+        self.__signature__ = signature(self.arguments)
+
+    def arguments(self, *given: Any, **named: Any) -> tuple[Any, ...]:
+        """Those of the jitted function."""
+        return (*given, named)
+
+    def __call__(self, /, *given: Any, **named: Any) -> Any:
+        return self.jitted(*self.arguments(*given, **named))
+
+    def lower(self, /, *given: Any, **named: Any) -> Any:
+        """What jax.jit's `lower` gives."""
+        return self.jitted.lower(*self.arguments(*given, **named))
+
+    def clear_cache(self) -> None:
+        """Forget what was compiled."""
+        self.jitted.clear_cache()
+
+
+class Watched(Jitted):
+    """A function that gives what is lost beside its results, and warns of it; under jit if `is_aloud`."""
+
+    def __init__(self, function: Callable[..., Any], watch: Watch) -> None:
+        super().__init__(function)
+        self.watch = watch
+        self.is_aloud = True
+
+    def __call__(self, /, *given: Any, **named: Any) -> Any:
+        made, concern = super().__call__(*given, **named)
+        if self.is_aloud or not isinstance(concern.rows, Tracer):
+            report(self.watch, concern)
+        return made
+
+    def finite(self, /, *given: Any, **named: Any) -> Any:
+        """The same, which warns only where it is not finite: of losses all data were asked before."""
+        made, concern = super().__call__(*given, **named)
+        report(self.watch._replace(losses=()), Concern(concern.rows[-1:], concern.places))
+        return made
+
+
+class OfPairs(Watched):
+    """f(x1, x2=None, pattern=(pattern1, pattern2), **parameters)."""
+
+    def arguments(
+        self, /, x1: Any, x2: Any = None, *, pattern: Any = (None, None), **parameters: Any
+    ) -> tuple[Any, ...]:
+        """(x1, x2, pattern, parameters)."""
+        return x1, x2, pattern, parameters
+
+
+class OfSamples(Jitted):
+    """f(x, pattern=None, **parameters)."""
+
+    def arguments(self, x: Any, /, *, pattern: Any = None, **parameters: Any) -> tuple[Any, ...]:
+        """(x, pattern, parameters)."""
+        return x, pattern, parameters
 
 
 def mean_squares(x: Array) -> Array:
@@ -545,6 +743,7 @@ class Network(NamedTuple):
     reads_features: bool
     pattern: tuple[Sequence[int], bool] | None
     masked: bool
+    watch: Watch
 
 
 def shown(net: Network) -> tuple[int, ...]:
@@ -616,12 +815,14 @@ Take = Callable[..., Array]
 class Walk(Protocol):
     """How all pairs of samples are gone through."""
 
-    def gram(self, net: Network, is_alone: bool, take: Take, x1: Array, x2: Array | None, p: SimpleNamespace) -> Array:
-        """`take` of all pairs of samples; of x1 with itself if x2 is None."""
+    def gram(
+        self, net: Network, is_alone: bool, take: Take, x1: Array, x2: Array | None, p: SimpleNamespace
+    ) -> tuple[Array, Concern]:
+        """`take` of all pairs of samples, of x1 with itself if x2 is None, and what is lost."""
         ...
 
-    def largest(self, f: Callable[[Array], Array], whole: Array) -> Array:
-        """The largest f of any samples."""
+    def losses(self, net: Network, whole: Array, p: SimpleNamespace) -> Concern:
+        """What is lost in any samples."""
         ...
 
 
@@ -674,7 +875,7 @@ class Kernels(NamedTuple):
     ntk: Callable[..., Array]
     kernel: Callable[..., tuple[Array, Array]]
     variance: Callable[..., Array]
-    unresolved: Callable[..., Array] | None
+    unresolved: Callable[..., Concern] | None
 
 
 def kernels(
@@ -690,8 +891,7 @@ def kernels(
     reads_features: bool = False,
     pattern: tuple[Sequence[int], bool] | None = None,
     masked: bool = False,
-    series: Sequence[str] = (),
-    kinked: Sequence[str] = (),
+    watch: Watch = NOTHING_LOST,
 ) -> Kernels:
     """K(x1, x2) and T(x1, x2) of all pairs of samples.
 
@@ -703,23 +903,23 @@ def kernels(
     is given the pattern last, where there is one.
     output, sizes: form and sizes of the network's output.  shapes: of a sample of each input, where data are more than
     one array.  pattern: sizes of a graph's axes, and whether patterns are lists of edges.  masked: NaN is missing.
-    series, kinked: names of Hermite coefficients among the values, "h_tanh1" or "block1.h_tanh2".
+    watch: the relative errors among the values, "lost_tanh1" or "block1.lost_tanh2", and what they may be.
     """
-    net = Network(per_sample, pair, samples, pairs, output, sizes, shapes, reads_features, pattern, masked)
+    net = Network(per_sample, pair, samples, pairs, output, sizes, shapes, reads_features, pattern, masked, watch)
     gram = partial(walk.gram, net)
 
-    def nngp(x1: Any, x2: Any, patterns: Any, parameters: Named) -> Array:
+    def nngp(x1: Any, x2: Any, patterns: Any, parameters: Named) -> tuple[Array, Concern]:
         """K of every pair of samples of x1 and x2; of x1 with itself if x2 is None."""
         return gram(True, only, *both_joined(net, x1, x2, patterns), SimpleNamespace(**parameters))
 
-    def ntk(x1: Any, x2: Any, patterns: Any, parameters: Named) -> Array:
+    def ntk(x1: Any, x2: Any, patterns: Any, parameters: Named) -> tuple[Array, Concern]:
         """T of every pair of samples of x1 and x2; of x1 with itself if x2 is None."""
         return gram(False, last, *both_joined(net, x1, x2, patterns), SimpleNamespace(**parameters))
 
-    def kernel(x1: Any, x2: Any, patterns: Any, parameters: Named) -> tuple[Array, Array]:
+    def kernel(x1: Any, x2: Any, patterns: Any, parameters: Named) -> tuple[tuple[Array, Array], Concern]:
         """(nngp, ntk). The two travel as one complex array: as two, XLA would compute their common part twice."""
-        both = gram(False, lax.complex, *both_joined(net, x1, x2, patterns), SimpleNamespace(**parameters))
-        return both.real, both.imag
+        both, concern = gram(False, lax.complex, *both_joined(net, x1, x2, patterns), SimpleNamespace(**parameters))
+        return (both.real, both.imag), concern
 
     def variance(x: Any, patterns: Any, parameters: Named) -> Array:
         """nngp of every sample with itself, without the pairs: [n, pixels ...], of all pairs of pixels if nngp is."""
@@ -727,15 +927,13 @@ def kernels(
         made, _ = samples_of(net, whole, SimpleNamespace(**parameters))
         return jnp.moveaxis(jnp.broadcast_to(jnp.asarray(made, whole.dtype), (*shown(net), len(whole))), -1, 0)
 
-    def unresolved(x: Any, patterns: Any, parameters: Named) -> Array:
-        """The largest share that the last terms have in the squares of a series: 0 where all have converged."""
-        p = SimpleNamespace(**parameters)
-        return walk.largest(
-            lambda some: unresolved_share(samples_of(net, some, p)[1], series, kinked), joined(net, x, patterns)
-        )
+    def unresolved(x: Any, patterns: Any, parameters: Named) -> Concern:
+        """The largest relative errors that are watched, of any sample."""
+        return walk.losses(net, joined(net, x, patterns), SimpleNamespace(**parameters))
 
-    shares = OfSamples(unresolved) if series or kinked else None
-    return Kernels(OfPairs(nngp), OfPairs(ntk), OfPairs(kernel), OfSamples(variance), shares)
+    errors = OfSamples(unresolved) if watch.losses else None
+    first, second, both = (OfPairs(f, watch) for f in (nngp, ntk, kernel))
+    return Kernels(first, second, both, OfSamples(variance), errors)
 
 
 def only(k: Array, *_: Array) -> Array:
@@ -748,56 +946,47 @@ def last(_: Array, t: Array) -> Array:
     return t
 
 
-def unresolved_share(values: Values, series: Sequence[str], kinked: Sequence[str]) -> Array:
-    """The largest share that the last terms have in the squares of these series."""
-    shares: list[Array] = []
-    for h in (terms_first(values, name, 1) for name in series):
-        shares.append(ratio(jnp.sum(h[-CHUNK:] ** 2, 0), jnp.sum(h * h, 0)))
-    for h in (terms_first(values, name, 2) for name in kinked):
-        shares.append(jnp.sqrt(jnp.prod(kink_tails(h)[:, -1], 0)))
-    return jnp.max(jnp.stack([jnp.max(s) for s in shares]))
-
-
-def terms_first(values: Values, name: str, axes: int) -> Array:
-    """Coefficients by name, those of a loop with its turns after the first axes."""
-    loop, _, inner = name.rpartition(".")
-    h = getattr(getattr(values, loop) if loop else values, inner)
-    return jnp.moveaxis(h, 0, axes) if loop else h
-
-
 class Rows(NamedTuple):
     """Blocks of `size` samples, each compared with all others at once; tiles of one triangle of symmetric matrices."""
 
     size: int = 256
 
-    def gram(self, net: Network, is_alone: bool, take: Take, x1: Array, x2: Array | None, p: SimpleNamespace) -> Array:
-        """`take` of all pairs of samples; of x1 with itself if x2 is None."""
+    def gram(
+        self, net: Network, is_alone: bool, take: Take, x1: Array, x2: Array | None, p: SimpleNamespace
+    ) -> tuple[Array, Concern]:
+        """`take` of all pairs of samples, of x1 with itself if x2 is None, and what is lost."""
         made_of = partial(block, net, is_alone, take, p)
         if max(len(x1), len(x1 if x2 is None else x2)) <= self.size // 2:
             return at_once(net, made_of, x1, x2, p)
+        side1, concern = side_of(net, padded(x1, self.size), p)
         if x2 is None:
-            return triangle(net, made_of, x1, p, self.size)
-        return rectangle(net, made_of, x1, x2, p, self.size)
+            made = triangle(made_of, side1, len(x1), self.size)
+            return made, judged(made, concern)
+        side2, concern2 = side_of(net, x2, p)
+        made = rectangle(made_of, side1, side2, len(x1), self.size)
+        return made, judged(made, worse(concern, concern2))
 
-    def largest(self, f: Callable[[Array], Array], whole: Array) -> Array:
-        """f of all samples at once."""
-        return f(whole)
+    def losses(self, net: Network, whole: Array, p: SimpleNamespace) -> Concern:
+        """What is lost in any samples."""
+        return losses_of(net.watch, samples_of(net, whole, p)[1])
 
 
-def at_once(net: Network, made_of: Take, x1: Array, x2: Array | None, p: SimpleNamespace) -> Array:
+def at_once(net: Network, made_of: Take, x1: Array, x2: Array | None, p: SimpleNamespace) -> tuple[Array, Concern]:
     """All pairs of few samples: loops would take longer to compile than to run."""
-    side1 = side_of(net, x1, p)
+    side1, concern = side_of(net, x1, p)
     if x2 is None:
         made = made_of(jnp.eye(len(x1), dtype=bool), side1, side1)
-        return jnp.where(jnp.tri(len(x1), dtype=bool), made, made.T)
-    return made_of(jnp.zeros((), bool), side1, side_of(net, x2, p))
+        made = jnp.where(jnp.tri(len(x1), dtype=bool), made, made.T)
+        return made, judged(made, concern)
+    side2, concern2 = side_of(net, x2, p)
+    made = made_of(jnp.zeros((), bool), side1, side2)
+    return made, judged(made, worse(concern, concern2))
 
 
-def rectangle(net: Network, made_of: Take, x1: Array, x2: Array, p: SimpleNamespace, most: int) -> Array:
+def rectangle(made_of: Take, side1: Side, right: Side, rows: int, most: int) -> Array:
     """All pairs, block of rows after block of rows."""
     apart = jnp.zeros((), bool)
-    left = in_blocks(side_of(net, padded(x1, most), p), block_size(len(x1), most))
-    right = side_of(net, x2, p)
+    left = in_blocks(side1, block_size(rows, most))
     count, size = left.whole.shape[:2]
 
     @jax.checkpoint
@@ -805,7 +994,7 @@ def rectangle(net: Network, made_of: Take, x1: Array, x2: Array, p: SimpleNamesp
         return made_of(apart, jax.tree.map(lambda v: v[i], left), right)
 
     places = jnp.arange(count)
-    return assemble(lambda i: (some_rows(i), (i * size, 0)), places, (count * size, len(x2)))[: len(x1)]
+    return assemble(lambda i: (some_rows(i), (i * size, 0)), places, (count * size, len(right.whole)))[:rows]
 
 
 def block(net: Network, is_alone: bool, take: Take, p: SimpleNamespace, same: Array, side1: Side, side2: Side) -> Array:
@@ -815,9 +1004,12 @@ def block(net: Network, is_alone: bool, take: Take, p: SimpleNamespace, same: Ar
     return take(*made_of_pairs(net, is_alone, side1, side2, same, p))
 
 
-def side_of(net: Network, whole: Array, p: SimpleNamespace) -> Side:
-    """Samples with their mean squares and values."""
-    return Side(whole, squares_of(net, whole), samples_of(net, whole, p)[1])
+def side_of(net: Network, whole: Array, p: SimpleNamespace) -> tuple[Side, Concern]:
+    """Samples with their mean squares and values, and what is lost in these."""
+    squares, (variance, values) = squares_of(net, whole), samples_of(net, whole, p)
+    others = {f"the mean square of input {i + 1}": q for i, q in enumerate(squares)}
+    concern = concern_of(net.watch, values, **others, **{"the variance of the output": variance})
+    return Side(whole, squares, values), concern
 
 
 def in_blocks(side: Side, size: int) -> Side:
@@ -866,10 +1058,10 @@ def assemble(compute: Callable[[Any], tuple[Array, Any]], places: Any, shape: tu
     return lax.dynamic_update_slice(whole, made, corner)
 
 
-def triangle(net: Network, made_of: Take, x: Array, p: SimpleNamespace, most: int) -> Array:
-    """All pairs of rows of x: tiles on and below the diagonal, then their mirror images."""
-    size = block_size(len(x), most)
-    side = in_blocks(side_of(net, padded(x, most), p), size)
+def triangle(made_of: Take, side: Side, rows: int, most: int) -> Array:
+    """All pairs of rows of one set: tiles on and below the diagonal, then their mirror images."""
+    size = block_size(rows, most)
+    side = in_blocks(side, size)
     same, below = jnp.eye(size, dtype=bool), jnp.tri(size, dtype=bool)
 
     @jax.checkpoint
@@ -891,7 +1083,7 @@ def triangle(net: Network, made_of: Take, x: Array, p: SimpleNamespace, most: in
     places = tuple(map(jnp.array, zip(*below_or_on, strict=True)))
     whole = assemble(compute, places, (count * size, count * size))
     whole, _ = lax.scan(mirror, whole, places)  # apart from `compute`, where XLA would compute each tile twice
-    return whole[: len(x), : len(x)]
+    return whole[:rows, :rows]
 
 
 W_std, b_std = 1.5, 0.1

@@ -17,10 +17,12 @@ from ntkc.backends.jax.names import Names
 from ntkc.backends.jax.writer import Writer, in_order, under_map
 from ntkc.gaussian.certificates import TOLERANCES
 from ntkc.gaussian.kinks import CHOICES, KinkCoefficients, is_kinked, kink_of
+from ntkc.gaussian.near_zero import NearZero, taylor_of
 from ntkc.ir.graph import Graph, op_of, ordered
 from ntkc.ir.maps import AxisMap, Mixed, Patch, Window
 from ntkc.ir.program import PATTERN1, PATTERN2, Let, Loop, Program, Statement, Table, lets
 from ntkc.ir.streams import SAMPLE, Kind, Stream, streams_in
+from ntkc.ir.words import one_line
 from ntkc.layers.aggregate import Gathered
 from ntkc.layers.attention import Between, Inner
 from ntkc.passes.forms import Forms
@@ -97,6 +99,7 @@ def emit(
     tables = [*values, *_tables(program), *table_lines(program.maps, names)]
     if tolerance and terms:
         tables.append(f"TOLERANCE = {_quoted(dict(tolerances))}")
+    tables += _losses(made)
     body = [*_per_sample(made), "", "", *_pair(made), "", "", *_call(made)]
     return _whole(_doc(program, graph), tables, body)
 
@@ -176,6 +179,15 @@ def _tables(program: Program) -> Iterator[str]:
     for name, table in program.tables.items():
         yield f"# {name} over the norms, a polynomial of u"
         yield from _table(name, table)
+    near = {a for let in lets(program.per_sample) for a in let.expr.atoms(NearZero)}
+    for name, f in sorted({(str(a.args[0]), a.args[1]) for a in near}, key=str):
+        taylor = taylor_of(f)
+        assert taylor is not None
+        yield f"# {one_line(str(f), 60)} = c_0 + c_1 x + ... up to a radius, the first number"
+        yield f"{name} = ("
+        text = ", ".join(map(repr, (taylor.radius, *taylor.c))) + ","
+        yield from textwrap.wrap(text, WIDTH, initial_indent=INDENT, subsequent_indent=INDENT)
+        yield ")"
     atoms = {a for let in lets(program.per_sample) for a in let.expr.atoms(KinkCoefficients)}
     named = {str(table): f.expr for f, table, _ in (a.args for a in atoms) if is_kinked(f.expr)}
     for name in sorted(named):
@@ -199,18 +211,39 @@ def _rows(name: str, rows: Mapping[str, Sequence[float]], notes: Mapping[str, st
 
 
 def _what_pairs_read(program: Program) -> _Sampled:
-    """Per-sample values read by pairs and outputs, those made inside loops apart."""
+    """Per-sample values read by pairs and outputs, and what is watched, those made inside loops apart."""
     in_loops = {k: s.layer for s in program.per_sample if isinstance(s, Loop) for k in s.stacked}
     exprs = [*(let.expr for let in lets(program.per_pair)), *program.outputs.values()]
     read = dict.fromkeys(
         s.sample for e in exprs for s in sorted(streams_in(e), key=attrgetter("name")) if s.side in (1, 2)
     )
+    read |= dict.fromkeys(s for watched in _watched(program) for s in watched if s is not None)
     stacks: dict[str, tuple[Stream, ...]] = {}
     for stream in read:
         if stream in in_loops:
             stacks[in_loops[stream]] = (*stacks.get(in_loops[stream], ()), stream)
     has_pattern = any({PATTERN1, PATTERN2} & e.free_symbols for e in exprs)
     return _Sampled(tuple(s for s in read if s not in in_loops), stacks, has_pattern)
+
+
+def _watched(program: Program) -> dict[tuple[Stream, Stream | None], str]:
+    """Relative errors of samples with the variances that they belong to, where pairs see those; and words for them."""
+    known = {k for k in program.inputs if k.kind is Kind.S} | {
+        k for s in program.per_sample for k in (s.stacked if isinstance(s, Loop) else (s.dst,))
+    }
+    made = {let.dst: let.expr.args for let in lets(program.per_sample) if let.dst.kind is Kind.M}
+    return {
+        (s, q if (q := made[s.of(Kind.M)][-1]) in known else None): (
+            f"{one_line(str(_plain(made[s.of(Kind.M)][0].expr)), 60)} after {s.node}"
+        )
+        for s in sorted(known, key=attrgetter("name"))
+        if s.kind is Kind.X
+    }
+
+
+def _plain(f: sp.Expr) -> sp.Expr:
+    """A function without what stands for it near 0."""
+    return f.args[1] if isinstance(f, NearZero) else f
 
 
 def _arguments(made: _Emission, *others: str) -> str:
@@ -424,7 +457,7 @@ def _call(made: _Emission) -> list[str]:
     """The call that makes the functions of the module."""
     program, schedule = made.program, made.schedule
     if program.is_port:
-        return [f"onward = continued({', '.join(['per_sample', 'pair', *_reads(made), *_shown(made)])})"]
+        return [f"onward = continued({', '.join(['per_sample', 'pair', *_reads(made), *_shown(made), *_watch(made)])})"]
     walk = f"Rows({schedule.rows})"
     if schedule.lanes:
         more = ", one_by_one=True" if schedule.one_by_one else ""
@@ -435,7 +468,7 @@ def _call(made: _Emission) -> list[str]:
     options += ["reads_features=True"] if program.reads_width else []
     options += [] if program.pattern is None else [f"pattern={(program.pattern.sizes, program.pattern.is_sparse)}"]
     options += ["masked=True"] if program.is_masked else []
-    options += _series(made)
+    options += _watch(made)
     names = "nngp, ntk, kernel, variance, unresolved"
     whole = f"{names} = kernels({', '.join(['per_sample', 'pair', *options])})"
     if len(whole) <= WIDTH:
@@ -507,15 +540,24 @@ def _shown(made: _Emission) -> list[str]:
     return [f'output="{made.forms.outputs}"', f"sizes={sizes}"] if sizes else []
 
 
-def _series(made: _Emission) -> list[str]:
-    """The names of Hermite coefficients that pairs read."""
-    found: dict[str, list[str]] = {"series": [], "kinked": []}
-    places = [
-        ("", made.sampled.vectors),
-        *((f"{made.names.name(('loop', n), n)}.", s) for n, s in made.sampled.stacks.items()),
+def _losses(made: _Emission) -> list[str]:
+    """The table of errors that are watched: their names, those of the variances they belong to, and words for them."""
+    places = {
+        s: f"{made.names.name(('loop', n), n)}.{made.names.stream(s)}"
+        for n, streams in made.sampled.stacks.items()
+        for s in streams
+    }
+    rows = [
+        (*("" if s is None else places.get(s, made.names.stream(s)) for s in watched), words)
+        for watched, words in _watched(made.program).items()
     ]
-    for place, streams in places:
-        for s in streams:
-            if s.kind is Kind.M:
-                found["kinked" if s in made.kinked else "series"].append(place + made.names.stream(s))
-    return [f"{name}={tuple(names)}" for name, names in found.items() if names]
+    lines = [f"{INDENT}({', '.join(map(_quoted, row))})," for row in rows]
+    return ["WATCHED = (", *lines, ")"] if rows else []
+
+
+def _watch(made: _Emission) -> list[str]:
+    """The argument that says what is watched."""
+    if not _watched(made.program):
+        return []
+    tolerance = f", {made.pair.tolerance}" if made.pair.tolerance else ""
+    return [f"watch=Watch(WATCHED{tolerance})"]

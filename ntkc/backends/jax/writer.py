@@ -9,13 +9,14 @@ from functools import lru_cache
 
 import sympy as sp
 
-from ntkc.backends.expression import Written, jax_text, written
+from ntkc.backends.expression import HEADS, Written, jax_text, written
 from ntkc.backends.jax.maps import called, joint_called
 from ntkc.backends.jax.names import SIDES, Names
 from ntkc.gaussian.arc_cosine import ArcGap, ArcSlope, EvenGap, EvenSlope, NearGap, NearSlope
 from ntkc.gaussian.functions import Angle, Edge, Minor, Orthant, Ridge, Root
-from ntkc.gaussian.kinks import KinkCoefficients, KinkSum, KinkTails, SplitMoment
+from ntkc.gaussian.kinks import KinkCoefficients, KinkRemainder, KinkSum, KinkTails, SplitMoment
 from ntkc.gaussian.series import Chunks, Coefficients, Moment
+from ntkc.gaussian.sigmoids import SigmoidMean
 from ntkc.ir.maps import Framed, Mixed, joint_map
 from ntkc.ir.program import PATTERN, PATTERN1, PATTERN2, SAME_PIXEL, Let, Program
 from ntkc.ir.streams import SAMPLE, Kind, Stream, streams_in
@@ -40,6 +41,7 @@ OF_VARIANCES = {
     Coefficients: "coefficients",
     Chunks: "chunks_needed",
     Moment: "gaussian_mean",
+    SigmoidMean: "sigmoid_mean",
     SplitMoment: "split_mean",
     KinkCoefficients: "kink_coefficients",
 }
@@ -110,8 +112,8 @@ class Writer:
             return written(self.of_all_pairs(expr, form))
         if type(expr) in OF_VARIANCES:
             return written(self.of_variances(expr, form))
-        if isinstance(expr, KinkTails):
-            return written(f"kink_tails({self.text(expr.args[0], form)})")
+        if isinstance(expr, (KinkTails, KinkRemainder)):
+            return written(f"{HEADS[type(expr).__name__]}({self.text(expr.args[0], form)})")
         if isinstance(expr, KinkSum):
             *values, tails1, tails2 = expr.args
             texts = [*(self.text(v, form) for v in values), *(self.plain(self.whole(t)) for t in (tails1, tails2))]

@@ -14,20 +14,16 @@ from ntkc.data import broadcasting, pair_of, refuse_masked
 from ntkc.errors import InvalidGraph, InvalidInput, unknown
 from ntkc.ir.hyper import Parameter
 from ntkc.ir.layout import Layout
-from ntkc.ir.op import TRACED, Op, Shape
+from ntkc.ir.op import TRACED, Op
 from ntkc.ir.traced import renamed
-from ntkc.ir.value import Law
 from ntkc.kernel import Kernel
 from ntkc.layers.aggregate import Aggregate
-from ntkc.layers.inputs import Port
-from ntkc.networks.graph import check_plain_data, graph_of, place_of, port_graph, stated_layouts
+from ntkc.networks.graph import SeveralOutputs, check_plain_data, graph_of, place_of, stated_layouts
 from ntkc.networks.masks import Masked, masked_data
-from ntkc.networks.tree import ONE, Inputs, Leaf, Spot, Tree, moved, picked
-from ntkc.passes.settle import has_patterns, without_patterns
+from ntkc.networks.onward import in_layout, onward
+from ntkc.networks.outputs import KEPT_PROGRAMS, flat, like, on_each, outputs_on_data
+from ntkc.networks.tree import ONE, Inputs, Leaf, Spot, Tree, moved
 from ntkc.program import KernelProgram, build
-
-KEPT_PROGRAMS = 64
-"""Compiled programs that kernel functions keep: each takes some 200 memory maps, of the 65,530 that Linux allows."""
 
 
 class Layer(tuple[Any, Any, "KernelFn"]):
@@ -159,12 +155,6 @@ class KernelFn:
         dense = None if first is None else to_dense(first)
         return dense, dense if second is first else None if second is None else to_dense(second)
 
-    def _in_own_layout(self, kernel: Kernel, shape: Shape) -> Kernel:
-        """The Kernel with the shapes and axes of a network that has samples and channels anywhere."""
-        if self._is_plain:
-            return kernel
-        return _in_layout(kernel, place_of(self.tree, shape).layout)
-
     def __call__(
         self,
         /,
@@ -185,55 +175,65 @@ class KernelFn:
         parameters = {**self.values, **parameters}
         x2 = None if _is_nothing(x2) else x2
         pattern = self._dense(pair_of(pattern, x2))
-        if isinstance(x1_or_kernel, Kernel):
+        if _is_of_kernels(x1_or_kernel):
             if pattern is not None and any(p is not None for p in pattern):
                 raise InvalidInput("pattern with a Kernel is not supported: give data to the whole network")
             options = {"mask_constant": mask_constant, "diagonal_spatial": diagonal_spatial, "x2": x2}
             _refuse_of_data({**options, "diagonal_batch": diagonal_batch})
-            return _selected(self._onward(x1_or_kernel, parameters), get)
-        if isinstance(x1_or_kernel, (list, tuple)) and any(isinstance(x, Kernel) for x in x1_or_kernel):
-            raise InvalidGraph(f"{self.__name__} got {len(x1_or_kernel)} Kernels; one can be continued")
-        names = (get,) if isinstance(get, str) else get
-        inputs = inputs_of_data(x1_or_kernel)
+            made = onward(self.tree, x1_or_kernel, parameters)
+            return like(x1_or_kernel, on_each(lambda kernel: _selected(kernel, get), made))
+        options = {"mask_constant": mask_constant, "diagonal_spatial": diagonal_spatial, "pattern": pattern}
+        return self._of_data(x1_or_kernel, x2, get, diagonal_batch is not False, options, parameters)
+
+    def _of_data(self, x1: Any, x2: Any, get: Any, diagonal_batch: bool, options: Any, parameters: Any) -> Any:
+        """What a call on data gives, for each output of the network."""
+        inputs = inputs_of_data(x1)
         if x2 is not None and inputs_of_data(x2) != inputs:
             raise InvalidInput("x1 and x2 are different nested tuples of arrays")
-        layouts, program = stated_layouts(self.tree, inputs), self._program_of(inputs)
-        x1 = self._plain(x1_or_kernel, layouts)
-        x2 = x1 if x2 is x1_or_kernel else self._plain(x2, layouts)
-        shape = _shape_of(x1)
-        if not self._is_plain:
-            place_of(self.tree, shape)
-        options = {"mask_constant": mask_constant, "diagonal_spatial": diagonal_spatial, "pattern": pattern}
-        if names is not None and {str(n).lower() for n in names} <= {"nngp", "ntk"}:
-            gets = get if isinstance(get, str) else tuple(names)
-            return program(x1, x2, gets, **options, **parameters)
-        kernel = program(x1, x2, None, **options, **parameters)
-        if diagonal_batch is False:
+        layouts, outputs = stated_layouts(self.tree, inputs), self._outputs(inputs)
+        first = self._plain(x1, layouts)
+        second = first if x2 is x1 else self._plain(x2, layouts)
+        shape = _shape_of(first)
+        spots = on_each(lambda _: None, outputs) if self._is_plain else place_of(self.tree, shape)
 
-            def nngp(x: Any, own: Any) -> Any:
-                return program(x, None, "nngp", **{**options, "pattern": own}, **parameters)
+        def of_output(output: Any, spot: Spot | None) -> Any:
+            if isinstance(output, KernelProgram):
+                return _called(output, first, second, get, diagonal_batch, spot, options, parameters)
+            sides = (None if x is None else output.of(flat(x)) for x in (first, second))
+            return _called(output.program, *sides, get, diagonal_batch, spot, options, parameters)
 
-            kernel = _with_all_pairs(kernel, nngp, (x1, x2), pattern)
-        return _selected(self._in_own_layout(kernel, shape), get)
+        return like(x1, on_each(of_output, outputs, spots))
 
-    def _onward(self, kernel: Kernel, parameters: dict[str, Any]) -> Kernel:
-        law = Law.GAUSSIAN if kernel.is_gaussian else Law.GIVEN if kernel.is_input else Law.POINTWISE
-        width = None if kernel.shape1 is None else kernel.shape1[kernel.channel_axis]
-        if kernel.diagonal_spatial:
-            raise InvalidInput("a Kernel of equal pixels only (diagonal_spatial=True) cannot be continued")
-        if kernel.mask1 is not None:
-            raise InvalidInput("a Kernel of masked pixels cannot be continued: give data to the whole network")
-        if not kernel.diagonal_batch:
-            raise InvalidInput("a Kernel with covariances of all samples (diagonal_batch=False) cannot be continued")
-        spatial = tuple(kernel.nngp.shape[2::2])
-        layout = Layout(kernel.batch_axis, kernel.channel_axis, len(spatial) + 2)
-        program = _port_program(self.tree, law, kernel.ntk is not None, width, spatial, layout)
-        if kernel.shape1 is None or (layout.is_plain() and self._is_plain):
-            return program.onward(kernel, parameters)
-        order = layout.order(len(spatial) + 2)
-        shape1, shape2 = picked(kernel.shape1, order), kernel.shape2 and picked(kernel.shape2, order)
-        spot = self.tree.place(Spot(shape1[1:], layout))
-        return _in_layout(program.onward(kernel.replace(shape1=shape1, shape2=shape2), parameters), spot.layout)
+    def _outputs(self, inputs: Inputs) -> Any:
+        """The program of a network of one output, or an Output for each."""
+        try:
+            return self._program_of(inputs)
+        except SeveralOutputs:
+            return outputs_on_data(self.tree, inputs)
+
+
+def _called(
+    program: KernelProgram,
+    x1: Any,
+    x2: Any,
+    get: Any,
+    diagonal_batch: bool,
+    spot: Spot | None,
+    options: dict[str, Any],
+    parameters: dict[str, Any],
+) -> Any:
+    """What a program gives for data, and what a Kernel has besides."""
+    names = (get,) if isinstance(get, str) else get
+    if names is not None and {str(n).lower() for n in names} <= {"nngp", "ntk"}:
+        return program(x1, x2, get if isinstance(get, str) else tuple(names), **options, **parameters)
+    kernel = program(x1, x2, None, **options, **parameters)
+    if not diagonal_batch:
+
+        def nngp(x: Any, own: Any) -> Any:
+            return program(x, None, "nngp", **{**options, "pattern": own}, **parameters)
+
+        kernel = _with_all_pairs(kernel, nngp, (x1, x2), options["pattern"])
+    return _selected(kernel if spot is None else in_layout(kernel, spot.layout), get)
 
 
 def _refuse_of_data(options: dict[str, Any]) -> None:
@@ -276,12 +276,9 @@ def _input_program(tree: Tree, inputs: Inputs) -> KernelProgram:
     return build(graph_of(tree, inputs))
 
 
-@lru_cache(maxsize=KEPT_PROGRAMS)
-def _port_program(
-    tree: Tree, law: Law, has_ntk: bool, width: int | None, spatial: tuple[int, ...], layout: Layout
-) -> KernelProgram:
-    graph = port_graph(tree, Port(law, has_ntk, width, spatial), layout)
-    return build(without_patterns(graph) if has_patterns(graph) else graph)
+def _is_of_kernels(x: Any) -> bool:
+    """A Kernel, or nested tuples and lists of them."""
+    return isinstance(x, Kernel) or (isinstance(x, (list, tuple)) and len(x) > 0 and all(map(_is_of_kernels, x)))
 
 
 def inputs_of_data(x: Any) -> Inputs:
@@ -318,13 +315,6 @@ def _with_all_pairs(kernel: Kernel, nngp: Callable[[Any, Any], Any], inputs: tup
         None if x is None else nngp(x, None if p is None else (p, p)) for x, p in zip(inputs, patterns, strict=True)
     ]
     return kernel.replace(cov1=full[0], cov2=full[1], diagonal_batch=False)
-
-
-def _in_layout(kernel: Kernel, layout: Layout) -> Kernel:
-    """A Kernel of arrays [samples, pixels ..., channels], with the shapes and axes that the user sees."""
-    shapes = (s and picked(s, layout.places(len(s))) for s in (kernel.shape1, kernel.shape2))
-    names = ("shape1", "shape2", "batch_axis", "channel_axis")
-    return kernel.replace(**dict(zip(names, (*shapes, layout.samples, layout.channels), strict=True)))
 
 
 def _selected(kernel: Kernel, get: str | Iterable[str] | None) -> Any:

@@ -18,7 +18,8 @@ from ntkc.ir.layout import PLAIN, Layout, inverse
 from ntkc.ir.op import Op, Shape
 from ntkc.layers import branching, linear_maps, reshape
 from ntkc.networks.arrays import Arrays
-from ntkc.networks.masks import Masked, hidden, there_after
+from ntkc.networks.masks import Masked, hidden
+from ntkc.presence import there_after
 
 
 @dataclass(frozen=True)
@@ -301,20 +302,20 @@ class Parallel(Tree):
             yield from part.leaves()
 
     def place(self, spots: Any) -> Any:
-        return [part.place(spot) for part, spot in self._matched(spots)]
+        return type(spots)([part.place(spot) for part, spot in self._matched(spots)])
 
     def attach(self, builder: GraphBuilder, wires: Wires) -> Wires:
-        return [part.attach(builder, wire) for part, wire in self._matched(wires)]
+        return type(wires)([part.attach(builder, wire) for part, wire in self._matched(wires)])
 
     def init(self, rng: Any, input_shape: Any) -> tuple[Any, Any]:
         matched = self._matched(input_shape)
         keys = random.split(rng, len(matched))
         made = [part.init(key, shape) for key, (part, shape) in zip(keys, matched, strict=True)]
-        return [shape for shape, _ in made], tuple(param for _, param in made)
+        return type(input_shape)([shape for shape, _ in made]), tuple(param for _, param in made)
 
     def apply(self, params: Any, inputs: Any, **kwargs: Any) -> Any:
         matched = zip(params, self._matched(inputs), _split_keys(kwargs, len(self.parts)), strict=True)
-        return [part.apply(p, x, **own) for p, (part, x), own in matched]
+        return type(inputs)([part.apply(p, x, **own) for p, (part, x), own in matched])
 
     def mapped(self, function: Callable[[Op], Op]) -> Tree:
         return replace(self, parts=tuple(part.mapped(function) for part in self.parts))

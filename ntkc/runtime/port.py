@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,63 +16,101 @@ from ntkc.runtime.pixels import left, narrowed, right, same_pixels
 from ntkc.runtime.roots import ratio, safe_sqrt
 
 
+class Given(NamedTuple):
+    """A kernel: nngp, ntk [n1, n2, pairs of pixels ...], variances [n, pairs of pixels ...], pixels there [n, ...]."""
+
+    nngp: Array
+    ntk: Array
+    variance1: Array
+    variance2: Array
+    there1: Array | None = None
+    there2: Array | None = None
+
+
 def continued(
     per_sample: Callable[..., Any],
     pair: Callable[..., Any],
     *,
-    samples: Sequence[Sequence[str]],
-    pairs: Sequence[Sequence[str]],
+    samples: Sequence[Sequence[Any]],
+    pairs: Sequence[Sequence[Any]],
     output: str = "",
     sizes: Sequence[int] = (),
 ) -> Callable[..., tuple[Array, Array, Array, Array]]:
-    """onward(nngp, ntk, variance1, variance2, same, **parameters)  ->  the same four, after this network.
+    """onward(kernels, same, diagonal, **parameters)  ->  (nngp, ntk, variance1, variance2) after this network.
 
-    nngp, ntk [n1, n2, all pairs of pixels ...], variances [n, all pairs of pixels ...], same [n1, n2].
-    samples: (kind, form) of "q" (equal pixels) and "w".  pairs: (kind, form) of "K" and "T", of "gap" and "tau" (both
-    over the norms), of "E" (half the mean square of the difference) and "D" (the difference of mean squares).
+    kernels: a `Given` for each kernel that the network starts from.  same [n1, n2].  diagonal: of pixels, they have
+    pairs of equal ones only.
+    samples: (number of the kernel, kind, form) of "q" (equal pixels), "w", "e" (half the mean square of the difference
+    of two pixels) and "m" (pixels that are there).
+    pairs: the same of "K" and "T", of "gap" and "tau" (both over the norms), of "E" (half the mean square of the
+    difference) and "D" (the difference of mean squares).
     """
     shown = tuple(n for f, size in zip(output, sizes, strict=True) for n in ((size, size) if f == "F" else (size,)))
 
-    def one_side(variance: Array, p: SimpleNamespace) -> tuple[Array, Values]:
-        form = "F" * (variance.ndim // 2)
-        read = [narrowed(variance, form, to or "D" * len(form)) for _, to in map(kind_and_form, samples)]
-        lanes = variance.shape[-1:]
-        made, values = per_sample(p, jnp.ones(lanes, variance.dtype), *read)
-        return jnp.broadcast_to(jnp.asarray(made, variance.dtype), shown + lanes), Values(values)
+    def one_side(variances: Sequence[Array], there: Sequence[Array | None], whole: str, p: Any) -> tuple[Array, Values]:
+        read: list[Any] = []
+        for i, kind, to in map(place_kind_and_form, samples):
+            read.append(there[i] if kind == "m" else of_sample(kind, to, whole, variances[i]))
+        lanes, dtype = variances[0].shape[-1:], variances[0].dtype
+        made, values = per_sample(p, jnp.ones(lanes, dtype), *read)
+        return jnp.broadcast_to(jnp.asarray(made, dtype), shown + lanes), Values(values)
 
     def after(
-        nngp: Array, ntk: Array, variance1: Array, variance2: Array, same: Array, parameters: Mapping[str, Any]
+        kernels: Sequence[Given], same: Array, diagonal: bool, parameters: Mapping[str, Any]
     ) -> tuple[Array, Array, Array, Array]:
-        p = SimpleNamespace(**parameters)
-        variance1, variance2 = (jnp.moveaxis(v, 0, -1) for v in (variance1, variance2))
-        nngp, ntk = (jnp.moveaxis(v, (0, 1), (-2, -1)) for v in (nngp, ntk))
-        (out1, values1), (out2, values2) = one_side(variance1, p), one_side(variance2, p)
-        read = [stream(*kind_and_form(of), nngp, ntk, variance1, variance2, same) for of in pairs]
-        made = pair(p, left_lanes(values1), right_lanes(values2), same.astype(nngp.dtype), *read)
-        k, t = (jnp.broadcast_to(jnp.asarray(v, nngp.dtype), shown + nngp.shape[-2:]) for v in made)
+        p, whole = SimpleNamespace(**parameters), "D" if diagonal else "F"
+        given = [Given(*map(lanes_last, k, (2, 2, 1, 1, 1, 1))) for k in kernels]
+        (out1, values1), (out2, values2) = (
+            one_side([k[2 + side] for k in given], [k[4 + side] for k in given], whole, p) for side in (0, 1)
+        )
+        read = [stream(kind, form, whole, given[i], same) for i, kind, form in map(place_kind_and_form, pairs)]
+        dtype = given[0].nngp.dtype
+        made = pair(p, left_lanes(values1), right_lanes(values2), same.astype(dtype), *read)
+        k, t = (jnp.broadcast_to(jnp.asarray(v, dtype), shown + same.shape) for v in made)
         k, t = (jnp.moveaxis(v, (-2, -1), (0, 1)) for v in (k, t))
         return k, t, jnp.moveaxis(out1, -1, 0), jnp.moveaxis(out2, -1, 0)
 
-    made = jax.jit(after)
+    made = jax.jit(after, static_argnums=2)
 
     def onward(
-        nngp: Array, ntk: Array, variance1: Array, variance2: Array, same: Array, /, **parameters: Any
+        kernels: Sequence[Given], same: Array, diagonal: bool = False, /, **parameters: Any
     ) -> tuple[Array, Array, Array, Array]:
-        """(nngp, ntk, variance1, variance2) after this network, from those before it."""
-        return made(nngp, ntk, variance1, variance2, same, parameters)
+        """(nngp, ntk, variance1, variance2) after this network, from the kernels before it."""
+        return made(tuple(kernels), same, diagonal, parameters)
 
     return onward
 
 
-def kind_and_form(of: Sequence[str]) -> tuple[str, str]:
-    """A kind with its form, which networks without pixels leave out."""
-    kind, *forms = of
-    return kind, "".join(forms)
+def lanes_last(array: Array | None, samples: int) -> Array | None:
+    """[samples ..., pixels ...]  ->  [pixels ..., samples ...]."""
+    return None if array is None else jnp.moveaxis(array, range(samples), range(-samples, 0))
 
 
-def stream(kind: str, form: str, nngp: Array, ntk: Array, variance1: Array, variance2: Array, same: Array) -> Array:
-    """What a pair reads of all pairs of pixels, for the entries of a form: [pixels ..., n1, n2]."""
-    full = "F" * len(form)
+def axes_of(array: Array, whole: str, samples: int) -> int:
+    """Spatial axes of what an array [pixels ..., samples ...] is of."""
+    return (array.ndim - samples) // (1 if whole == "D" else 2)
+
+
+def place_kind_and_form(of: Sequence[Any]) -> tuple[int, str, str]:
+    """The number of a kernel, and a kind with its form, which networks without pixels leave out."""
+    place, kind, *forms = of
+    return place, kind, "".join(forms)
+
+
+def of_sample(kind: str, form: str, whole: str, variance: Array) -> Array:
+    """What one sample reads of a kernel, for the entries of a form: [pixels ..., n]."""
+    full = whole * axes_of(variance, whole, 1)
+    if kind != "e":
+        return narrowed(variance, full, form or "D" * len(full))
+    q = narrowed(variance, full, "D" * len(full))
+    made = jnp.maximum((left(q, form) + right(q, form)) / 2 - narrowed(variance, full, form), 0)
+    return jnp.where(same_pixels(form, q.shape[:-1], jnp.ones(1, bool)), 0, made)
+
+
+def stream(kind: str, form: str, whole: str, given: Given, same: Array) -> Array:
+    """What a pair reads of a kernel, for the entries of a form: [pixels ..., n1, n2]."""
+    nngp, ntk, variance1, variance2, *_ = given
+    full = whole * len(form)
     k, t = (narrowed(v, full, form) for v in (nngp, ntk))
     if kind in "KT":
         return k if kind == "K" else t
@@ -81,6 +119,7 @@ def stream(kind: str, form: str, nngp: Array, ntk: Array, variance1: Array, vari
         scale = left(safe_sqrt(q1)[..., :, None], form) * right(safe_sqrt(q2)[..., None, :], form)
         return gap_of(k, scale) if kind == "gap" else ratio(t, scale)
     q1, q2 = left(q1[..., :, None], form), right(q2[..., None, :], form)
-    is_one = same & same_pixels(form, nngp.shape[: 2 * len(form) : 2], same)
+    sizes = nngp.shape[:-2] if whole == "D" else nngp.shape[:-2:2]
+    is_one = same & same_pixels(form, sizes, same)
     made = q1 - q2 if kind == "D" else jnp.maximum((q1 + q2) / 2 - k, 0)
     return jnp.where(is_one, 0, made)

@@ -37,8 +37,10 @@ ROW_READS = {Kind.K: "row_products", Kind.G: "cosine_gap", Kind.E: "distance", K
 PIXEL_READS = {Kind.K: "pixel_products", Kind.E: "pixel_distance", Kind.D: "pixel_distances"}
 """The functions of ntkc.runtime that make what a program reads of its data; that for D makes E, too."""
 PORT_READS = {
+    Kind.Y: "m",
     Kind.S: "q",
     Kind.W: "w",
+    Kind.J: "e",
     Kind.K: "K",
     Kind.T: "T",
     Kind.G: "gap",
@@ -458,15 +460,17 @@ def _has_bias_first(program: Program) -> bool:
 def _reads(made: _Emission) -> list[str]:
     """What per_sample and pair read of the data."""
     program = made.program
+    places = {node: i for i, node in enumerate(program.data)}
     if program.is_port:
         given = {
             name: tuple(
-                (PORT_READS[k.kind], *_form(k, made)) for k in program.inputs if (k.side == SAMPLE) is is_sample
+                (places[k.node], PORT_READS[k.kind], *_form(k, made))
+                for k in program.inputs
+                if (k.side == SAMPLE) is is_sample
             )
             for name, is_sample in (("samples", True), ("pairs", False))
         }
         return [f"{name}={_tuple(read)}" for name, read in given.items()]
-    places = {node: i for i, node in enumerate(program.data)}
     functions = PIXEL_READS if program.has_pixels else ROW_READS
     if _has_bias_first(program):
         return ["samples=((0, smooth_mean_squares),)", "pairs=((0, smooth_cosine_gap),)"]

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ntkc.errors import InvalidInput
+from ntkc.errors import InvalidInput, NoKernel
 
 ARRAYS = ("nngp", "ntk", "cov1", "cov2", "mask1", "mask2")
 """Fields that hold arrays; all others are static."""
@@ -217,13 +217,13 @@ class Kernel:
         """The kernel of f[idx]:  whole numbers and slices of axes of the output; channels stay whole.
 
         Raises:
-            InvalidInput: channels or single samples are picked, or something that is no whole number or slice.
+            NoKernel: channels or single samples are picked. InvalidInput: something that is no whole number or slice.
         """
         if self.shape1 is None:
             raise InvalidInput("a Kernel without shapes cannot be indexed: say shape1 and shape2")
         parts = _parts(idx, len(self.shape1))
         if parts[self.channel_axis] != slice(None) or not isinstance(parts[self.batch_axis], slice):
-            raise InvalidInput(f"Kernel[{idx}]: all channels stay, and samples are picked by a slice")
+            raise NoKernel(f"Kernel[{idx}]: all channels stay, and samples are picked by a slice")
         pixels = [p for a, p in enumerate(parts) if a not in (self.batch_axis, self.channel_axis)]
         pixels = pixels[::-1] if self.is_reversed else pixels
         doubled = [p for p in pixels for _ in range(1 if self.diagonal_spatial else 2)]

@@ -18,11 +18,13 @@ from ntkc.ir.op import TRACED, Op
 from ntkc.ir.traced import renamed
 from ntkc.kernel import Kernel
 from ntkc.layers.aggregate import Aggregate
+from ntkc.layers.reshape import Identity
 from ntkc.networks.graph import SeveralOutputs, check_plain_data, graph_of, place_of, stated_layouts
 from ntkc.networks.masks import Masked, masked_data
-from ntkc.networks.onward import in_layout, onward
+from ntkc.networks.onward import in_layout, of_single_samples, onward
 from ntkc.networks.outputs import KEPT_PROGRAMS, flat, like, on_each, outputs_on_data
-from ntkc.networks.tree import ONE, Inputs, Leaf, Spot, Tree, moved
+from ntkc.networks.tree import ONE, Inputs, Leaf, Parallel, Spot, Tree, moved
+from ntkc.networks.triples import Triple, has_triples, needs_all_samples, split, stepwise
 from ntkc.program import KernelProgram, build
 
 
@@ -62,7 +64,8 @@ def applied(
     rng: Any = None,
     pattern: Any = None,
     mask_constant: float | None = None,
-    **unknown_names: Any,
+    keys: Any = None,
+    **others: Any,
 ) -> Any:
     """apply_fn(params, inputs) -> outputs [n, features], or nested lists of arrays for several inputs or outputs.
 
@@ -70,14 +73,16 @@ def applied(
         rng: the key of random layers. pattern: graphs, which Aggregate reads.
         mask_constant: entries equal to it (it may be NaN) are missing: they are 0, and so are pixels without any
             channel after each layer; global averages, norms and attention are over pixels that are there.
+        keys: accepted for compatibility, and read by no layer. others: for layers that are triples of the user's own.
 
     Raises:
-        UnknownName: any other keyword. InvalidInput: numpy.ma data, or NaN beside another `mask_constant`.
+        UnknownName: any other keyword, without such layers. InvalidInput: numpy.ma data, or NaN beside another
+            `mask_constant`.
     """
-    for name in unknown_names:
+    for name in () if has_triples(tree) else others:
         raise unknown("keyword of apply_fn", name, ("rng", "pattern", "mask_constant"))
     refuse_masked(inputs=inputs)
-    keywords = {"rng": rng, "pattern": pattern}
+    keywords = {"rng": rng, "pattern": pattern, **others}
     if mask_constant is None:
         return tree.apply(params, inputs, **keywords)
     layouts = stated_layouts(tree, inputs_of_data(inputs))
@@ -87,7 +92,7 @@ def applied(
 
 def _with_masks(x: Any, constant: Any, layouts: Any) -> Any:
     if not isinstance(layouts, Layout):
-        return [_with_masks(part, constant, layout) for part, layout in zip(x, layouts, strict=True)]
+        return type(x)([_with_masks(part, constant, layout) for part, layout in zip(x, layouts, strict=True)])
     return masked_data(x, constant, layouts.on(jnp.ndim(x)))
 
 
@@ -174,6 +179,9 @@ class KernelFn:
         """
         parameters = {**self.values, **parameters}
         x2 = None if _is_nothing(x2) else x2
+        if has_triples(self.tree):
+            options = {"pattern": pattern, "mask_constant": mask_constant, "diagonal_spatial": diagonal_spatial}
+            return self._stepwise(x1_or_kernel, x2, get, diagonal_batch, options, parameters)
         pattern = self._dense(pair_of(pattern, x2))
         if _is_of_kernels(x1_or_kernel):
             if pattern is not None and any(p is not None for p in pattern):
@@ -184,6 +192,23 @@ class KernelFn:
             return like(x1_or_kernel, on_each(lambda kernel: _selected(kernel, get), made))
         options = {"mask_constant": mask_constant, "diagonal_spatial": diagonal_spatial, "pattern": pattern}
         return self._of_data(x1_or_kernel, x2, get, diagonal_batch is not False, options, parameters)
+
+    def _stepwise(self, x1: Any, x2: Any, get: Any, diagonal_batch: Any, options: Any, parameters: Any) -> Any:
+        """What a call of a network with layers of the user's own gives, as their kernel_fn make it."""
+        rest, kernels = self.tree, x1
+        keywords = {name: value for name, value in parameters.items() if name not in self.values}
+        if not _is_of_kernels(x1):
+            first, rest = split(self.tree)
+            is_diagonal = False if needs_all_samples(self.tree) else diagonal_batch
+            inside = KernelFn(_identities(inputs_of_data(x1)) if first is None else first)
+            kernels = inside(x1, x2, diagonal_batch=is_diagonal, **options)
+        names = (get,) if isinstance(get, str) else get
+        if names is not None and "ntk" not in {str(n).lower() for n in names}:
+            kernels = on_each(lambda kernel: kernel.replace(ntk=None), kernels)
+        made = stepwise(rest, kernels, self.values, keywords)
+        if diagonal_batch is not False and not _is_of_kernels(x1):
+            made = on_each(of_single_samples, made)
+        return on_each(lambda kernel: _selected(kernel, get), made)
 
     def _of_data(self, x1: Any, x2: Any, get: Any, diagonal_batch: bool, options: Any, parameters: Any) -> Any:
         """What a call on data gives, for each output of the network."""
@@ -268,12 +293,21 @@ def tree_of(layer: Any) -> Tree:
         return layer.tree if isinstance(layer, Layer) else layer.made_of
     if isinstance(layer, (tuple, list)) and len(layer) == 3 and isinstance(layer[2], KernelFn):
         return layer[2].made_of
+    if isinstance(layer, (tuple, list)) and len(layer) == 3 and all(map(callable, layer)):
+        return Triple(getattr(layer[2], "__name__", "layer"), *layer)
     raise InvalidGraph(f"{layer!r} is no layer: layers are made by ntkc.stax, as stax.Dense(512)")
 
 
 @lru_cache(maxsize=KEPT_PROGRAMS)
 def _input_program(tree: Tree, inputs: Inputs) -> KernelProgram:
     return build(graph_of(tree, inputs))
+
+
+def _identities(inputs: Inputs) -> Tree:
+    """A network that changes nothing, for data of this structure."""
+    if inputs == ONE:
+        return Leaf("Identity", Identity())
+    return Parallel("parallel", tuple(map(_identities, inputs)))
 
 
 def _is_of_kernels(x: Any) -> bool:

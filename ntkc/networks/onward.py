@@ -84,14 +84,14 @@ def _with_mask(kernel: Kernel) -> Kernel:
 def _after(output: Output, kernels: list[Kernel], parameters: Mapping[str, Any]) -> Kernel:
     read = [kernels[i] for i in output.reads]
     go_on = partial(output.program.onward, parameters=parameters)
-    made = go_on([_of_single_samples(k) for k in read])
+    made = go_on([of_single_samples(k) for k in read])
     if any(k.diagonal_batch for k in read):
         return made
     cov1, cov2 = (go_on([_of_one_side(k, side) for k in read]).nngp for side in (1, 2))
     return made.replace(cov1=cov1, cov2=None if made.cov2 is None else cov2, diagonal_batch=False)
 
 
-def _of_single_samples(kernel: Kernel) -> Kernel:
+def of_single_samples(kernel: Kernel) -> Kernel:
     """The same with variances in the place of covariances of all pairs of samples."""
     if kernel.diagonal_batch:
         return kernel

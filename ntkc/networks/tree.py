@@ -189,7 +189,7 @@ class Leaf(Tree):
         features = [x.shape[1:] for x in branches]
         axes = self._axes_out(features[0], self.op.shape(features))
         params = [
-            None if w is None else moved(w, inverse(self._axes_of_weight(i, jnp.shape(w), axes)))
+            None if _is_no_weight(w) else moved(w, inverse(self._axes_of_weight(i, jnp.shape(w), axes)))
             for i, w in enumerate(params)
         ]
         _check_weights(self.op, params, features)
@@ -213,6 +213,11 @@ class Leaf(Tree):
 
     def text(self) -> str:
         return self.op.label()
+
+
+def _is_no_weight(w: Any) -> bool:
+    """None, or what the peer's users write for a bias that is left out: an empty tuple, or one number."""
+    return w is None or jnp.shape(w) == () or (isinstance(w, tuple) and not w)
 
 
 def _check_weights(op: Op, params: Sequence[Any], features: Sequence[Shape]) -> None:

@@ -503,7 +503,8 @@ def _tuple(rows: Iterable[object]) -> str:
 
 
 def _form(stream: Stream, made: _Emission) -> list[str]:
-    return [made.pair.form_of(stream)] if made.program.has_pixels and stream.kind.is_paired else []
+    has_form = made.program.has_pixels or stream.kind in (Kind.W, Kind.J)
+    return [made.pair.form_of(stream)] if has_form and stream.kind.is_paired else []
 
 
 def _shown(made: _Emission) -> list[str]:

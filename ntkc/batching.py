@@ -175,7 +175,7 @@ def _of_tile(patterns: tuple[Any, Any], tile: Tile, device: Any) -> tuple[Any, A
 
 @dataclass(frozen=True)
 class _Assembly:
-    """The whole result: arrays that tiles are written to (JAX.s inside jit), and the first tile as a pattern."""
+    """The whole result: arrays that tiles are written to (of JAX inside jit), and the first tile as a pattern."""
 
     pattern: Any
     arrays: list[Any]

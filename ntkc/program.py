@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import linecache
 import warnings
-import weakref
 from collections import namedtuple
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +36,7 @@ from ntkc.data import (
 )
 from ntkc.errors import InvalidInput, SeriesNotConverged, ShapeMismatch, unknown
 from ntkc.gaussian.certificates import TOLERANCES
+from ntkc.host.loaded import Loaded, loaded
 from ntkc.ir.graph import Graph, feature_shapes, inputs_of, op_of
 from ntkc.ir.hyper import is_own_name
 from ntkc.ir.program import Program
@@ -231,14 +230,13 @@ class KernelProgram:
 
     def _kernel(self, x1: Any, x2: Any, values: Mapping[str, Any], patterns: tuple[Any, Any]) -> Kernel:
         nngp, ntk = self._run("kernel", x1, x2, values, patterns)
-        variance = self._function("variance")
         count1, count2 = (len(arrays_of(x)[0]) for x in (x1, x1 if x2 is None else x2))
         mask1, mask2 = (None if x is None else self._mask(presence(arrays_of(x))) for x in (x1, x2))
         return Kernel(
             nngp,
             ntk,
-            variance(x1, pattern=patterns[0], **values),
-            None if x2 is None else variance(x2, pattern=patterns[1], **values),
+            self._loaded("variance", x1, pattern=patterns[0], **values),
+            None if x2 is None else self._loaded("variance", x2, pattern=patterns[1], **values),
             x1_is_x2=x2 is None,
             mask1=mask1,
             mask2=mask2,
@@ -277,7 +275,7 @@ class KernelProgram:
         given = [_given(k, *m) for k, m in zip(kernels, masks, strict=True)]
         same = jnp.eye(*first.nngp.shape[:2], dtype=bool) & first.x1_is_x2
         self._check_pixels(any(k.diagonal_spatial for k in kernels))
-        nngp, ntk, cov1, cov2 = self._function("onward")(given, same, self._compilation.diagonal, **values)
+        nngp, ntk, cov1, cov2 = self._loaded("onward", tuple(given), same, **values)
         mask1, mask2 = (self._mask(tuple(m[side] for m in masks)) for side in (0, 1))
         shapeless = {"shape1": None, "shape2": None} if first.shape1 is None else {}
         return first.replace(
@@ -315,21 +313,16 @@ class KernelProgram:
         return _result(names)
 
     def _run(self, name: str, x1: Any, x2: Any, values: Mapping[str, Any], patterns: tuple[Any, Any]) -> Any:
-        return self._function(name)(x1, x2, pattern=patterns, **values)
-
-    def _function(self, name: str) -> Callable[..., Any]:
-        return self.module[name]
+        return self._loaded(name, x1, x2, pattern=patterns, **values)
 
     @cached_property
+    def _loaded(self) -> Loaded:
+        return loaded(self.source)
+
+    @property
     def module(self) -> dict[str, Any]:
         """The names that the source defines, after running it once."""
-        filename = f"<ntkc {id(self):x}>"
-        linecache.cache[filename] = (len(self.source), None, self.source.splitlines(keepends=True), filename)
-        names: dict[str, Any] = {"__name__": "ntkc_kernel"}
-        exec(compile(self.source, filename, "exec"), names)
-        jitted = [f for f in names.values() if hasattr(f, "clear_cache")]
-        weakref.finalize(self, _forget, filename, jitted).atexit = False
-        return names
+        return self._loaded.names
 
     def checked_pair(self, x1: Any, x2: Any) -> tuple[Any, Any]:
         """Data as arrays of one precision, or tuples of them for several inputs; or the errors of a call."""
@@ -371,12 +364,13 @@ class KernelProgram:
         self, x1: Any, x2: Any, values: Mapping[str, Any], patterns: tuple[Any, Any] = (None, None)
     ) -> None:
         """Warn where a series is cut before it has converged: its variance is too large for its terms."""
-        unresolved = self.module.get("unresolved")
-        if unresolved is None or any(isinstance(v, Tracer) for v in jax.tree.leaves((x1, x2, values))):
+        if self.module.get("unresolved") is None or any(
+            isinstance(v, Tracer) for v in jax.tree.leaves((x1, x2, values))
+        ):
             return
         with jax.ensure_compile_time_eval():
             sides = [(x, own) for x, own in zip((x1, x2), patterns, strict=True) if x is not None]
-            rest = max(float(unresolved(x, pattern=own, **values)) for x, own in sides)
+            rest = max(float(self._loaded("unresolved", x, pattern=own, **values)) for x, own in sides)
         if rest > self._compilation.tolerances[arrays_of(x1)[0].dtype.name]:
             warnings.warn(
                 f"a series keeps a relative error of up to {rest:.1e}: the variances of these data are too large for "
@@ -420,7 +414,7 @@ class KernelProgram:
         made = program._compilation.made
         flops, moved = count(made["prune"], made.get("forms"), n1, n2, [s[-1] or 1 for s in shapes])
         first, second = ([(n, *s) for s in shapes] if n is not None else None for n in (n1, n2))
-        memory = peak_memory(program._function(name), (first, second), dtype, self.parameters)
+        memory = peak_memory(program.module[name], (first, second), dtype, self.parameters)
         return Cost(flops, moved * np.dtype(dtype).itemsize, memory)
 
     def formula(self, get: str = "ntk") -> sp.Expr:
@@ -503,10 +497,3 @@ def build(graph: Graph, until: str | None = None, tolerance: float | None = None
             "those of a network with pixels need input_shape=(32, 32, 3)"
         )
     return KernelProgram(done) if until is None else done.made[until]
-
-
-def _forget(filename: str, jitted: list[Any]) -> None:
-    """Frees compiled code: rules of derivatives refer to the whole module, and so JAX would keep it for ever."""
-    linecache.cache.pop(filename, None)
-    for function in jitted:
-        function.clear_cache()

@@ -24,6 +24,7 @@ GROUPS = (
     ("stage_table",),
     ("kernel",),
     ("data",),
+    ("host",),
     ("expressions",),
     ("presence",),
     ("variants",),
@@ -52,6 +53,7 @@ RUNS_JAX = {
     "costs",
     "data",
     "expressions",
+    "host",
     "kernel",
     "presence",
     "program",
@@ -72,7 +74,7 @@ READS_RUNTIME = {"backends", *RUNS_JAX}
 """Emitters, which read its names, and what runs arrays."""
 COMPILER = ("ir", "gaussian", "layers", "passes", "backends", "compile")
 """From first to last; the data that networks take and what they are used for come after."""
-RUNS_SOURCE = {"program.py", "expressions.py"}
+RUNS_SOURCE = {"host/loaded.py", "expressions.py"}
 MAKES_NUMBERS = {"passes/collapse.py"}
 """Files that run what sympy.lambdify writes: of streams and numbers, no text of users."""
 FORBIDDEN_CALLS = {"eval", "__import__", "parse_expr", "import_module", "getoutput", "system"}

@@ -10,15 +10,11 @@ from ntkc import stax
 from ntkc.gaussian.erf_gap import Across, ArcSine, SineDistance, SineGap
 from ntkc.runtime import across, arc_sine, sine_distance, sine_gap
 
+pytestmark = pytest.mark.usefixtures("x64")
+
 
 def dense(w=1.0, b=None):
     return stax.Dense(8, w, b)
-
-
-@pytest.fixture(autouse=True)
-def both_precisions():
-    with jax.enable_x64(True):
-        yield
 
 
 NETS = {

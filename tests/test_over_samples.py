@@ -164,8 +164,8 @@ def test_attention_of_rows_is_of_one_position(layer):
     assert jax.tree.structure(rows) == jax.tree.structure(params)
     assert net[1](rows, ROWS1).shape == (6, 8)
     if layer[2].tree.op.pos_emb_type == "NONE":
-        params = jax.tree.map(lambda v, of: v.reshape(of.shape[:1] + of.shape[1:] if v.ndim == of.ndim else (1, -1)), params, rows)
-        position = jax.tree.map(lambda v, of: v.reshape((1, 1, -1)) if of.shape[:1] == (1,) else v, params, params)
-        np.testing.assert_allclose(
-            net[1](position, ROWS1[:, None])[:, 0], net[1](params, ROWS1), rtol=1e-4, atol=1e-5
+        params = jax.tree.map(
+            lambda v, of: v.reshape(of.shape[:1] + of.shape[1:] if v.ndim == of.ndim else (1, -1)), params, rows
         )
+        position = jax.tree.map(lambda v, of: v.reshape((1, 1, -1)) if of.shape[:1] == (1,) else v, params, params)
+        np.testing.assert_allclose(net[1](position, ROWS1[:, None])[:, 0], net[1](params, ROWS1), rtol=1e-4, atol=1e-5)

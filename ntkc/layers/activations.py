@@ -136,12 +136,12 @@ class Exp(_Elementwise):
 
 @dataclass(frozen=True)
 class Scale(_Elementwise):
-    """factor x:  K -> factor^2 K,  T -> factor^2 T;  after any layer, data and pools among them."""
+    """by x:  K -> by^2 K,  T -> by^2 T;  after any layer, data and pools among them."""
 
     by: Scalar = 1.0
 
     def of(self, x: sp.Expr) -> sp.Expr:
-        return exact(self.by, "factor") * x
+        return exact(self.by, "by") * x
 
     @classmethod
     def examples(cls) -> tuple[Op, ...]:

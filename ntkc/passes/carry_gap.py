@@ -1,7 +1,8 @@
 """K  ->  what loses no digits where samples, or pixels, are near: the gap of cosines, or half the squared distance.
 
-Rows with an activation of degree one keep cosines and norms apart (`normalise`), near-opposite ones too, and may
-collapse to one polynomial; all others, rows and pixels alike, carry distances (`gaps`).
+Rows keep cosines and norms apart (`normalise`) through activations of degree one and what an erf makes of them, the
+near-opposite ones too, and may collapse to one polynomial. Rows with no activation but erf go on from there with
+distances (`gaps`), which all others, rows and pixels alike, carry from the data.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ import sympy as sp
 from ntkc.ir.program import PLACES, Program, lets
 from ntkc.ir.streams import Kind, streams_in
 from ntkc.passes.gaps.carry import carry_distance
-from ntkc.passes.noisy import erf_operand
-from ntkc.passes.normalise import linear_terms, normalise
+from ntkc.passes.normalise import normalise
+from ntkc.passes.recognise import erf_operand, linear_terms
 
 
 def carry_gap(program: Program) -> Program:

@@ -15,6 +15,7 @@ from ntkc.gaussian.erf_gap import Across, ArcSine, SineDistance, SineGap, recogn
 from ntkc.gaussian.functions import Angle, ProductGap, Ratio, Root
 from ntkc.ir.program import Let
 from ntkc.ir.streams import Kind, Stream, variance
+from ntkc.passes.recognise import erf_operand, symbols
 
 
 def in_noise(expr: sp.Expr, normal: set[str]) -> sp.Expr:
@@ -34,16 +35,6 @@ def own_in_noise(expr: sp.Expr) -> sp.Expr:
     return expr.xreplace(values)
 
 
-def erf_operand(let: Let) -> str:
-    """The node that an erf without a constant reads, as K alone; empty for anything else."""
-    nodes = {a.args[0].node for a in let.expr.atoms(Angle) if isinstance(a.args[0], Stream)}
-    if len(nodes) != 1:
-        return ""
-    (node,) = nodes
-    found = recognise_erf(let.expr, *_symbols(node))
-    return node if found is not None and found.constant == 0 else ""
-
-
 def erf_gap(let: Let, has_kinks: bool) -> sp.Expr:
     """The gap that such an erf makes of the gap of its operand.
 
@@ -61,7 +52,7 @@ def erf_gap(let: Let, has_kinks: bool) -> sp.Expr:
 def erf_distance(let: Let) -> list[Let]:
     """E = scale SineDistance and K = (q1 + q2) / 2 - E, of the gap of its operand."""
     *shares, u1, u2 = _given(let)
-    found = recognise_erf(let.expr, *_symbols(erf_operand(let)))
+    found = recognise_erf(let.expr, *symbols(erf_operand(let)))
     assert found is not None
     q1, q2 = (variance(let.dst.node, side) for side in (1, 2))
     distance = let.dst.of(Kind.E)
@@ -77,10 +68,6 @@ def _given(let: Let) -> list[sp.Expr]:
     node = angle.args[0].node
     sides = (_of_side(node, side, angle.args[1] - variance(node, 1)) for side in (1, 2))
     return [Stream(Kind.G, node), *(e for both in zip(*sides, strict=True) for e in both)]
-
-
-def _symbols(node: str) -> tuple[Stream, Stream, Stream]:
-    return Stream(Kind.K, node), variance(node, 1), variance(node, 2)
 
 
 def _in_gap(atom: sp.Expr, normal: set[str]) -> sp.Expr | None:

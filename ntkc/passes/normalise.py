@@ -9,18 +9,27 @@ where there are no biases: then delta is a function of delta alone, whatever the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import sympy as sp
 
-from ntkc.gaussian.arc_cosine import ArcSlope, Mixture, NearSlope, recognise, recognise_slope
-from ntkc.gaussian.functions import Angle, Gap, Ratio, Root
-from ntkc.ir.program import PLACES, Carry, Let, Loop, Program, Statement, lets, verify
+from ntkc.gaussian.arc_cosine import ArcSlope, NearSlope, recognise_slope
+from ntkc.gaussian.functions import Angle, Gap, Ratio
+from ntkc.ir.program import Carry, Let, Loop, Program, Statement, lets, verify
 from ntkc.ir.streams import SAMPLE, Kind, Stream, streams_in, variance
-from ntkc.passes.noisy import erf_distance, erf_gap, erf_operand, in_noise, own_in_noise
-
-BIAS = "bias"
+from ntkc.passes.noisy import erf_distance, erf_gap, in_noise, own_in_noise
+from ntkc.passes.recognise import (
+    BIAS,
+    erf_operand,
+    has_bend,
+    has_kink,
+    linear_terms,
+    mixture_of,
+    operand_of,
+    read_by,
+    symbols,
+)
 
 
 @dataclass(frozen=True)
@@ -47,7 +56,7 @@ def normalise(program: Program) -> Program:
     """The program in delta and tau; unchanged if no activation is homogeneous of degree one, or an erf."""
     if not any(mixture_of(let) or erf_operand(let) for let in lets(program.per_pair) if let.dst.kind is Kind.K):
         return program
-    form = _Form(ratios=_ratios(program), wanted=_read_by(program, _has_bend), kinked=_read_by(program, _has_kink))
+    form = _Form(ratios=_ratios(program), wanted=read_by(program, has_bend), kinked=read_by(program, has_kink))
     sources = [k.node for k in program.inputs if k.kind is Kind.K]
     for node in sources:
         _make_normal(form, node)
@@ -79,7 +88,7 @@ def _read(expr: sp.Expr, form: _Form) -> sp.Expr:
     values: dict[sp.Expr, sp.Expr] = {}
     for node in form.covariances:
         slope = (NearSlope if node in form.nonnegative else ArcSlope)(Stream(Kind.G, node))
-        values[Angle(*_stream_symbols(node))] = sp.pi * slope - sp.pi / 2
+        values[Angle(*symbols(node))] = sp.pi * slope - sp.pi / 2
         values[Stream(Kind.K, node)] = _norm(node, 1) * _norm(node, 2) * (1 - Stream(Kind.G, node))
     for node in form.tangents:
         values[Stream(Kind.T, node)] = _norm(node, 1) * _norm(node, 2) * Stream(Kind.H, node)
@@ -195,7 +204,7 @@ def _normal_slope(let: Let, form: _Form) -> sp.Expr | None:
     if operand not in form.tangents or let.dst.node not in form.covariances:
         return None
     factor = sp.expand(let.expr / Stream(Kind.T, operand))
-    mixture = recognise_slope(factor, *_stream_symbols(operand))
+    mixture = recognise_slope(factor, *symbols(operand))
     if mixture is None:
         return None
     slope = mixture.slope(Stream(Kind.G, operand), operand in form.nonnegative)
@@ -327,30 +336,6 @@ def _with_norms(statement: Statement, form: _Form) -> list[Statement]:
     return [replace(statement, body=tuple(body), stacked=kept), *after]
 
 
-def _read_by(program: Program, is_reader: Callable[[sp.Expr], bool]) -> frozenset[str]:
-    """Nodes whose gap such an activation reads: in their own covariance, or in that of a sum of them."""
-    reads = [(let.dst.node, let.expr) for let in lets(program.per_pair) if let.dst.kind is Kind.K]
-    for s in program.per_pair:
-        if isinstance(s, Loop):
-            reads += [(c.start.node, k) for c in s.carry for k in (c.before, c.end)]
-            reads += [(c.after.node, c.end) for c in s.carry]
-    read = {s.node for _, expr in reads if is_reader(expr) for s in streams_in(expr) if s.kind is Kind.K}
-    while True:
-        more = {s.node for node, expr in reads if node in read for s in streams_in(expr) if s.kind is Kind.K}
-        if more <= read:
-            return frozenset(read)
-        read |= more
-
-
-def _has_bend(expr: sp.Expr) -> bool:
-    return expr.has(Angle, Root)
-
-
-def _has_kink(expr: sp.Expr) -> bool:
-    """An activation with a kink at 0: there is no noise in what its angle reads."""
-    return any(isinstance(atom.args[1], Stream) for atom in expr.atoms(Angle, Root))
-
-
 def _ratios(program: Program) -> dict[str, tuple[str, sp.Expr]]:
     """Nodes whose variance is a number times that of another, the base:  q_u = ratio q_base."""
     ratios = {k.node: (k.node, sp.S.One) for k in program.inputs if k.kind is Kind.S}
@@ -373,36 +358,3 @@ def _add_ratio(let: Let, ratios: dict[str, tuple[str, sp.Expr]]) -> None:
     slope = sp.expand(let.expr.xreplace({s: r[1] * base for s, r in known.items() if r}) / base)
     if base not in slope.free_symbols:
         ratios[let.dst.node] = (bases.pop(), slope)
-
-
-def _stream_symbols(node: str) -> tuple[sp.Symbol, sp.Symbol, sp.Symbol]:
-    return Stream(Kind.K, node), variance(node, 1), variance(node, 2)
-
-
-def operand_of(let: Let) -> str:
-    """The one node whose covariance an activation reads; empty if there are several."""
-    nodes = {a.args[0].node for a in let.expr.atoms(Angle) if isinstance(a.args[0], Stream)}
-    return nodes.pop() if len(nodes) == 1 else ""
-
-
-def mixture_of(let: Let) -> Mixture | None:
-    operand = operand_of(let)
-    return recognise(let.expr, *_stream_symbols(operand)) if operand else None
-
-
-def linear_terms(expr: sp.Expr) -> dict[str, sp.Expr] | None:
-    """sum_i c_i K_i + b  ->  {operand i: c_i, "bias": b}; None for anything else, cross terms K[u, v] included."""
-    streams = streams_in(expr)
-    if not streams or expr.has(*PLACES) or any(s.kind is not Kind.K or s.node != s.other for s in streams):
-        return None
-    terms: dict[str, sp.Expr] = {s.node: sp.S.Zero for s in sorted(streams, key=str)}
-    bias = sp.S.Zero
-    for term in sp.Add.make_args(sp.expand(expr)):
-        read = [f for f in sp.Mul.make_args(term) if not streams.isdisjoint(f.free_symbols)]
-        if not read:
-            bias += term
-        elif len(read) == 1 and isinstance(read[0], Stream):
-            terms[read[0].node] += term / read[0]
-        else:
-            return None
-    return terms if bias == 0 else {**terms, BIAS: bias}

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 
 from ntkc.runtime.arc_cosine import gap_of
+from ntkc.runtime.jitted import OfKernels
 from ntkc.runtime.loops import Values, left_lanes, right_lanes
 from ntkc.runtime.pixels import left, narrowed, right, same_pixels
 from ntkc.runtime.roots import ratio, safe_sqrt
@@ -35,11 +35,12 @@ def continued(
     pairs: Sequence[Sequence[Any]],
     output: str = "",
     sizes: Sequence[int] = (),
+    axes: Sequence[int] = (),
 ) -> Callable[..., tuple[Array, Array, Array, Array]]:
-    """onward(kernels, same, diagonal, **parameters)  ->  (nngp, ntk, variance1, variance2) after this network.
+    """onward(kernels, same, **parameters)  ->  (nngp, ntk, variance1, variance2) after this network.
 
-    kernels: a `Given` for each kernel that the network starts from.  same [n1, n2].  diagonal: of pixels, they have
-    pairs of equal ones only.
+    kernels: a `Given` for each kernel that the network starts from.  same [n1, n2].  axes: spatial axes of each kernel,
+    which has all pairs of pixels along them, or pairs of equal ones.
     samples: (number of the kernel, kind, form) of "q" (equal pixels), "w", "e" (half the mean square of the difference
     of two pixels) and "m" (pixels that are there).
     pairs: the same of "K" and "T", of "gap" and "tau" (both over the norms), of "E" (half the mean square of the
@@ -47,38 +48,34 @@ def continued(
     """
     shown = tuple(n for f, size in zip(output, sizes, strict=True) for n in ((size, size) if f == "F" else (size,)))
 
-    def one_side(variances: Sequence[Array], there: Sequence[Array | None], whole: str, p: Any) -> tuple[Array, Values]:
+    def axes_of(i: int) -> int:
+        return axes[i] if axes else 0
+
+    def one_side(variances: Sequence[Array], there: Sequence[Array | None], p: Any) -> tuple[Array, Values]:
         read: list[Any] = []
         for i, kind, to in map(place_kind_and_form, samples):
-            read.append(there[i] if kind == "m" else of_sample(kind, to, whole, variances[i]))
+            read.append(there[i] if kind == "m" else of_sample(kind, to, axes_of(i), variances[i]))
         lanes, dtype = variances[0].shape[-1:], variances[0].dtype
         made, values = per_sample(p, jnp.ones(lanes, dtype), *read)
         return jnp.broadcast_to(jnp.asarray(made, dtype), shown + lanes), Values(values)
 
-    def after(
-        kernels: Sequence[Given], same: Array, diagonal: bool, parameters: Mapping[str, Any]
+    def onward(
+        kernels: Sequence[Given], same: Array, parameters: Mapping[str, Any]
     ) -> tuple[Array, Array, Array, Array]:
-        p, whole = SimpleNamespace(**parameters), "D" if diagonal else "F"
+        """(nngp, ntk, variance1, variance2) after this network, from the kernels before it."""
+        p = SimpleNamespace(**parameters)
         given = [Given(*map(lanes_last, k, (2, 2, 1, 1, 1, 1))) for k in kernels]
         (out1, values1), (out2, values2) = (
-            one_side([k[2 + side] for k in given], [k[4 + side] for k in given], whole, p) for side in (0, 1)
+            one_side([k[2 + side] for k in given], [k[4 + side] for k in given], p) for side in (0, 1)
         )
-        read = [stream(kind, form, whole, given[i], same) for i, kind, form in map(place_kind_and_form, pairs)]
+        read = [stream(kind, form, axes_of(i), given[i], same) for i, kind, form in map(place_kind_and_form, pairs)]
         dtype = given[0].nngp.dtype
         made = pair(p, left_lanes(values1), right_lanes(values2), same.astype(dtype), *read)
         k, t = (jnp.broadcast_to(jnp.asarray(v, dtype), shown + same.shape) for v in made)
         k, t = (jnp.moveaxis(v, (-2, -1), (0, 1)) for v in (k, t))
         return k, t, jnp.moveaxis(out1, -1, 0), jnp.moveaxis(out2, -1, 0)
 
-    made = jax.jit(after, static_argnums=2)
-
-    def onward(
-        kernels: Sequence[Given], same: Array, diagonal: bool = False, /, **parameters: Any
-    ) -> tuple[Array, Array, Array, Array]:
-        """(nngp, ntk, variance1, variance2) after this network, from the kernels before it."""
-        return made(tuple(kernels), same, diagonal, parameters)
-
-    return onward
+    return OfKernels(onward)
 
 
 def lanes_last(array: Array | None, samples: int) -> Array | None:
@@ -86,9 +83,9 @@ def lanes_last(array: Array | None, samples: int) -> Array | None:
     return None if array is None else jnp.moveaxis(array, range(samples), range(-samples, 0))
 
 
-def axes_of(array: Array, whole: str, samples: int) -> int:
-    """Spatial axes of what an array [pixels ..., samples ...] is of."""
-    return (array.ndim - samples) // (1 if whole == "D" else 2)
+def form_given(array: Array, axes: int, samples: int) -> str:
+    """All pairs of pixels along each axis, or equal ones, of an array [pixels ..., samples ...]."""
+    return ("D" if array.ndim - samples == axes else "F") * axes
 
 
 def place_kind_and_form(of: Sequence[Any]) -> tuple[int, str, str]:
@@ -97,9 +94,9 @@ def place_kind_and_form(of: Sequence[Any]) -> tuple[int, str, str]:
     return place, kind, "".join(forms)
 
 
-def of_sample(kind: str, form: str, whole: str, variance: Array) -> Array:
+def of_sample(kind: str, form: str, axes: int, variance: Array) -> Array:
     """What one sample reads of a kernel, for the entries of a form: [pixels ..., n]."""
-    full = whole * axes_of(variance, whole, 1)
+    full = form_given(variance, axes, 1)
     if kind != "e":
         return narrowed(variance, full, form or "D" * len(full))
     q = narrowed(variance, full, "D" * len(full))
@@ -107,10 +104,10 @@ def of_sample(kind: str, form: str, whole: str, variance: Array) -> Array:
     return jnp.where(same_pixels(form, q.shape[:-1], jnp.ones(1, bool)), 0, made)
 
 
-def stream(kind: str, form: str, whole: str, given: Given, same: Array) -> Array:
+def stream(kind: str, form: str, axes: int, given: Given, same: Array) -> Array:
     """What a pair reads of a kernel, for the entries of a form: [pixels ..., n1, n2]."""
     nngp, ntk, variance1, variance2, *_ = given
-    full = whole * len(form)
+    full = form_given(nngp, axes, 2)
     k, t = (narrowed(v, full, form) for v in (nngp, ntk))
     if kind in "KT":
         return k if kind == "K" else t
@@ -119,7 +116,7 @@ def stream(kind: str, form: str, whole: str, given: Given, same: Array) -> Array
         scale = left(safe_sqrt(q1)[..., :, None], form) * right(safe_sqrt(q2)[..., None, :], form)
         return gap_of(k, scale) if kind == "gap" else ratio(t, scale)
     q1, q2 = left(q1[..., :, None], form), right(q2[..., None, :], form)
-    sizes = nngp.shape[:-2] if whole == "D" else nngp.shape[:-2:2]
+    sizes = nngp.shape[: -2 : 1 if "D" in full else 2]
     is_one = same & same_pixels(form, sizes, same)
     made = q1 - q2 if kind == "D" else jnp.maximum((q1 + q2) / 2 - k, 0)
     return jnp.where(is_one, 0, made)

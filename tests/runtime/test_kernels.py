@@ -246,6 +246,7 @@ def test_continued_of_pixels():
         lambda p, x, y, same, k, t, e: (rt.total(k, "F", 1.0), rt.total(t, "D", 1.0) + rt.total(e, "D", 1.0)),
         samples=((0, "q", "D"), (0, "w", "F")),
         pairs=((0, "K", "F"), (0, "T", "D"), (0, "E", "D")),
+        axes=(1,),
     )
     x = data(3, 2, 4)
     k, w = np.einsum("mpc,nqc->mnpq", x, x) / 4, np.einsum("npc,nqc->npq", x, x) / 4

@@ -26,16 +26,16 @@ from ntkc.ir.maps import (
     joint_map,
 )
 
-MapText = Callable[[str, str, Maps, str], str]
-"""The text of maps of one kind: of their argument, its form, all maps of the layer, and the name of their tables."""
+MapText = Callable[[str, str, Maps, str, str], str]
+"""The text of maps of one kind: of their argument, its form, all maps of the layer, the name of their tables, and what
+stands around the image, as one more argument of filters."""
 
 
 def called(text: str, form: str, maps: Maps, table: str, frame: str = "") -> str:
-    """Maps of single axes applied to what a text stands for; `frame` is one more argument of filters."""
+    """Maps of single axes applied to what a text stands for."""
     for kind, call in KINDS.items():
         if any(type(m) is kind for m in maps):
-            text = call(text, form, maps, table)
-            text = f"{text.removesuffix(')')}{frame})" if kind is Patch else text
+            text = call(text, form, maps, table, frame)
     return text
 
 
@@ -70,20 +70,21 @@ def table_of(table: str, maps: Maps, kind: type[AxisMap]) -> str:
 
 
 def _by_table(function: str, kind: type[AxisMap]) -> MapText:
-    def text(argument: str, form: str, maps: Maps, table: str) -> str:
-        return f'{function}({argument}, "{form}", {table_of(table, maps, kind)})'
+    def text(argument: str, form: str, maps: Maps, table: str, frame: str) -> str:
+        framed = frame if kind is Patch else ""
+        return f'{function}({argument}, "{form}", {table_of(table, maps, kind)}{framed})'
 
     return text
 
 
-def _scaled_sum(argument: str, form: str, maps: Maps, table: str) -> str:
+def _scaled_sum(argument: str, form: str, maps: Maps, table: str, frame: str) -> str:
     scale = 1.0
     for m in maps:
         scale *= m.scale**2 if isinstance(m, Total) else m.scale if isinstance(m, Trace) else 1.0
     return f'total({argument}, "{form}", {scale!r})'
 
 
-def _levelled(argument: str, form: str, maps: Maps, table: str) -> str:
+def _levelled(argument: str, form: str, maps: Maps, table: str, frame: str) -> str:
     return f"levelled({argument}, {tuple(i for i, m in enumerate(maps) if isinstance(m, Level))})"
 
 

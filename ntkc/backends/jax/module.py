@@ -14,7 +14,7 @@ from ntkc import runtime
 from ntkc.backends.jax.lines import INDENT, WIDTH, function, indented, wrapped
 from ntkc.backends.jax.maps import table_lines
 from ntkc.backends.jax.names import Names
-from ntkc.backends.jax.writer import Writer, in_order, operand_of
+from ntkc.backends.jax.writer import Writer, in_order, under_map
 from ntkc.gaussian.certificates import TOLERANCES
 from ntkc.gaussian.kinks import CHOICES, KinkCoefficients, is_kinked, kink_of
 from ntkc.ir.graph import Graph, op_of, ordered
@@ -24,7 +24,7 @@ from ntkc.ir.streams import SAMPLE, Kind, Stream, streams_in
 from ntkc.layers.aggregate import Gathered
 from ntkc.layers.attention import Between, Inner
 from ntkc.passes.forms import Forms
-from ntkc.passes.normalise import BIAS
+from ntkc.passes.recognise import BIAS
 from ntkc.passes.schedule import Schedule
 
 FORMULAS_OWN = {sp.Rational(*v) for v in ((1, 2), (1, 4), (1, 8), (1, 3), (2, 1), (3, 1), (4, 1), (8, 1))}
@@ -360,7 +360,7 @@ def _held_nodes(lets_here: Sequence[Let], program: Program) -> set[str]:
     Margins of filters are put around them then, and pools read distances twice.
     """
     mixed = [a for let in lets_here for a in let.expr.atoms(Mixed)]
-    read = [(operand_of(a), program.maps[str(a.args[1])]) for a in mixed]
+    read = [(under_map(a), program.maps[str(a.args[1])]) for a in mixed]
     held = {v.node for v, maps in read if isinstance(v, Stream) and any(_waits(m, v) for m in maps)}
     return {let.dst.node for let in lets_here if let.dst.node in held and _is_nonlinear(let)}
 
@@ -411,7 +411,7 @@ def _packed_maps(group: Sequence[Let], writer: Writer) -> Iterator[str]:
         if first is None or first == second or not first.free_symbols:
             continue
         inner = writer.inner(first, form)
-        texts = [writer.text(operand_of(m), inner) for m in (first, second)]
+        texts = [writer.text(under_map(m), inner) for m in (first, second)]
         names = [
             writer.names.stream(let.dst) if let.expr == m else writer.local(f"A{let.dst.kind.letter}_{let.dst.node}")
             for let, m in ((covariance, first), (tangent, second))
@@ -470,7 +470,8 @@ def _reads(made: _Emission) -> list[str]:
             )
             for name, is_sample in (("samples", True), ("pairs", False))
         }
-        return [f"{name}={_tuple(read)}" for name, read in given.items()]
+        axes = tuple(len(shape) - 1 for shape in program.data.values())
+        return [f"{name}={_tuple(read)}" for name, read in given.items()] + ([f"axes={axes}"] if any(axes) else [])
     functions = PIXEL_READS if program.has_pixels else ROW_READS
     if _has_bias_first(program):
         return ["samples=((0, smooth_mean_squares),)", "pairs=((0, smooth_cosine_gap),)"]

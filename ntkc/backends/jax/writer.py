@@ -99,7 +99,7 @@ class Writer:
             return self.mapped[expr, form]
         if isinstance(expr, Mixed):
             inner = self.inner(expr, form)
-            return written(self.mixed(expr, self.text(operand_of(expr), inner), form))
+            return written(self.mixed(expr, self.text(under_map(expr), inner), form))
         if isinstance(expr, sp.Symbol):
             return self.symbol(expr, form)
         if not expr.args or isinstance(expr, sp.Lambda):
@@ -206,7 +206,7 @@ class Writer:
         name = str(expr.args[1])
         maps, sizes = self.program.maps[name], self.program.sizes[name]
         inner = inner_form(maps, form, sizes)
-        stored = [self.form_of(s) for s in streams_in(operand_of(expr)) if s.kind.is_paired]
+        stored = [self.form_of(s) for s in streams_in(under_map(expr)) if s.kind.is_paired]
         if joint_map(maps) or not stored or len(form) != len(inner):
             return inner
         return "".join(
@@ -303,7 +303,7 @@ class Writer:
         return name
 
 
-def operand_of(expr: Mixed) -> sp.Expr:
+def under_map(expr: Mixed) -> sp.Expr:
     """What maps are applied to, whatever stands around the image."""
     return expr.args[0].args[0] if isinstance(expr.args[0], Framed) else expr.args[0]
 

@@ -16,7 +16,7 @@ from ntkc.backends.latex.plain import plain
 from ntkc.gaussian.functions import Angle
 from ntkc.ir.program import Let, Loop, Program, Statement
 from ntkc.ir.streams import Kind, Stream, streams_in, variance
-from ntkc.passes.normalise import mixture_of, operand_of
+from ntkc.passes.recognise import mixture_of, operand_of
 
 
 @dataclass

@@ -52,4 +52,6 @@ if __name__ == "__main__":
     for dtype in ("float32", "float64"):
         jax.config.update("jax_enable_x64", dtype == "float64")
         losses = distilled(dtype)[1]
-        print(f"{dtype}: loss {losses[0]:.6f} at first, {losses[25]:.6f} after 25 steps, {losses[-1]:.6f} after {STEPS}")
+        print(
+            f"{dtype}: loss {losses[0]:.6f} at first, {losses[25]:.6f} after 25 steps, {losses[-1]:.6f} after {STEPS}"
+        )

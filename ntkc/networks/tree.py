@@ -184,6 +184,8 @@ class Leaf(Tree):
         return [output] * self.op.num if isinstance(self.op, reshape.FanOut) else output
 
     def _of_arrays(self, params: Any, branches: list[Any], kwargs: dict[str, Any], there: Any = None) -> Any:
+        if self.layout is None and all(jnp.ndim(x) < 2 for x in branches):
+            return self.op.forward(params, branches, Arrays(kwargs.get("rng"), values=self.op.traced))
         layout = self.layout or PLAIN
         branches = [moved(x, layout.order(jnp.ndim(x))) for x in branches]
         features = [x.shape[1:] for x in branches]

@@ -1,4 +1,4 @@
-"""Distillation: 20 images and labels whose kernel ridge regression stands for 80 images, by gradients through the NTK."""
+"""Distillation: 20 images and labels whose kernel ridge regression stands for 80, by gradients through the NTK."""
 
 from functools import partial
 
@@ -35,7 +35,7 @@ def loss(kernel_fn, images, labels, support):
 
 
 def distilled(dtype: str):
-    """The support after gradient descent with momentum on images and labels, and the loss before each step and after."""
+    """Support after gradient descent with momentum on images and labels; the loss before each step and after."""
     images, labels = data(dtype)
     step = jax.jit(jax.value_and_grad(partial(loss, network()[2], images, labels)))
     support = jnp.asarray(images[:COUNT]), jnp.asarray(labels[:COUNT])

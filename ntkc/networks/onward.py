@@ -32,7 +32,14 @@ def onward(tree: Tree, kernels: Any, parameters: Mapping[str, Any]) -> Any:
     spots = tree.place(
         _nested(kernels, [Spot(_shape(k), layout) for k, layout in zip(plain, layouts, strict=True)], numbers)
     )
-    return on_each(lambda output, spot: in_layout(_after(output, plain, parameters), spot.layout), outputs, spots)
+    made: dict[int, Kernel] = {}
+
+    def after(output: Output, spot: Spot) -> Kernel:
+        if id(output) not in made:
+            made[id(output)] = in_layout(_after(output, plain, parameters), spot.layout)
+        return made[id(output)]
+
+    return on_each(after, outputs, spots)
 
 
 def _nested(kernels: Any, values: list[Any], numbers: Mapping[int, int]) -> Any:

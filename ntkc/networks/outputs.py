@@ -88,7 +88,14 @@ def outputs_of(tree: Tree, sources: Any, diagonal: bool = False) -> Any:
     nodes = {s.number: builder.add(s.op) for s in dict.fromkeys(flat(sources))}
     wires = tree.attach(builder, on_each(lambda s: Wire(nodes[s.number], s.layout), sources))
     open_inputs(builder)
-    return on_each(lambda wire: _output(builder.below(wire.node), nodes, diagonal), wires)
+    made: dict[str, Output] = {}
+
+    def output(wire: Wire) -> Output:
+        if wire.node not in made:
+            made[wire.node] = _output(builder.below(wire.node), nodes, diagonal)
+        return made[wire.node]
+
+    return on_each(output, wires)
 
 
 def _output(graph: Graph, sources: dict[int, str], diagonal: bool) -> Output:

@@ -92,12 +92,12 @@ class Kernel:
 
     def reverse(self) -> Kernel:
         """The kernel with its spatial axes in the opposite order; shapes and masks stay."""
-        turned = {name: self._permuted(name, tuple(range(self._pixel_axes))[::-1]) for name in ARRAYS[:4]}
+        turned = {name: self._permuted(name, tuple(range(self.pixel_axes))[::-1]) for name in ARRAYS[:4]}
         return self.replace(**turned, is_reversed=not self.is_reversed)
 
     def transpose(self, axes: Sequence[int] | None = None) -> Kernel:
         """The kernel with its spatial axes in another order, numbers from 0; None leaves them as they are."""
-        count = self._pixel_axes
+        count = self.pixel_axes
         order = tuple(range(count)) if axes is None else tuple(a % count for a in axes)
         if sorted(order) != list(range(count)):
             raise InvalidInput(f"transpose({axes}): each of the {count} spatial axes is needed once")
@@ -116,7 +116,8 @@ class Kernel:
         return ("mask1", self.mask1), ("mask2", self.mask2)
 
     @property
-    def _pixel_axes(self) -> int:
+    def pixel_axes(self) -> int:
+        """Spatial axes of the output."""
         return (self.nngp.ndim - 2) // (1 if self.diagonal_spatial else 2)
 
     def _samples_of(self, name: str) -> int:
@@ -283,7 +284,7 @@ class _Product:
         (lhs_summed, rhs_summed), (lhs_shared, rhs_shared) = dimension_numbers
         sides = ((lhs_summed, lhs_shared), (rhs_summed, rhs_shared))
         (other_summed, other_shared), (summed, shared) = sides if is_lhs else sides[::-1]
-        pixels = tuple(range(kernel._pixel_axes + 2))
+        pixels = tuple(range(kernel.pixel_axes + 2))
         rank = len(pixels)
         summed, shared = ([a % rank for a in axes] for axes in (summed, shared))
         other_summed, other_shared = ([a % other_rank for a in axes] for axes in (other_summed, other_shared))
@@ -300,8 +301,9 @@ class _Product:
         spatial = tuple(a for a in pixels if a not in (kernel.batch_axis, channel))
 
         def operation(x: Any, other: Any) -> Any:
-            pairs = (summed, other_summed), (shared, other_shared)
-            return lax.dot_general(*((other, x) if is_lhs else (x, other)), [p[::-1] if is_lhs else p for p in pairs])
+            pairs: Any = (summed, other_summed), (shared, other_shared)
+            numbers: Any = [p[::-1] if is_lhs else p for p in pairs]
+            return lax.dot_general(*((other, x) if is_lhs else (x, other)), numbers)
 
         axes = (tuple(others), out, tuple(summed), kernel.batch_axis, channel, spatial)
         return cls(*axes, kernel.diagonal_spatial, operation)

@@ -285,7 +285,7 @@ class KernelProgram:
             cov2=None if first.cov2 is None else cov2,
             mask1=mask1,
             mask2=None if first.cov2 is None else mask2,
-            **self._of_output(*nngp.shape[:2], first.shape1[-1] if first.shape1 else 0) | shapeless,
+            **self._of_output(nngp.shape[0], nngp.shape[1], first.shape1[-1] if first.shape1 else 0) | shapeless,
         )
 
     def _check_pixels(self, diagonal: bool) -> None:

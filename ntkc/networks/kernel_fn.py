@@ -224,8 +224,8 @@ class KernelFn:
         def of_output(output: Any, spot: Spot | None) -> Any:
             if isinstance(output, KernelProgram):
                 return _called(output, first, second, get, diagonal_batch, spot, options, parameters)
-            sides = (None if x is None else output.of(flat(x)) for x in (first, second))
-            return _called(output.program, *sides, get, diagonal_batch, spot, options, parameters)
+            x1, x2 = (None if x is None else output.of(flat(x)) for x in (first, second))
+            return _called(output.program, x1, x2, get, diagonal_batch, spot, options, parameters)
 
         return like(x1, on_each(of_output, outputs, spots))
 

@@ -51,7 +51,7 @@ def continued(
     def axes_of(i: int) -> int:
         return axes[i] if axes else 0
 
-    def one_side(variances: Sequence[Array], there: Sequence[Array | None], p: Any) -> tuple[Array, Values]:
+    def one_side(variances: Sequence[Any], there: Sequence[Any], p: Any) -> tuple[Array, Values]:
         read: list[Any] = []
         for i, kind, to in map(place_kind_and_form, samples):
             read.append(there[i] if kind == "m" else of_sample(kind, to, axes_of(i), variances[i]))
@@ -78,7 +78,7 @@ def continued(
     return OfKernels(onward)
 
 
-def lanes_last(array: Array | None, samples: int) -> Array | None:
+def lanes_last(array: Any, samples: int) -> Any:
     """[samples ..., pixels ...]  ->  [pixels ..., samples ...]."""
     return None if array is None else jnp.moveaxis(array, range(samples), range(-samples, 0))
 

@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 DEVICE ?= cpu
 
-.PHONY: demo test test-all lint bench bench-estimators accuracy clean
+.PHONY: demo test test-all test-peer lint bench bench-estimators accuracy clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m ntkc demo
@@ -14,6 +14,16 @@ test: $(VENV)/.installed
 
 test-all: $(VENV)/.installed
 	$(BIN)/python -m pytest -m ""
+
+# PEER: a checkout of github.com/google/neural-tangents, v0.6.5, whose tests then run on ntkc.
+PEER_VENV ?= .venv-test-peer
+test-peer: $(PEER_VENV)/.installed
+	$(PEER_VENV)/bin/python tests/peer/run.py $(PEER)
+
+$(PEER_VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(PEER_VENV)
+	$(PEER_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e ".[test,networks]" absl-py more-itertools
+	touch $@
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
@@ -38,4 +48,4 @@ $(VENV)/.installed: pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-peer ntkc-demo.html
+	rm -rf $(VENV) $(PEER_VENV) .venv-peer ntkc-demo.html

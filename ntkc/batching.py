@@ -64,7 +64,7 @@ def batch(
 
     @wraps(kernel_fn, updated=())
     def batched(x1: Any, x2: Any = None, *args: Any, **kwargs: Any) -> Any:
-        if isinstance(x1, Kernel):
+        if all(isinstance(k, Kernel) for k in _parts(x1)):
             return _continued(kernel_fn, x1, size, store_on_device, args, kwargs)
         refuse_masked(x1=x1, x2=x2)
         is_one = (
@@ -92,23 +92,43 @@ def batch(
                 whole_result.add(made, tile)
                 tell(f"{tile.rows.stop} x {tile.columns.stop}")
         found = whole_result.result()
-        return found.replace(cov2=found.cov1) if isinstance(found, Kernel) and x2 is None is not given else found
+        return _mapped(lambda k: k.replace(cov2=k.cov1), found) if x2 is None is not given else found
 
     return batched
 
 
 def _continued(
-    kernel_fn: Callable[..., Any], kernel: Kernel, size: int, store_on_device: bool, args: Any, kwargs: Any
+    kernel_fn: Callable[..., Any], kernels: Any, size: int, store_on_device: bool, args: Any, kwargs: Any
 ) -> Any:
-    """kernel_fn of a Kernel, tile by tile."""
-    count1, count2 = kernel.nngp.shape[:2]
+    """kernel_fn of a Kernel, or of nested Kernels, tile by tile."""
+    first = _parts(kernels)[0]
+    count1, count2 = first.nngp.shape[:2]
     whole_result: Any = None
     for tile in _tiles(count1, count2, size or count1, size or count2, False):
-        made = kernel_fn(kernel.slice(tile.rows, tile.columns), *args, **kwargs)
+        made = kernel_fn(_mapped(lambda k, t=tile: k.slice(t.rows, t.columns), kernels), *args, **kwargs)
         if whole_result is None:
-            whole_result = _Assembly.of(made, count1, count2, bool(kernel.x1_is_x2), store_on_device)
+            whole_result = _Assembly.of(made, count1, count2, bool(first.x1_is_x2), store_on_device)
         whole_result.add(made, tile)
     return whole_result.result()
+
+
+def _is_kernel(x: Any) -> bool:
+    return isinstance(x, Kernel)
+
+
+def _parts(made: Any) -> list[Any]:
+    """Kernels and arrays of nested results."""
+    return jax.tree.leaves(made, is_leaf=_is_kernel)
+
+
+def _mapped(function: Callable[[Kernel], Kernel], made: Any) -> Any:
+    """A function of every Kernel; arrays stay."""
+    return jax.tree.map(lambda v: function(v) if _is_kernel(v) else v, made, is_leaf=_is_kernel)
+
+
+def _of_one_side(made: Any) -> Any:
+    """Kernels of one set, without what the second side has of its own."""
+    return _mapped(lambda k: k.replace(cov2=None, mask2=None), made)
 
 
 def _devices(count: int) -> list[Any]:
@@ -165,8 +185,7 @@ class _Assembly:
 
     @classmethod
     def of(cls, made: Any, count1: int, count2: int, is_same: bool, store_on_device: bool) -> _Assembly:
-        if isinstance(made, Kernel) and is_same:
-            made = made.replace(cov2=None)
+        made = _of_one_side(made) if is_same else made
         counts = [_lengths(n, count1, count2) for n in _kinds(made)]
         leaves = jax.tree.leaves(made)
         is_traced = any(isinstance(v, Tracer) for v in leaves)
@@ -179,8 +198,7 @@ class _Assembly:
         return cls(made, arrays, (count1, count2), is_same, store_on_device)
 
     def add(self, made: Any, tile: Tile) -> None:
-        if isinstance(made, Kernel) and self.is_same:
-            made = made.replace(cov2=None)
+        made = _of_one_side(made) if self.is_same else made
         for i, (value, kind) in enumerate(zip(jax.tree.leaves(made), _kinds(self.pattern), strict=True)):
             self._put(i, {"rows": tile.rows, "columns": tile.columns}.get(kind, (tile.rows, tile.columns)), value)
             if kind == "both" and tile.is_mirrored:
@@ -195,18 +213,30 @@ class _Assembly:
     def result(self) -> Any:
         arrays = [jnp.asarray(a) if self.store_on_device else a for a in self.arrays]
         found = jax.tree.unflatten(jax.tree.structure(self.pattern), arrays)
-        if not isinstance(found, Kernel):
-            return found
-        shape1, shape2 = (s and (n, *s[1:]) for s, n in zip((found.shape1, found.shape2), self.samples, strict=True))
-        return found.replace(shape1=shape1, shape2=shape2, x1_is_x2=self.is_same)
+        return _mapped(self._whole, found)
+
+    def _whole(self, kernel: Kernel) -> Kernel:
+        """A Kernel with the shapes of all samples."""
+        shapes = (
+            s and tuple(n if a == kernel.batch_axis else w for a, w in enumerate(s))
+            for s, n in zip((kernel.shape1, kernel.shape2), self.samples, strict=True)
+        )
+        return kernel.replace(**dict(zip(("shape1", "shape2"), shapes, strict=True)), x1_is_x2=self.is_same)
+
+
+KINDS = {"nngp": "both", "ntk": "both", "cov1": "rows", "cov2": "columns", "mask1": "rows", "mask2": "columns"}
+"""What the first axes of the arrays of a Kernel are of."""
 
 
 def _kinds(made: Any) -> list[str]:
     """Whether each array has rows and columns, rows alone, or columns alone."""
-    if not isinstance(made, Kernel):
-        return ["both"] * len(jax.tree.leaves(made))
-    fields = (("nngp", "both"), ("ntk", "both"), ("cov1", "rows"), ("cov2", "columns"))
-    return [kind for name, kind in fields if getattr(made, name) is not None]
+    return [kind for part in _parts(made) for kind in _kinds_of(part)]
+
+
+def _kinds_of(part: Any) -> list[str]:
+    if not _is_kernel(part):
+        return ["both"]
+    return [kind for name, kind in KINDS.items() if getattr(part, name) is not None]
 
 
 def _lengths(kind: str, count1: int, count2: int) -> tuple[int, ...]:

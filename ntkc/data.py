@@ -201,8 +201,8 @@ def tiles_of_one_call() -> Generator[None]:
 
 
 def are_one_set(x1: Any, x2: Any) -> bool:
-    """x2 is None, x1 itself, or equal to it in all values; values that are traced are not known."""
-    if x2 is None:
+    """x2 is None (or nested tuples of it), x1 itself, or equal in all values; values that are traced are not known."""
+    if not jax.tree.leaves(x2):
         return True
     if _ARE_TILES.get():
         return False

@@ -31,6 +31,10 @@ class InvalidInput(NtkcError, ValueError):
     """Data with NaN, infinities or no rows, or an argument out of its range."""
 
 
+class NoKernel(InvalidInput, NotImplementedError):
+    """Something that finite networks do and that has no infinite-width kernel, as picking one of the channels."""
+
+
 class InvalidGraph(NtkcError, ValueError):
     """A graph or document that is no network: unknown layers or fields, cycles, several outputs, missing edges."""
 

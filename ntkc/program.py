@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import namedtuple
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -46,6 +46,7 @@ from ntkc.passes.demand import demand
 from ntkc.passes.lower import lower, open_symbols
 from ntkc.passes.roll import roll
 from ntkc.passes.settle import has_patterns, is_masked, is_open
+from ntkc.presence import presence_after
 from ntkc.runtime.alarm import exportable, report
 from ntkc.runtime.jitted import Watched
 from ntkc.variants import Variant, fits
@@ -246,54 +247,78 @@ class KernelProgram:
 
     def _kernel(self, x1: Any, x2: Any, values: Mapping[str, Any], patterns: tuple[Any, Any]) -> Kernel:
         nngp, ntk = self._run("kernel", x1, x2, values, patterns)
-        *pixels, width = feature_shapes(self.graph)[self.graph.graph["output"]]
-        width, spatial = width or arrays_of(x1)[0].shape[-1], tuple(n for n in pixels if n is not None)
         count1, count2 = (len(arrays_of(x)[0]) for x in (x1, x1 if x2 is None else x2))
-        law = self._output_law
+        mask1, mask2 = (None if x is None else self._mask(presence(arrays_of(x))) for x in (x1, x2))
         return Kernel(
             nngp,
             ntk,
             self._loaded("variance", x1, pattern=patterns[0], **values),
             None if x2 is None else self._loaded("variance", x2, pattern=patterns[1], **values),
             x1_is_x2=x2 is None,
-            is_gaussian=law is Law.GAUSSIAN,
-            is_input=law is Law.GIVEN,
-            shape1=(count1, *spatial, width),
-            shape2=(count2, *spatial, width),
-            channel_axis=1 + len(pixels),
-            diagonal_spatial=self._compilation.diagonal and bool(pixels),
-            mask1=presence(x1) if is_masked(self.graph) and pixels else None,
-            mask2=presence(x2) if is_masked(self.graph) and pixels and x2 is not None else None,
+            mask1=mask1,
+            mask2=mask2,
+            **self._of_output(count1, count2, arrays_of(x1)[0].shape[-1]),
         )
 
-    def onward(self, kernel: Kernel, parameters: Mapping[str, Any]) -> Kernel:
-        """The Kernel after this network, from the Kernel before it."""
-        with broadcasting():
-            return self._continued(kernel, parameters)
+    def _of_output(self, count1: int, count2: int, width: int) -> dict[str, Any]:
+        """The fields of a Kernel that say what the output is."""
+        *pixels, stated = feature_shapes(self.graph)[self.graph.graph["output"]]
+        spatial, law = tuple(n for n in pixels if n is not None), self._output_law
+        return {
+            "is_gaussian": law is Law.GAUSSIAN,
+            "is_input": law is Law.GIVEN,
+            "shape1": (count1, *spatial, stated or width),
+            "shape2": (count2, *spatial, stated or width),
+            "batch_axis": 0,
+            "channel_axis": 1 + len(pixels),
+            "diagonal_spatial": self._compilation.diagonal and bool(pixels),
+        }
 
-    def _continued(self, kernel: Kernel, parameters: Mapping[str, Any]) -> Kernel:
-        values = self._checked_parameters(parameters, kernel.nngp.dtype)
-        second = kernel.cov1 if kernel.cov2 is None else kernel.cov2
-        ntk = jnp.zeros_like(kernel.nngp) if kernel.ntk is None else kernel.ntk
-        given = (kernel.nngp, ntk, kernel.cov1, second)
-        same = jnp.eye(*kernel.nngp.shape[:2], dtype=bool) & kernel.x1_is_x2
-        (nngp, ntk, cov1, cov2), concern = self._loaded("onward", *given, same, **values)
+    def _mask(self, there: tuple[Any, ...]) -> Any:
+        """Where the output is masked, [n, pixels ..., 1], from the pixels of the inputs that are there."""
+        if not is_masked(self.graph):
+            return None
+        return (presence_after(self.graph, [v.astype(float) for v in there]) == 0)[..., None]
+
+    def onward(self, kernels: Sequence[Kernel], parameters: Mapping[str, Any]) -> Kernel:
+        """The Kernel after this network, from the Kernels before it, one for each Port, of data in plain order."""
+        with broadcasting():
+            return self._continued(kernels, parameters)
+
+    def _continued(self, kernels: Sequence[Kernel], parameters: Mapping[str, Any]) -> Kernel:
+        first = kernels[0]
+        values = self._checked_parameters(parameters, first.nngp.dtype)
+        masks = [(_there(k.mask1), _there(k.mask1 if k.cov2 is None and k.mask2 is None else k.mask2)) for k in kernels]
+        given = [_given(k, *m) for k, m in zip(kernels, masks, strict=True)]
+        same = jnp.eye(*first.nngp.shape[:2], dtype=bool) & first.x1_is_x2
+        self._check_pixels(any(k.diagonal_spatial for k in kernels))
+        (nngp, ntk, cov1, cov2), concern = self._loaded("onward", tuple(given), same, **values)
         report(self.module["onward"].watch, concern)
-        *pixels, width = feature_shapes(self.graph)[self.graph.graph["output"]]
-        shapes = (None if s is None else (s[0], *pixels, width or s[-1]) for s in (kernel.shape1, kernel.shape2))
-        shape1, shape2 = shapes
-        law = self._output_law
-        return kernel.replace(
+        mask1, mask2 = (self._mask(tuple(m[side] for m in masks)) for side in (0, 1))
+        shapeless = {"shape1": None, "shape2": None} if first.shape1 is None else {}
+        return first.replace(
             nngp=nngp,
             ntk=ntk,
             cov1=cov1,
-            cov2=None if kernel.cov2 is None else cov2,
-            is_gaussian=law is Law.GAUSSIAN,
-            is_input=law is Law.GIVEN,
-            shape1=shape1,
-            shape2=shape2,
-            channel_axis=1 + len(pixels),
+            cov2=None if first.cov2 is None else cov2,
+            mask1=mask1,
+            mask2=None if first.cov2 is None else mask2,
+            **self._of_output(nngp.shape[0], nngp.shape[1], first.shape1[-1] if first.shape1 else 0) | shapeless,
         )
+
+    def _check_pixels(self, diagonal: bool) -> None:
+        """Kernels of equal pixels only serve networks that read no others.
+
+        Raises:
+            InvalidInput: this one does.
+        """
+        forms = self._stage("forms").of
+        read = {form for stream, form in forms.items() if stream.node in inputs_of(self.graph)}
+        if diagonal and set("".join(read)) - {"D"}:
+            raise InvalidInput(
+                "a Kernel of equal pixels only (diagonal_spatial=True) cannot be continued by a network that reads "
+                "covariances of different pixels, as pools and strided filters do: leave diagonal_spatial out"
+            )
 
     @property
     def _output_law(self) -> Law:
@@ -449,6 +474,19 @@ class KernelProgram:
     def __repr__(self) -> str:
         open_names = f", open hyper-parameters {', '.join(self.parameters)}" if self.parameters else ""
         return f"<KernelProgram of {len(self.graph)} layers{open_names}; .latex(), .source, .explain()>"
+
+
+def _there(mask: Any) -> Any:
+    """1 for pixels that are there, [n, pixels ...]; None without a mask."""
+    return None if mask is None else 1.0 - jnp.asarray(mask)[..., 0]
+
+
+def _given(kernel: Kernel, there1: Any, there2: Any) -> tuple[Any, ...]:
+    """What the program reads of a Kernel."""
+    dtype, second = kernel.nngp.dtype, kernel.cov1 if kernel.cov2 is None else kernel.cov2
+    ntk = jnp.zeros_like(kernel.nngp) if kernel.ntk is None else jnp.broadcast_to(kernel.ntk, kernel.nngp.shape)
+    there = (None if v is None else v.astype(dtype) for v in (there1, there2))
+    return (kernel.nngp, ntk, kernel.cov1, second, *there)
 
 
 @lru_cache(maxsize=64)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from jax import lax
 from ntkc.errors import InvalidInput, unknown
 from ntkc.ir.exact import whole
 from ntkc.ir.layout import PLAIN, Layout
+from ntkc.ir.maps import PADDINGS
 from ntkc.ir.op import Op, Scalar
 from ntkc.layers import (
     activations,
@@ -35,41 +37,42 @@ from ntkc.layers import (
     resampling,
     reshape,
 )
+from ntkc.networks import samples
 from ntkc.networks.kernel_fn import Layer, tree_of
+from ntkc.networks.requirements import Bool as Bool
+from ntkc.networks.requirements import Diagonal as Diagonal
+from ntkc.networks.requirements import MaskedArray as MaskedArray
+from ntkc.networks.requirements import requires as requires
+from ntkc.networks.requirements import supports_masking as supports_masking
+from ntkc.networks.requirements import unmask_fn as unmask_fn
 from ntkc.networks.tree import Leaf, Parallel, Repeated, Serial, picked
+from ntkc.networks.triples import Triple
 from ntkc.tracing import expression_of
 
 
-class Padding(enum.Enum):
-    """Values of `padding`."""
-
-    CIRCULAR = "CIRCULAR"
-    SAME = "SAME"
-    VALID = "VALID"
+def _choices(name: str, values: Sequence[str]) -> Any:
+    """An enum whose members are the words that an argument takes."""
+    return enum.Enum(name, {value: value for value in values}, module=__name__)
 
 
-class AggregateImplementation(enum.Enum):
-    """Values of `implementation` of Aggregate."""
-
-    DENSE = "DENSE"
-    SPARSE = "SPARSE"
-
-
-class AttentionMechanism(enum.Enum):
-    """Values of `attention_mechanism`."""
-
-    SOFTMAX = "SOFTMAX"
-    IDENTITY = "IDENTITY"
-    ABS = "ABS"
-    RELU = "RELU"
+Padding = _choices("Padding", PADDINGS)
+AggregateImplementation = _choices("AggregateImplementation", aggregate.IMPLEMENTATIONS)
+AttentionMechanism = _choices("AttentionMechanism", attention.MECHANISMS)
+PositionalEmbedding = _choices("PositionalEmbedding", attention.EMBEDDINGS)
 
 
-class PositionalEmbedding(enum.Enum):
-    """Values of `pos_emb_type`."""
+def layer(layer_fn: Callable[..., Any]) -> Callable[..., Layer]:
+    """@layer above a function that returns (init_fn, apply_fn, kernel_fn), kernel_fn a function of Kernels.
 
-    NONE = "NONE"
-    SUM = "SUM"
-    CONCAT = "CONCAT"
+    Such layers stand among others; kernel_fn of their network goes on from Kernel to Kernel. They have no formula, and
+    so no program, source or LaTeX: `ntkc.layers.Op` has all of these.
+    """
+
+    @wraps(layer_fn)
+    def made(*args: Any, **kwargs: Any) -> Layer:
+        return Layer(Triple(layer_fn.__name__, *layer_fn(*args, **kwargs)))
+
+    return made
 
 
 def from_op(op: Op) -> Layer:
@@ -251,6 +254,8 @@ def LayerNorm(
     """K -> K / sqrt((v1 + eps) (v2 + eps)):  normalisation over channels, and spatial axes if `axis` has them."""
     layout = Layout(batch_axis, channel_axis)
     axes = (axis,) if isinstance(axis, int) else tuple(axis)
+    if layout.samples in axes:
+        return Layer(samples.normalised(axes, float(eps), layout))
     return _layer(norm.LayerNorm(tuple(layout.plain_axis(a) for a in axes), eps), layout)
 
 
@@ -313,31 +318,32 @@ def Index(idx: Any, batch_axis: int = 0, channel_axis: int = -1) -> Layer:
     """K[p, p'] -> K[i_p, i_p']:  `idx` as in numpy, `stax.Slice[:, 1:5, ::2]`; samples and channels stay whole."""
     layout = Layout(batch_axis, channel_axis)
     parts = idx if isinstance(idx, tuple) else (idx,)
+    if _picks_samples_or_channels(parts, layout):
+        return Layer(samples.index(parts, layout))
     return _layer(resampling.Index(_spatial_parts(parts, layout)), layout)
+
+
+def _placed(parts: tuple[Any, ...], layout: Layout) -> list[tuple[Any, int]]:
+    """The parts of an index and their axes, 0 that of samples and -1 that of channels."""
+    if parts.count(Ellipsis) > 1:
+        raise InvalidInput(f"Index({parts}): one Ellipsis at most")
+    if any(part is not Ellipsis and not isinstance(part, (int, slice)) for part in parts):
+        raise InvalidInput(f"Index({parts}): whole numbers and slices of axes are supported")
+    if Ellipsis not in parts:
+        while parts and parts[-1] == slice(None):
+            parts = parts[:-1]
+    place = parts.index(Ellipsis) if Ellipsis in parts else len(parts)
+    return [(part, layout.plain_axis(i if i <= place else i - len(parts))) for i, part in enumerate(parts)]
+
+
+def _picks_samples_or_channels(parts: tuple[Any, ...], layout: Layout) -> bool:
+    return any(axis in (0, -1) and part not in (Ellipsis, slice(None)) for part, axis in _placed(parts, layout))
 
 
 def _spatial_parts(parts: tuple[Any, ...], layout: Layout) -> tuple[Any, ...]:
     """The parts of spatial axes: without those of samples and channels, which stay whole."""
-    whole_axis = slice(None)
-    if parts.count(Ellipsis) > 1:
-        raise InvalidInput(f"Index({parts}): one Ellipsis at most")
-    if Ellipsis not in parts:
-        while parts and parts[-1] == whole_axis:
-            parts = parts[:-1]
-    place = parts.index(Ellipsis) if Ellipsis in parts else len(parts)
-    found: list[Any] = []
-    for i, part in enumerate(parts):
-        axis = layout.plain_axis(i if i <= place else i - len(parts))
-        if part is Ellipsis:
-            found.append(part)
-        elif axis in (0, -1):
-            if part != whole_axis:
-                raise InvalidInput(f"Index({parts}): all samples and all channels stay; index the data instead")
-        elif isinstance(part, (int, slice)):
-            found.append(part)
-        else:
-            raise InvalidInput(f"Index({parts}): whole numbers and slices of spatial axes are supported")
-    return tuple(_plain_part(p) for p in found)
+    placed = _placed(parts, layout)
+    return tuple(_plain_part(part) for part, axis in placed if part is Ellipsis or axis not in (0, -1))
 
 
 def _plain_part(part: Any) -> Any:
@@ -366,7 +372,25 @@ def ImageResize(
 ) -> Layer:
     """K -> A K A^T,  A the interpolation along each axis; -1 keeps a size. `precision` is always the highest."""
     layout = Layout(batch_axis, channel_axis, len(shape))
+    if shape[layout.on(len(shape)).samples] != -1:
+        return _resized_samples(tuple(shape), method, antialias, layout)
     return _layer(resampling.ImageResize(picked(shape, layout.order(len(shape))), method, antialias), layout)
+
+
+def _resized_samples(shape: tuple[int, ...], method: Any, antialias: bool, layout: Layout) -> Layer:
+    """ImageResize of the samples, and then of the pixels as the layer of pixels has it."""
+    batch, size = layout.on(len(shape)).samples, shape[layout.on(len(shape)).samples]
+    rest = ImageResize([-1 if a == batch else n for a, n in enumerate(shape)], method, antialias, **_axes(layout))
+    op = resampling.ImageResize(picked(tuple(-1 for _ in shape), range(len(shape))), method, antialias)
+
+    def matrix(count: int) -> Any:
+        return resampling.matrix(count, size, op.method, antialias)
+
+    return Layer(samples.resized(shape, op.method, antialias, matrix, rest[2], layout))
+
+
+def _axes(layout: Layout) -> dict[str, Any]:
+    return {"batch_axis": layout.samples, "channel_axis": layout.channels}
 
 
 def Permute(order: Sequence[int]) -> Layer:
@@ -396,10 +420,12 @@ def DotGeneral(
     sides = (tuple(pair) if lhs is None else tuple(pair)[::-1] for pair in dimension_numbers)
     (summed, array_summed), (shared, array_shared) = sides
     axes = [[layout.plain_axis(int(a)) for a in own] for own in (summed, shared)]
-    if any(a <= 0 for own in axes for a in own):
+    if any(a == 0 for own in axes for a in own):
+        return Layer(samples.product(array, lhs is not None, dimension_numbers))
+    if any(a < 0 for own in axes for a in own):
         raise InvalidInput(
-            f"DotGeneral(dimension_numbers={dimension_numbers}): only spatial axes meet the array; products over "
-            "samples or channels are not supported"
+            f"DotGeneral(dimension_numbers={dimension_numbers}): products over channels, which are infinitely many, "
+            "are not supported"
         )
     pixels = [tuple(a - 1 for a in own) for own in axes]
     own = (tuple(array.ravel().tolist()), array.shape, pixels[0], tuple(array_summed), pixels[1], tuple(array_shared))
@@ -424,8 +450,8 @@ def Aggregate(
     [samples, edges, axes, 2], tails and heads of edges; negative ones stand for none.
     """
     name = str(getattr(implementation, "value", implementation)).upper()
-    if name not in ("DENSE", "SPARSE"):
-        raise unknown("implementation", implementation, ("DENSE", "SPARSE"))
+    if name not in aggregate.IMPLEMENTATIONS:
+        raise unknown("implementation", implementation, aggregate.IMPLEMENTATIONS)
     layout = Layout(batch_axis, channel_axis)
     axes = (aggregate_axis,) if isinstance(aggregate_axis, int) else aggregate_axis
     plain = None if axes is None else tuple(layout.plain_axis(a) for a in axes)
@@ -463,7 +489,7 @@ def FanInProd() -> Layer:
 
 def FanInConcat(axis: int = -1) -> Layer:
     """[x_1, ..., x_m] -> concatenated along the channels (-1) or a spatial axis, of independent branches."""
-    return _layer(branching.FanInConcat(axis))
+    return Layer(samples.concatenated()) if axis == 0 else _layer(branching.FanInConcat(axis))
 
 
 def Relu(do_stabilize: bool = False) -> Layer:

@@ -10,6 +10,7 @@ FOLDER = Path(__file__).parent.parent / "examples"
 EXAMPLES = sorted(FOLDER.glob("*.py"))
 LONGEST, SECONDS = 60, 120
 SLOW = (
+    "distillation",
     "empirical_kernel",
     "equinox_networks",
     "finite_training",

@@ -25,6 +25,8 @@ GROUPS = (
     ("kernel",),
     ("data",),
     ("host",),
+    ("expressions",),
+    ("presence",),
     ("variants",),
     ("program",),
     ("tracing",),
@@ -51,8 +53,10 @@ RUNS_JAX = {
     "runtime",
     "costs",
     "data",
+    "expressions",
     "host",
     "kernel",
+    "presence",
     "program",
     "tracing",
     "networks",
@@ -72,7 +76,7 @@ READS_RUNTIME = {"backends", *RUNS_JAX}
 """Emitters, which read its names, and what runs arrays."""
 COMPILER = ("ir", "gaussian", "layers", "passes", "backends", "compile")
 """From first to last; the data that networks take and what they are used for come after."""
-RUNS_SOURCE = {"host/loaded.py", "networks/arrays.py"}
+RUNS_SOURCE = {"host/loaded.py", "expressions.py"}
 MAKES_NUMBERS = {"passes/collapse.py"}
 """Files that run what sympy.lambdify writes: of streams and numbers, no text of users."""
 FORBIDDEN_CALLS = {"eval", "__import__", "parse_expr", "import_module", "getoutput", "system"}

@@ -6,9 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import lax
 
 import ntkc
 from ntkc import Kernel, stax
+from ntkc.errors import InvalidInput
 
 
 @pytest.fixture
@@ -39,22 +41,29 @@ def test_asdict_and_astuple(kernel):
     assert kernel.astuple() == tuple(kernel.asdict().values())
 
 
-def test_transpose(kernel, own):
-    flipped = kernel.transpose()
-    np.testing.assert_array_equal(flipped.nngp, kernel.nngp.T)
-    np.testing.assert_array_equal(flipped.ntk, kernel.ntk.T)
-    assert flipped.cov1 is kernel.cov2
-    assert flipped.cov2 is kernel.cov1
-    assert (flipped.shape1, flipped.shape2) == (kernel.shape2, kernel.shape1)
-    assert own.transpose() is own
-    assert kernel.replace(ntk=None).transpose().ntk is None
+def images(seed=0, samples=2):
+    return np.random.default_rng(seed).normal(size=(samples, 3, 2, 4))
+
+
+def test_spatial_axes_in_another_order():
+    x = images()
+    for given in (stax.Identity()[2](x), stax.Identity()[2](x, diagonal_spatial=True)):
+        turned, expected = given.transpose((1, 0)), stax.Identity()[2](x.swapaxes(1, 2))
+        kept = expected.nngp if not given.diagonal_spatial else np.einsum("ijaabb->ijab", expected.nngp)
+        np.testing.assert_allclose(turned.nngp, kept, rtol=1e-6)
+        assert turned.shape1 == expected.shape1
+        np.testing.assert_array_equal(given.transpose().cov1, given.cov1)
+        np.testing.assert_array_equal(turned.transpose((-1, 0)).nngp, given.nngp)
+    with pytest.raises(InvalidInput, match="each of the 2 spatial axes is needed once"):
+        given.transpose((0, 0))
 
 
 @pytest.mark.parametrize(
     ("scaled", "factor"),
-    [(lambda k: k * 3, 3), (lambda k: 3 * k, 3), (lambda k: k / 4, 0.25), (lambda k: k * jnp.asarray(2.0), 2)],
+    [(lambda k: k * 3, 9), (lambda k: 3 * k, 9), (lambda k: k / 4, 1 / 16), (lambda k: k * jnp.asarray(2.0), 4)],
 )
-def test_scaling(scaled, factor, kernel, own):
+def test_the_kernel_of_a_multiple(scaled, factor, kernel, own):
+    """Cov(c f, c f') = c^2 Cov(f, f'), as Scale has it."""
     for given in (kernel, own):
         result = scaled(given)
         for name in ("nngp", "ntk", "cov1", "cov2"):
@@ -62,8 +71,19 @@ def test_scaling(scaled, factor, kernel, own):
             if value is None:
                 assert getattr(result, name) is None
             else:
-                np.testing.assert_allclose(getattr(result, name), factor * value)
+                np.testing.assert_allclose(getattr(result, name), factor * value, rtol=1e-6)
         assert result.shape1 == given.shape1
+    x = np.random.default_rng(0).normal(size=(3, 4))
+    layers = stax.Dense(8, 1.2, 0.1)
+    np.testing.assert_allclose((layers[2](x) * 3).ntk, stax.serial(layers, stax.Scale(3))[2](x).ntk, rtol=1e-6)
+
+
+def test_the_kernel_with_a_bias(kernel):
+    """Cov(f + b, f' + b) = Cov(f, f') + b_std^2; its sign does not matter, and the tangent kernel stays."""
+    for made in (kernel + 0.5, 0.5 + kernel, kernel - 0.5, -(kernel + 0.5), +(kernel - 0.5)):
+        for name in ("nngp", "cov1", "cov2"):
+            np.testing.assert_allclose(getattr(made, name), getattr(kernel, name) + 0.25, rtol=1e-6)
+        assert made.ntk is kernel.ntk
 
 
 def test_jax_sees_the_arrays_and_keeps_the_rest(kernel, own):
@@ -104,14 +124,121 @@ def test_axes_in_the_opposite_order():
     assert made.is_reversed
 
 
-def test_numbers_are_added_to_all_covariances():
-    kernel = stax.Dense(8)[2](np.eye(3))
-    more, less = 1.0 + kernel, kernel - 0.5
-    np.testing.assert_allclose(more.nngp - less.nngp, 1.5, rtol=1e-6)
-    np.testing.assert_allclose(more.cov1 - less.cov1, 1.5, rtol=1e-6)
-
-
 def test_nested_nothing_is_one_set():
     x = np.random.default_rng(0).normal(size=(3, 2))
     fn = stax.serial(stax.parallel(stax.Dense(8), stax.Dense(8, 2.0)), stax.FanInSum())[2]
     np.testing.assert_array_equal(fn((x, x), (None, None), "ntk"), fn((x, x), None, "ntk"))
+
+
+INDICES = (slice(1, None), slice(None), slice(0, 1)), (slice(None), 1), (..., slice(1, None), slice(None)), slice(0, 2)
+
+
+@pytest.mark.parametrize("idx", INDICES)
+@pytest.mark.parametrize("options", [{}, {"diagonal_batch": False}, {"diagonal_spatial": True}, {"mask_constant": 9.0}])
+def test_parts_of_the_output(idx, options):
+    """The kernel of f[idx] is that of the data x[idx]."""
+    x1, x2 = (
+        np.where(np.abs(x) > 1.5, 9.0, x) if "mask_constant" in options else x for x in (images(0, 3), images(1, 3))
+    )
+    fn = stax.Dense(8, 1.2, 0.1)[2]
+    made, expected = fn(x1, x2, **options)[idx], fn(x1[idx], x2[idx], **options)
+    for name in ("nngp", "ntk", "cov1", "cov2", "mask1", "mask2"):
+        if getattr(expected, name) is not None:
+            np.testing.assert_allclose(getattr(made, name), getattr(expected, name), rtol=1e-5)
+    assert (made.shape1, made.channel_axis) == (expected.shape1, expected.channel_axis)
+    reversed_one = fn(x1, x2, **options).reverse()[idx]
+    np.testing.assert_allclose(reversed_one.reverse().nngp, expected.nngp, rtol=1e-5)
+
+
+@pytest.mark.parametrize("idx", [(slice(None), slice(None), slice(None), slice(0, 1)), 0, (None, 0), [1]])
+def test_parts_that_no_kernel_has(idx):
+    with pytest.raises(InvalidInput, match="Kernel"):
+        stax.Identity()[2](images())[idx]
+
+
+def test_masks_hide_entries():
+    """0 where either pixel is masked, as kernels of data with NaN there have it without a bias."""
+    x1, x2 = images(0, 3), images(1, 2)
+    hidden = [np.random.default_rng(i).random((*x.shape[:3], 1)) < 0.3 for i, x in enumerate((x1, x2))]
+    fn = stax.Dense(8, 1.2)[2]
+    nan1, nan2 = (np.where(m, np.nan, x) for m, x in zip(hidden, (x1, x2), strict=True))
+    for options in ({}, {"diagonal_batch": False}, {"diagonal_spatial": True}):
+        made, expected = fn(x1, x2, **options).mask(*hidden), fn(nan1, nan2, mask_constant=np.nan, **options)
+        for name in ("nngp", "ntk", "cov1", "cov2", "mask1", "mask2"):
+            np.testing.assert_allclose(getattr(made, name), getattr(expected, name), rtol=1e-5, atol=1e-7)
+        again = fn(x1, x2, **options).reverse().mask(*hidden).reverse()
+        np.testing.assert_array_equal(again.nngp, made.nngp)
+    own = fn(x1).mask(hidden[0], None)
+    np.testing.assert_allclose(own.nngp, fn(nan1, mask_constant=np.nan).nngp, rtol=1e-5, atol=1e-7)
+    with pytest.raises(InvalidInput, match="one channel is needed"):
+        fn(x1).mask(np.zeros(x1.shape, bool), None)
+
+
+PRODUCTS = {
+    "a matrix on rows": ((5, 3), False, (((1,), (1,)), ((), ()))),
+    "from the left": ((5, 3), True, (((1,), (1,)), ((), ()))),
+    "both axes": ((2, 3, 5), False, (((1, 2), (1, 0)), ((), ()))),
+    "one array a column": ((2, 5, 3), True, (((2,), (1,)), ((0,), (2,)))),
+    "negative axes": ((5, 2), False, (((-2,), (-1,)), ((), ()))),
+    "more axes": ((7, 5), False, (((), ()), ((), ()))),
+}
+
+
+@pytest.mark.parametrize("name", PRODUCTS)
+@pytest.mark.parametrize("batch_axis", [0, 1])
+def test_products_with_arrays(name, batch_axis):
+    """The kernel of dot_general(f, A) is that of dot_general(x, A)."""
+    shape, is_lhs, numbers = PRODUCTS[name]
+    plain1, plain2 = images(0, 3), images(1, 2)
+    x1, x2 = (np.moveaxis(x, 0, batch_axis) for x in (plain1, plain2))
+    sides = [
+        [
+            tuple(_axis(a, batch_axis) if of_x else a for a in axes)
+            for axes, of_x in zip(pair, (not is_lhs, is_lhs), strict=True)
+        ]
+        for pair in numbers
+    ]
+    fn = stax.Dense(8, batch_axis=batch_axis)[2]
+    array = np.random.default_rng(2).normal(size=shape)
+    kernel = fn(x1, x2, diagonal_batch=False)
+    made = kernel.dot_general(array, array, is_lhs, sides)
+
+    def product(x):
+        positive = [tuple(tuple(a % 4 if a < -1 else a % array.ndim for a in axes) for axes in pair) for pair in sides]
+        return lax.dot_general(*((array, x) if is_lhs else (x, array)), positive)
+
+    expected = stax.Dense(8, batch_axis=made.batch_axis, channel_axis=made.channel_axis)[2](
+        *map(product, (x1, x2)), diagonal_batch=False
+    )
+    shape = list(product(x1).shape)
+    shape[made.channel_axis] = 8
+    assert made.shape1 == tuple(shape)
+    for field in ("nngp", "ntk", "cov1", "cov2"):
+        np.testing.assert_allclose(getattr(made, field), getattr(expected, field), rtol=1e-5, atol=1e-6)
+    variances = fn(x1, x2).dot_general(array, array, is_lhs, sides)
+    np.testing.assert_allclose(variances.cov1, np.einsum("ii...->i...", made.cov1), rtol=1e-5, atol=1e-6)
+
+
+def _axis(axis, batch_axis):
+    """An axis of [samples, h, w, channels] where samples are on another."""
+    order = [1, 2, 3]
+    order.insert(batch_axis, 0)
+    return order.index(axis % 4) - (4 if axis < 0 else 0)
+
+
+def test_products_that_no_kernel_has():
+    kernel, array = stax.Dense(8)[2](images()), np.eye(2)
+    for numbers, why in (
+        ((((3,), (0,)), ((), ())), "infinitely many"),
+        ((((0,), (0,)), ((), ())), "sums over samples"),
+    ):
+        with pytest.raises(InvalidInput, match=why):
+            kernel.dot_general(
+                np.eye(4) if "many" in why else array, np.eye(4) if "many" in why else array, False, numbers
+            )
+    with pytest.raises(InvalidInput, match="both sides need a factor"):
+        kernel.dot_general(array, None, False, (((2,), (0,)), ((), ())))
+    equal = stax.Dense(8)[2](images(), diagonal_spatial=True)
+    with pytest.raises(InvalidInput, match="diagonal_spatial=False"):
+        equal.dot_general(array, array, False, (((2,), (0,)), ((), ())))
+    assert kernel.dot_general(None, None, False, ((), ())) is kernel

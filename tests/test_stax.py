@@ -340,17 +340,15 @@ def test_covariances_of_all_samples(pair):
     np.testing.assert_array_equal(kernel.cov1, kernel_fn(pair[0], None, "nngp"))
     np.testing.assert_array_equal(kernel.cov2, kernel_fn(pair[1], None, "nngp"))
     assert kernel_fn(pair[0], None, "cov1", diagonal_batch=False).shape == (5, 5)
-    with pytest.raises(InvalidInput, match="diagonal_batch=False"):
-        kernel_fn(kernel)
 
 
-def test_a_kernel_of_masked_pixels_is_not_continued():
+def test_masks_are_those_of_the_output():
     x = np.random.default_rng(0).standard_normal((2, 5, 3))
     x[0, 4] = np.nan
-    first, last = stax.serial(D(8), R())[2], stax.serial(stax.GlobalAvgPool(), D(1))[2]
-    kernel = first(x, None, mask_constant=np.nan)
-    np.testing.assert_array_equal(kernel.mask1, ~np.isnan(x).all(-1))
+    kernel = stax.serial(D(8), R())[2](x, None, mask_constant=np.nan)
+    np.testing.assert_array_equal(kernel.mask1, np.isnan(x).all(-1, keepdims=True))
     assert kernel.mask2 is None
-    with pytest.raises(InvalidInput, match="masked pixels cannot be continued"):
-        last(kernel)
-    assert stax.serial(D(8), stax.GlobalAvgPool())[2](x, None, mask_constant=np.nan).mask1 is None
+    strided = stax.Conv(8, (1,), strides=(2,))[2](x, None, mask_constant=np.nan)
+    np.testing.assert_array_equal(strided.mask1, np.isnan(x[:, ::2]).all(-1, keepdims=True))
+    pooled = stax.serial(D(8), stax.GlobalAvgPool())[2](x, None, mask_constant=np.nan)
+    np.testing.assert_array_equal(pooled.mask1, [[False], [False]])

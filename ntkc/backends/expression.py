@@ -25,6 +25,7 @@ HEADS: dict[str, str] = {
     "log": "jnp.log",
     "asin": "jnp.arcsin",
     "atan": "jnp.arctan",
+    "atan2": "jnp.arctan2",
     "erf": "lax.erf",
     "erfc": "lax.erfc",
     "sign": "jnp.sign",

@@ -76,16 +76,13 @@ class Pairing:
 
 
 def axes_of(axes: Axes, ndim: int, name: str) -> tuple[int, ...]:
-    """(-1,) -> (ndim - 1,),  each axis once, in order."""
+    """(-1,) -> (ndim - 1,),  each axis once, in order; one that is named twice counts once."""
     given = [axes] if isinstance(axes, int) else list(axes)
     if not all(isinstance(a, int) and -ndim <= a < ndim for a in given):
         raise InvalidInput(
             f"{name} = {axes!r}: axes of an output with {ndim} axes, from {-ndim} to {ndim - 1}, are needed"
         )
-    found = sorted({a % ndim for a in given})
-    if len(found) < len(given):
-        raise InvalidInput(f"{name} = {axes!r} names an axis twice")
-    return tuple(found)
+    return tuple(sorted({a % ndim for a in given}))
 
 
 def paired(shape1: Any, shape2: Any, trace_axes: Axes, diagonal_axes: Axes) -> Pairing:

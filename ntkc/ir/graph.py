@@ -61,6 +61,14 @@ class GraphBuilder:
         """The layers so far, by name."""
         return {n: op_of(self._graph, n) for n in self._graph}
 
+    def below(self, output: str) -> Graph:
+        """The validated, frozen graph of a node and what it stands on alone; names are kept."""
+        wanted = nx.ancestors(self._graph, output) | {output}
+        builder = GraphBuilder()
+        builder._graph.add_nodes_from((n, d) for n, d in self._graph.nodes(data=True) if n in wanted)
+        builder._graph.add_edges_from(e for e in self._graph.edges(keys=True) if e[1] in wanted)
+        return builder.finish(output)
+
     def finish(self, output: str) -> Graph:
         """The validated, frozen graph."""
         graph = self._graph

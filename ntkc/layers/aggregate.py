@@ -12,6 +12,9 @@ from ntkc.errors import InvalidInput, ShapeMismatch
 from ntkc.ir.op import Op, Requests, Shape
 from ntkc.ir.value import Law, Value, variable
 
+IMPLEMENTATIONS = ("DENSE", "SPARSE")
+"""How graphs are given: weights of all edges, or a list of edges."""
+
 
 class Gathered(sp.Function):
     """Gathered(A1, K, A2, axes)[p, p'] = sum_a sum_b A1[a, p] K[a, b] A2[b, p'], over some of the spatial axes."""

@@ -120,8 +120,6 @@ class GlobalSelfAttention(Op):
         )
 
     def shape(self, operands: Sequence[Shape]) -> Shape:
-        if len(operands[0]) < 2:
-            raise ShapeMismatch(f"{self.label()} needs positions: data [samples, positions, channels]")
         return (*operands[0][:-1], self.n_chan_out)
 
     def value(self, node: str, operands: Sequence[Value]) -> Value:
@@ -267,7 +265,7 @@ class GlobalSelfAttention(Op):
         if self.pos_emb_decay is None:
             return positions
         spatial = positions.shape[1:-1]
-        places = np.stack(np.meshgrid(*map(np.arange, spatial), indexing="ij"), -1).reshape(-1, len(spatial))
+        places = np.array(list(np.ndindex(*spatial)), int).reshape(prod(spatial), len(spatial))
         power = float(exact(self.pos_emb_p_norm))
         distance = (np.abs(places[:, None] - places) ** power).sum(-1)
         decay = np.vectorize(lambda d: float(sp.sympify(self.pos_emb_decay).subs(X, d)))

@@ -148,6 +148,14 @@ class ImageResize(Mapped):
         return x
 
 
+def matrix(count: int, size: int, method: str, antialias: bool) -> np.ndarray:
+    """The matrix [size, count] of jax.image.resize along one axis, for any method."""
+    if method != NEAREST:
+        return interpolation(count, size, method, antialias)
+    places = np.floor((np.arange(size) + 0.5) * count / size).astype(int)
+    return np.eye(count)[places]
+
+
 def interpolation(count: int, size: int, method: str, antialias: bool) -> np.ndarray:
     """The matrix [size, count] of jax.image.resize along one axis; its rows sum to 1."""
     step = count / size

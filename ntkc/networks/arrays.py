@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import sympy as sp
 from jax import lax, random
 
-from ntkc import runtime
-from ntkc.backends.expression import jax_text
 from ntkc.errors import InvalidInput
+from ntkc.expressions import function_of
 from ntkc.gaussian.series import stable
 from ntkc.ir.exact import exact
 from ntkc.ir.op import Scalar
@@ -66,12 +63,3 @@ class Arrays:
 @lru_cache(maxsize=1024)
 def _array_function(expr: sp.Expr, symbols: tuple[sp.Symbol, ...]) -> Callable[..., Any]:
     return function_of(stable(expr), symbols)
-
-
-def function_of(expr: sp.Expr, arguments: Sequence[sp.Symbol]) -> Callable[..., Any]:
-    """A Python function of arrays: the expression, over jax.numpy and ntkc.runtime."""
-    places = {s: f"v{i}" for i, s in enumerate(arguments)}
-    text = f"function = lambda {', '.join(places.values())}: {jax_text(expr, places.__getitem__)}"
-    names: dict[str, Any] = {**vars(runtime), "jax": jax, "jnp": jnp, "lax": lax, "pi": math.pi}
-    exec(compile(text, "<ntkc elementwise>", "exec"), names)
-    return names["function"]

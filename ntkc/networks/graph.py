@@ -11,8 +11,12 @@ from ntkc.errors import InvalidGraph, InvalidInput
 from ntkc.ir.graph import Graph, GraphBuilder
 from ntkc.ir.layout import PLAIN, Layout
 from ntkc.ir.op import TRACED
-from ntkc.layers.inputs import Input, Port, open_inputs
+from ntkc.layers.inputs import Input, open_inputs
 from ntkc.networks.tree import ONE, Inputs, Parallel, Serial, Spot, Tree, Wire, Wires
+
+
+class SeveralOutputs(InvalidGraph):
+    """A network of several outputs where one is needed."""
 
 
 def graph_of(tree: Tree, inputs: Inputs = None) -> Graph:
@@ -22,16 +26,13 @@ def graph_of(tree: Tree, inputs: Inputs = None) -> Graph:
     return _finished(tree, builder, jax.tree.map(lambda layout: Wire(builder.add(Input()), layout), layouts))
 
 
-def port_graph(tree: Tree, port: Port, layout: Layout) -> Graph:
-    """The network of a tree on top of a given kernel."""
-    builder = GraphBuilder()
-    return _finished(tree, builder, Wire(builder.add(port), layout))
-
-
 def _finished(tree: Tree, builder: GraphBuilder, wires: Wires) -> Graph:
     output = tree.attach(builder, wires)
     if not isinstance(output, Wire):
-        raise InvalidGraph(f"{tree.text()} has several outputs ({len(output)}): join them with FanInSum")
+        raise SeveralOutputs(
+            f"{tree.text()} has several outputs ({len(output)}): its kernel_fn gives a kernel of each; a program, "
+            "graph or document is of one output: join them with FanInSum"
+        )
     open_inputs(builder)
     return builder.finish(output.node)
 

@@ -14,20 +14,18 @@ from ntkc.data import broadcasting, pair_of, refuse_masked
 from ntkc.errors import InvalidGraph, InvalidInput, unknown
 from ntkc.ir.hyper import Parameter
 from ntkc.ir.layout import Layout
-from ntkc.ir.op import TRACED, Op, Shape
+from ntkc.ir.op import TRACED, Op
 from ntkc.ir.traced import renamed
-from ntkc.ir.value import Law
 from ntkc.kernel import Kernel
 from ntkc.layers.aggregate import Aggregate
-from ntkc.layers.inputs import Port
-from ntkc.networks.graph import check_plain_data, graph_of, place_of, port_graph, stated_layouts
+from ntkc.layers.reshape import Identity
+from ntkc.networks.graph import SeveralOutputs, check_plain_data, graph_of, place_of, stated_layouts
 from ntkc.networks.masks import Masked, masked_data
-from ntkc.networks.tree import ONE, Inputs, Leaf, Spot, Tree, moved, picked
-from ntkc.passes.settle import has_patterns, without_patterns
+from ntkc.networks.onward import in_layout, of_single_samples, onward
+from ntkc.networks.outputs import KEPT_PROGRAMS, flat, like, on_each, outputs_on_data
+from ntkc.networks.tree import ONE, Inputs, Leaf, Parallel, Spot, Tree, moved
+from ntkc.networks.triples import Triple, has_triples, needs_all_samples, split, stepwise
 from ntkc.program import KernelProgram, build
-
-KEPT_PROGRAMS = 64
-"""Compiled programs that kernel functions keep: each takes some 200 memory maps, of the 65,530 that Linux allows."""
 
 
 class Layer(tuple[Any, Any, "KernelFn"]):
@@ -66,7 +64,8 @@ def applied(
     rng: Any = None,
     pattern: Any = None,
     mask_constant: float | None = None,
-    **unknown_names: Any,
+    keys: Any = None,
+    **others: Any,
 ) -> Any:
     """apply_fn(params, inputs) -> outputs [n, features], or nested lists of arrays for several inputs or outputs.
 
@@ -74,14 +73,16 @@ def applied(
         rng: the key of random layers. pattern: graphs, which Aggregate reads.
         mask_constant: entries equal to it (it may be NaN) are missing: they are 0, and so are pixels without any
             channel after each layer; global averages, norms and attention are over pixels that are there.
+        keys: accepted for compatibility, and read by no layer. others: for layers that are triples of the user's own.
 
     Raises:
-        UnknownName: any other keyword. InvalidInput: numpy.ma data, or NaN beside another `mask_constant`.
+        UnknownName: any other keyword, without such layers. InvalidInput: numpy.ma data, or NaN beside another
+            `mask_constant`.
     """
-    for name in unknown_names:
+    for name in () if has_triples(tree) else others:
         raise unknown("keyword of apply_fn", name, ("rng", "pattern", "mask_constant"))
     refuse_masked(inputs=inputs)
-    keywords = {"rng": rng, "pattern": pattern}
+    keywords = {"rng": rng, "pattern": pattern, **others}
     if mask_constant is None:
         return tree.apply(params, inputs, **keywords)
     layouts = stated_layouts(tree, inputs_of_data(inputs))
@@ -91,7 +92,7 @@ def applied(
 
 def _with_masks(x: Any, constant: Any, layouts: Any) -> Any:
     if not isinstance(layouts, Layout):
-        return [_with_masks(part, constant, layout) for part, layout in zip(x, layouts, strict=True)]
+        return type(x)([_with_masks(part, constant, layout) for part, layout in zip(x, layouts, strict=True)])
     return masked_data(x, constant, layouts.on(jnp.ndim(x)))
 
 
@@ -159,12 +160,6 @@ class KernelFn:
         dense = None if first is None else to_dense(first)
         return dense, dense if second is first else None if second is None else to_dense(second)
 
-    def _in_own_layout(self, kernel: Kernel, shape: Shape) -> Kernel:
-        """The Kernel with the shapes and axes of a network that has samples and channels anywhere."""
-        if self._is_plain:
-            return kernel
-        return _in_layout(kernel, place_of(self.tree, shape).layout)
-
     def __call__(
         self,
         /,
@@ -184,56 +179,86 @@ class KernelFn:
         """
         parameters = {**self.values, **parameters}
         x2 = None if _is_nothing(x2) else x2
+        if has_triples(self.tree):
+            options = {"pattern": pattern, "mask_constant": mask_constant, "diagonal_spatial": diagonal_spatial}
+            return self._stepwise(x1_or_kernel, x2, get, diagonal_batch, options, parameters)
         pattern = self._dense(pair_of(pattern, x2))
-        if isinstance(x1_or_kernel, Kernel):
+        if _is_of_kernels(x1_or_kernel):
             if pattern is not None and any(p is not None for p in pattern):
                 raise InvalidInput("pattern with a Kernel is not supported: give data to the whole network")
             options = {"mask_constant": mask_constant, "diagonal_spatial": diagonal_spatial, "x2": x2}
             _refuse_of_data({**options, "diagonal_batch": diagonal_batch})
-            return _selected(self._onward(x1_or_kernel, parameters), get)
-        if isinstance(x1_or_kernel, (list, tuple)) and any(isinstance(x, Kernel) for x in x1_or_kernel):
-            raise InvalidGraph(f"{self.__name__} got {len(x1_or_kernel)} Kernels; one can be continued")
+            made = onward(self.tree, x1_or_kernel, parameters)
+            return like(x1_or_kernel, on_each(lambda kernel: _selected(kernel, get), made))
+        options = {"mask_constant": mask_constant, "diagonal_spatial": diagonal_spatial, "pattern": pattern}
+        return self._of_data(x1_or_kernel, x2, get, diagonal_batch is not False, options, parameters)
+
+    def _stepwise(self, x1: Any, x2: Any, get: Any, diagonal_batch: Any, options: Any, parameters: Any) -> Any:
+        """What a call of a network with layers of the user's own gives, as their kernel_fn make it."""
+        rest, kernels = self.tree, x1
+        keywords = {name: value for name, value in parameters.items() if name not in self.values}
+        if not _is_of_kernels(x1):
+            first, rest = split(self.tree)
+            is_diagonal = False if needs_all_samples(self.tree) else diagonal_batch
+            inside = KernelFn(_identities(inputs_of_data(x1)) if first is None else first)
+            kernels = inside(x1, x2, diagonal_batch=is_diagonal, **options)
         names = (get,) if isinstance(get, str) else get
-        inputs = inputs_of_data(x1_or_kernel)
+        if names is not None and "ntk" not in {str(n).lower() for n in names}:
+            kernels = on_each(lambda kernel: kernel.replace(ntk=None), kernels)
+        made = stepwise(rest, kernels, self.values, keywords)
+        if diagonal_batch is not False and not _is_of_kernels(x1):
+            made = on_each(of_single_samples, made)
+        return on_each(lambda kernel: _selected(kernel, get), made)
+
+    def _of_data(self, x1: Any, x2: Any, get: Any, diagonal_batch: bool, options: Any, parameters: Any) -> Any:
+        """What a call on data gives, for each output of the network."""
+        inputs = inputs_of_data(x1)
         if x2 is not None and inputs_of_data(x2) != inputs:
             raise InvalidInput("x1 and x2 are different nested tuples of arrays")
-        layouts, program = stated_layouts(self.tree, inputs), self._program_of(inputs)
-        x1 = self._plain(x1_or_kernel, layouts)
-        x2 = x1 if x2 is x1_or_kernel else self._plain(x2, layouts)
-        shape = _shape_of(x1)
-        if not self._is_plain:
-            place_of(self.tree, shape)
-        options = {"mask_constant": mask_constant, "diagonal_spatial": diagonal_spatial, "pattern": pattern}
-        if names is not None and {str(n).lower() for n in names} <= {"nngp", "ntk"}:
-            gets = get if isinstance(get, str) else tuple(names)
-            return program(x1, x2, gets, **options, **parameters)
-        kernel = program(x1, x2, None, **options, **parameters)
-        if diagonal_batch is False:
+        layouts, outputs = stated_layouts(self.tree, inputs), self._outputs(inputs)
+        first = self._plain(x1, layouts)
+        second = first if x2 is x1 else self._plain(x2, layouts)
+        shape = _shape_of(first)
+        spots = on_each(lambda _: None, outputs) if self._is_plain else place_of(self.tree, shape)
 
-            def nngp(x: Any, own: Any) -> Any:
-                return program(x, None, "nngp", **{**options, "pattern": own}, **parameters)
+        def of_output(output: Any, spot: Spot | None) -> Any:
+            if isinstance(output, KernelProgram):
+                return _called(output, first, second, get, diagonal_batch, spot, options, parameters)
+            x1, x2 = (None if x is None else output.of(flat(x)) for x in (first, second))
+            return _called(output.program, x1, x2, get, diagonal_batch, spot, options, parameters)
 
-            kernel = _with_all_pairs(kernel, nngp, (x1, x2), pattern)
-        return _selected(self._in_own_layout(kernel, shape), get)
+        return like(x1, on_each(of_output, outputs, spots))
 
-    def _onward(self, kernel: Kernel, parameters: dict[str, Any]) -> Kernel:
-        law = Law.GAUSSIAN if kernel.is_gaussian else Law.GIVEN if kernel.is_input else Law.POINTWISE
-        width = None if kernel.shape1 is None else kernel.shape1[kernel.channel_axis]
-        if kernel.diagonal_spatial:
-            raise InvalidInput("a Kernel of equal pixels only (diagonal_spatial=True) cannot be continued")
-        if kernel.mask1 is not None:
-            raise InvalidInput("a Kernel of masked pixels cannot be continued: give data to the whole network")
-        if not kernel.diagonal_batch:
-            raise InvalidInput("a Kernel with covariances of all samples (diagonal_batch=False) cannot be continued")
-        spatial = tuple(kernel.nngp.shape[2::2])
-        layout = Layout(kernel.batch_axis, kernel.channel_axis, len(spatial) + 2)
-        program = _port_program(self.tree, law, kernel.ntk is not None, width, spatial, layout)
-        if kernel.shape1 is None or (layout.is_plain() and self._is_plain):
-            return program.onward(kernel, parameters)
-        order = layout.order(len(spatial) + 2)
-        shape1, shape2 = picked(kernel.shape1, order), kernel.shape2 and picked(kernel.shape2, order)
-        spot = self.tree.place(Spot(shape1[1:], layout))
-        return _in_layout(program.onward(kernel.replace(shape1=shape1, shape2=shape2), parameters), spot.layout)
+    def _outputs(self, inputs: Inputs) -> Any:
+        """The program of a network of one output, or an Output for each."""
+        try:
+            return self._program_of(inputs)
+        except SeveralOutputs:
+            return outputs_on_data(self.tree, inputs)
+
+
+def _called(
+    program: KernelProgram,
+    x1: Any,
+    x2: Any,
+    get: Any,
+    diagonal_batch: bool,
+    spot: Spot | None,
+    options: dict[str, Any],
+    parameters: dict[str, Any],
+) -> Any:
+    """What a program gives for data, and what a Kernel has besides."""
+    names = (get,) if isinstance(get, str) else get
+    if names is not None and {str(n).lower() for n in names} <= {"nngp", "ntk"}:
+        return program(x1, x2, get if isinstance(get, str) else tuple(names), **options, **parameters)
+    kernel = program(x1, x2, None, **options, **parameters)
+    if not diagonal_batch:
+
+        def nngp(x: Any, own: Any) -> Any:
+            return program(x, None, "nngp", **{**options, "pattern": own}, **parameters)
+
+        kernel = _with_all_pairs(kernel, nngp, (x1, x2), options["pattern"])
+    return _selected(kernel if spot is None else in_layout(kernel, spot.layout), get)
 
 
 def _refuse_of_data(options: dict[str, Any]) -> None:
@@ -268,6 +293,8 @@ def tree_of(layer: Any) -> Tree:
         return layer.tree if isinstance(layer, Layer) else layer.made_of
     if isinstance(layer, (tuple, list)) and len(layer) == 3 and isinstance(layer[2], KernelFn):
         return layer[2].made_of
+    if isinstance(layer, (tuple, list)) and len(layer) == 3 and all(map(callable, layer)):
+        return Triple(getattr(layer[2], "__name__", "layer"), *layer)
     raise InvalidGraph(f"{layer!r} is no layer: layers are made by ntkc.stax, as stax.Dense(512)")
 
 
@@ -276,12 +303,16 @@ def _input_program(tree: Tree, inputs: Inputs) -> KernelProgram:
     return build(graph_of(tree, inputs))
 
 
-@lru_cache(maxsize=KEPT_PROGRAMS)
-def _port_program(
-    tree: Tree, law: Law, has_ntk: bool, width: int | None, spatial: tuple[int, ...], layout: Layout
-) -> KernelProgram:
-    graph = port_graph(tree, Port(law, has_ntk, width, spatial), layout)
-    return build(without_patterns(graph) if has_patterns(graph) else graph)
+def _identities(inputs: Inputs) -> Tree:
+    """A network that changes nothing, for data of this structure."""
+    if inputs == ONE:
+        return Leaf("Identity", Identity())
+    return Parallel("parallel", tuple(map(_identities, inputs)))
+
+
+def _is_of_kernels(x: Any) -> bool:
+    """A Kernel, or nested tuples and lists of them."""
+    return isinstance(x, Kernel) or (isinstance(x, (list, tuple)) and len(x) > 0 and all(map(_is_of_kernels, x)))
 
 
 def inputs_of_data(x: Any) -> Inputs:
@@ -318,13 +349,6 @@ def _with_all_pairs(kernel: Kernel, nngp: Callable[[Any, Any], Any], inputs: tup
         None if x is None else nngp(x, None if p is None else (p, p)) for x, p in zip(inputs, patterns, strict=True)
     ]
     return kernel.replace(cov1=full[0], cov2=full[1], diagonal_batch=False)
-
-
-def _in_layout(kernel: Kernel, layout: Layout) -> Kernel:
-    """A Kernel of arrays [samples, pixels ..., channels], with the shapes and axes that the user sees."""
-    shapes = (s and picked(s, layout.places(len(s))) for s in (kernel.shape1, kernel.shape2))
-    names = ("shape1", "shape2", "batch_axis", "channel_axis")
-    return kernel.replace(**dict(zip(names, (*shapes, layout.samples, layout.channels), strict=True)))
 
 
 def _selected(kernel: Kernel, get: str | Iterable[str] | None) -> Any:

@@ -18,7 +18,8 @@ from ntkc.ir.layout import PLAIN, Layout, inverse
 from ntkc.ir.op import Op, Shape
 from ntkc.layers import branching, linear_maps, reshape
 from ntkc.networks.arrays import Arrays
-from ntkc.networks.masks import Masked, hidden, there_after
+from ntkc.networks.masks import Masked, hidden
+from ntkc.presence import there_after
 
 
 @dataclass(frozen=True)
@@ -183,12 +184,14 @@ class Leaf(Tree):
         return [output] * self.op.num if isinstance(self.op, reshape.FanOut) else output
 
     def _of_arrays(self, params: Any, branches: list[Any], kwargs: dict[str, Any], there: Any = None) -> Any:
+        if self.layout is None and all(jnp.ndim(x) < 2 for x in branches):
+            return self.op.forward(params, branches, Arrays(kwargs.get("rng"), values=self.op.traced))
         layout = self.layout or PLAIN
         branches = [moved(x, layout.order(jnp.ndim(x))) for x in branches]
         features = [x.shape[1:] for x in branches]
         axes = self._axes_out(features[0], self.op.shape(features))
         params = [
-            None if w is None else moved(w, inverse(self._axes_of_weight(i, jnp.shape(w), axes)))
+            None if _is_no_weight(w) else moved(w, inverse(self._axes_of_weight(i, jnp.shape(w), axes)))
             for i, w in enumerate(params)
         ]
         _check_weights(self.op, params, features)
@@ -212,6 +215,11 @@ class Leaf(Tree):
 
     def text(self) -> str:
         return self.op.label()
+
+
+def _is_no_weight(w: Any) -> bool:
+    """None, or what the peer's users write for a bias that is left out: an empty tuple, or one number."""
+    return w is None or jnp.shape(w) == () or (isinstance(w, tuple) and not w)
 
 
 def _check_weights(op: Op, params: Sequence[Any], features: Sequence[Shape]) -> None:
@@ -301,20 +309,20 @@ class Parallel(Tree):
             yield from part.leaves()
 
     def place(self, spots: Any) -> Any:
-        return [part.place(spot) for part, spot in self._matched(spots)]
+        return type(spots)([part.place(spot) for part, spot in self._matched(spots)])
 
     def attach(self, builder: GraphBuilder, wires: Wires) -> Wires:
-        return [part.attach(builder, wire) for part, wire in self._matched(wires)]
+        return type(wires)([part.attach(builder, wire) for part, wire in self._matched(wires)])
 
     def init(self, rng: Any, input_shape: Any) -> tuple[Any, Any]:
         matched = self._matched(input_shape)
         keys = random.split(rng, len(matched))
         made = [part.init(key, shape) for key, (part, shape) in zip(keys, matched, strict=True)]
-        return [shape for shape, _ in made], tuple(param for _, param in made)
+        return type(input_shape)([shape for shape, _ in made]), tuple(param for _, param in made)
 
     def apply(self, params: Any, inputs: Any, **kwargs: Any) -> Any:
         matched = zip(params, self._matched(inputs), _split_keys(kwargs, len(self.parts)), strict=True)
-        return [part.apply(p, x, **own) for p, (part, x), own in matched]
+        return type(inputs)([part.apply(p, x, **own) for p, (part, x), own in matched])
 
     def mapped(self, function: Callable[[Op], Op]) -> Tree:
         return replace(self, parts=tuple(part.mapped(function) for part in self.parts))

@@ -76,4 +76,4 @@ class OfSamples(Jitted):
 
 
 class OfKernels(Watched):
-    """f(nngp, ntk, variance1, variance2, same, **parameters)."""
+    """f(kernels, same, **parameters)."""

@@ -228,12 +228,12 @@ def test_continued():
     onward = rt.continued(
         lambda p, one, q: (p.w * q, {}),
         lambda p, x, y, same, delta, tau, e, d: (p.w * (1 - delta), e + d + 0 * tau),
-        samples=(("q",),),
-        pairs=(("gap",), ("tau",), ("E",), ("D",)),
+        samples=((0, "q"),),
+        pairs=((0, "gap"), (0, "tau"), (0, "E"), (0, "D")),
     )
     x = data(3, 4)
     k, q = x @ x.T / 4, jnp.mean(x * x, 1)
-    nngp, ntk, q1, q2 = onward(k, k, q, q, jnp.eye(3, dtype=bool), w=2.0)
+    nngp, ntk, q1, q2 = onward([(k, k, q, q)], jnp.eye(3, dtype=bool), w=2.0)
     np.testing.assert_allclose(nngp, 2 * k / np.sqrt(np.outer(q, q)), rtol=1e-12)
     np.testing.assert_allclose(ntk, (q[:, None] + q) / 2 - k + q[:, None] - q, rtol=1e-10, atol=1e-14)
     assert np.all(np.diag(ntk) == 0)
@@ -244,12 +244,13 @@ def test_continued_of_pixels():
     onward = rt.continued(
         lambda p, one, q, w: (rt.total(w, "F", 1.0) + jnp.sum(q, 0), {"q": q}),
         lambda p, x, y, same, k, t, e: (rt.total(k, "F", 1.0), rt.total(t, "D", 1.0) + rt.total(e, "D", 1.0)),
-        samples=(("q", "D"), ("w", "F")),
-        pairs=(("K", "F"), ("T", "D"), ("E", "D")),
+        samples=((0, "q", "D"), (0, "w", "F")),
+        pairs=((0, "K", "F"), (0, "T", "D"), (0, "E", "D")),
+        axes=(1,),
     )
     x = data(3, 2, 4)
     k, w = np.einsum("mpc,nqc->mnpq", x, x) / 4, np.einsum("npc,nqc->npq", x, x) / 4
-    nngp, ntk, q1, _ = onward(k, 3 * k, w, w, jnp.eye(3, dtype=bool))
+    nngp, ntk, q1, _ = onward([(k, 3 * k, w, w)], jnp.eye(3, dtype=bool))
     np.testing.assert_allclose(nngp, k.sum((2, 3)), rtol=1e-12)
     q = np.einsum("npp->n", w)
     np.testing.assert_allclose(ntk, 2 * np.einsum("mnpp->mn", k) + (q[:, None] + q) / 2, rtol=1e-10)

@@ -39,8 +39,10 @@ ROW_READS = {Kind.K: "row_products", Kind.G: "cosine_gap", Kind.E: "distance", K
 PIXEL_READS = {Kind.K: "pixel_products", Kind.E: "pixel_distance", Kind.D: "pixel_distances"}
 """The functions of ntkc.runtime that make what a program reads of its data; that for D makes E, too."""
 PORT_READS = {
+    Kind.Y: "m",
     Kind.S: "q",
     Kind.W: "w",
+    Kind.J: "e",
     Kind.K: "K",
     Kind.T: "T",
     Kind.G: "gap",
@@ -491,15 +493,18 @@ def _has_bias_first(program: Program) -> bool:
 def _reads(made: _Emission) -> list[str]:
     """What per_sample and pair read of the data."""
     program = made.program
+    places = {node: i for i, node in enumerate(program.data)}
     if program.is_port:
         given = {
             name: tuple(
-                (PORT_READS[k.kind], *_form(k, made)) for k in program.inputs if (k.side == SAMPLE) is is_sample
+                (places[k.node], PORT_READS[k.kind], *_form(k, made))
+                for k in program.inputs
+                if (k.side == SAMPLE) is is_sample
             )
             for name, is_sample in (("samples", True), ("pairs", False))
         }
-        return [f"{name}={_tuple(read)}" for name, read in given.items()]
-    places = {node: i for i, node in enumerate(program.data)}
+        axes = tuple(len(shape) - 1 for shape in program.data.values())
+        return [f"{name}={_tuple(read)}" for name, read in given.items()] + ([f"axes={axes}"] if any(axes) else [])
     functions = PIXEL_READS if program.has_pixels else ROW_READS
     if _has_bias_first(program):
         return ["samples=((0, smooth_mean_squares),)", "pairs=((0, smooth_cosine_gap),)"]
@@ -532,7 +537,8 @@ def _tuple(rows: Iterable[object]) -> str:
 
 
 def _form(stream: Stream, made: _Emission) -> list[str]:
-    return [made.pair.form_of(stream)] if made.program.has_pixels and stream.kind.is_paired else []
+    has_form = made.program.has_pixels or stream.kind in (Kind.W, Kind.J)
+    return [made.pair.form_of(stream)] if has_form and stream.kind.is_paired else []
 
 
 def _shown(made: _Emission) -> list[str]:

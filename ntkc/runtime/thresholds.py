@@ -1,0 +1,253 @@
+"""E[f(u) h(v)] of polynomials that change at steps, without cancellation at any variance.
+
+    V(k) = sum_{n < m} E[f^(n)] E[h^(n)] k^n / n!  +  int_0^k (k - c)^(m - 1) / (m - 1)! E_c[f^(m)(u) h^(m)(v)] dc
+
+by Price's theorem, m times: f^(m) and h^(m) are pulses, whose expectation is a Gaussian density and its derivatives.
+Every term is at most sqrt(V11 V22). In x = 1 - |c| / (s1 s2) the integrand has the scale x of a heat kernel near 0; powers
+of Gauss-Legendre nodes follow it. Their number grows as the least gap of the pairs falls. float64 inside, also where
+jax_enable_x64 is off.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from math import factorial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from ntkc.runtime.data import spread_over
+from ntkc.runtime.distributions import Distribution, derivative_of, derivatives, mean_of, times_x
+from ntkc.runtime.roots import cosine
+
+POWER = 8
+"""x is this power of the variable of the nodes."""
+NODES = {
+    "float32": ((0.5, 10), (0.1, 14), (0.01, 20), (0.0, 64)),
+    "float64": ((0.5, 18), (0.1, 26), (0.01, 40), (0.0, 112)),
+}
+"""(least gap, nodes)."""
+REACH = 110.0
+"""Beyond, exponentials have fallen by exp(REACH / 4)."""
+SMALLEST = 1e-60
+"""A variance that is 0 counts as this: no threshold is reached."""
+
+
+class Pairs(NamedTuple):
+    """What the integrand reads of two Gaussians of variances q = s^2 whose covariance has the given sign."""
+
+    q1: Array
+    q2: Array
+    s1: Array
+    s2: Array
+    sign: Array
+
+
+class Pulse(NamedTuple):
+    """sum_de c[d][e] (-d/dt1)^d (-d/dt2)^e of the density of two noisy Gaussians at (t1, t2)."""
+
+    t1: float
+    t2: float
+    noise1: float
+    noise2: float
+    c: tuple[tuple[float, ...], ...]
+
+
+@functools.cache
+def products_of_pulses(f: Distribution, h: Distribution) -> tuple[Pulse, ...]:
+    """All pairs; (t1, t2) and (-t1, -t2) have one density."""
+    found: dict[tuple[float, ...], np.ndarray] = {}
+    for t1, noise1, c1 in f.pulses:
+        for t2, noise2, c2 in h.pulses:
+            c, place = np.outer(c1, c2), (t1, t2)
+            if place < (-t1, -t2):
+                c, place = c * np.fromfunction(lambda d, e: (-1.0) ** (d + e), c.shape), (-t1, -t2)
+            key = (*(v + 0.0 for v in place), noise1, noise2)
+            old = found.get(key, np.zeros((1, 1)))
+            shape = np.maximum(old.shape, c.shape)
+            found[key] = sum(np.pad(v, [(0, n - m) for n, m in zip(shape, v.shape, strict=True)]) for v in (old, c))
+    return tuple(Pulse(*key, tuple(map(tuple, c.tolist()))) for key, c in found.items() if c.any())  # type: ignore[arg-type]
+
+
+def hermite(c: tuple[tuple[float, ...], ...], a: Array, b: Array, over: tuple[Any, Any, Any]) -> Any:
+    """sum_de c[d][e] H[d, e],  H[d + 1, e] = a H[d, e] - over1 d H[d - 1, e] + cross e H[d, e - 1]."""
+    over1, cross, over2 = over
+    table: dict[tuple[int, int], Any] = {(0, 0): 1.0}
+    for e in range(1, len(c[0])):
+        table[0, e] = b * table[0, e - 1] - (over2 * (e - 1) * table[0, e - 2] if e > 1 else 0)
+    for d in range(1, len(c)):
+        for e in range(len(c[0])):
+            table[d, e] = a * table[d - 1, e]
+            table[d, e] -= over1 * (d - 1) * table[d - 2, e] if d > 1 else 0
+            table[d, e] += cross * e * table[d - 1, e - 1] if e else 0
+    return sum(v * table[d, e] for d, row in enumerate(c) for e, v in enumerate(row) if v)
+
+
+def density_at(pulse: Pulse, of: Pairs, x: Array) -> Array:
+    """What a Pulse is where the covariance is sign s1 s2 (1 - x); 0 where it is singular."""
+    t1, t2, noise1, noise2, c = pulse
+    scale = of.s1 * of.s2
+    square = of.q1 * of.q2 * (x * (2 - x))
+    if noise1 or noise2:
+        square += of.q1 * noise2 + of.q2 * noise1 + noise1 * noise2
+    inverse = 1 / jnp.where(square > 0, square, 1)
+    total = jnp.where(square > 0, jnp.sqrt(inverse) / (2 * jnp.pi), 0)
+    k = of.sign * scale * (1 - x)
+    if t1 or t2:
+        apart = of.s2 * t1 - of.sign * of.s1 * t2
+        form = apart * apart + 2 * t1 * t2 * of.sign * scale * x + noise2 * t1 * t1 + noise1 * t2 * t2
+        total *= jnp.exp(-form * inverse / 2)
+    if len(c) == len(c[0]) == 1:
+        return c[0][0] * total
+    apart = of.s2 * t1 - of.sign * of.s1 * t2
+    a = (of.s2 * apart + (of.sign * scale * t2) * x + noise2 * t1) * inverse
+    b = (-of.sign * of.s1 * apart + (of.sign * scale * t1) * x + noise1 * t2) * inverse
+    return total * hermite(c, a, b, ((of.q2 + noise2) * inverse, k * inverse, (of.q1 + noise1) * inverse))
+
+
+def densities_at(pulses: tuple[Pulse, ...], of: Pairs, x: Array) -> Array:
+    """E[f(u) h(v)] of sums of pulses."""
+    return sum((density_at(p, of, x) for p in pulses), jnp.zeros_like(x))
+
+
+@functools.cache
+def node_table(dtype: str) -> tuple[Any, Any, Any, Any]:
+    """Least gaps, numbers of nodes, nodes and weights on [0, 1] of each rule."""
+    rules = NODES[dtype]
+    most = max(n for _, n in rules)
+    made = [np.polynomial.legendre.leggauss(n) for _, n in rules]
+    x, w = (np.stack([np.pad(rule[i], (0, most - len(rule[i]))) for rule in made]) for i in (0, 1))
+    return np.array([g for g, _ in rules]), np.array([n for _, n in rules], "int32"), (x + 1) / 2, w / 2
+
+
+def threshold_of(f: Distribution, h: Distribution) -> tuple[float, float]:
+    """The least |edge| of the pulses of both, and the largest noise."""
+    places = [*f.pulses, *h.pulses]
+    return min(abs(t) for t, _, _ in places), max(noise for _, noise, _ in places)
+
+
+def integrals(
+    fs: tuple[Distribution, Distribution], of: Pairs, near: Array, powers: tuple[int, ...], dtype: str, least: Any
+) -> list[Array]:
+    """int_near^1 (x - near)^j E[f h] dx for every j of `powers`, f and h made of pulses; s1 s2 = 1 as unit of E."""
+    pulses = products_of_pulses(*fs)
+    edge, noise = threshold_of(*fs)
+    top = jnp.minimum(1, REACH * (jnp.maximum(of.q1, of.q2) + noise) / edge**2) if edge else 1.0
+    low, high = near ** (1 / POWER), jnp.maximum(near, top) ** (1 / POWER)
+    gaps, counts, nodes, weights = (jnp.asarray(v) for v in node_table(dtype))
+    rule = jnp.sum(least < gaps, dtype="int32")
+
+    def turn(i: Any, totals: list[Array]) -> list[Array]:
+        node, weight = (lax.dynamic_slice(v, (rule, i.astype("int32")), (1, 1)).reshape(()) for v in (nodes, weights))
+        y = low + (high - low) * node
+        y2 = y * y
+        y4 = y2 * y2
+        x = y4 * y4
+        value = densities_at(pulses, of, x) * (weight * (high - low) * POWER * (y4 * y2 * y))
+        return [total + value * (x - near) ** j for total, j in zip(totals, powers, strict=True)]
+
+    start = [jnp.zeros(jnp.broadcast_shapes(near.shape, of.q1.shape, of.q2.shape), near.dtype) for _ in powers]
+    last = lax.dynamic_index_in_dim(counts, rule, keepdims=False)
+    return lax.fori_loop(jnp.zeros_like(last), last, turn, start)
+
+
+def value_and_slope(
+    f: Distribution, h: Distribution, q1: Array, q2: Array, delta: Array, dtype: str, least: Any
+) -> tuple[Array, Array]:
+    """V and dV/dk in float64; delta = 1 - rho, of which the pairs that are asked for have at least `least`."""
+    rho = 1 - delta
+    of = Pairs(q1, q2, jnp.sqrt(q1), jnp.sqrt(q2), jnp.where(rho < 0, -1.0, 1.0))
+    scale = of.s1 * of.s2
+    near, order = jnp.minimum(delta, 2 - delta), max(f.order, h.order)
+    fs, hs = derivatives(f, order + 1), derivatives(h, order + 1)
+    means = [mean_of(a, q1) * mean_of(b, q2) for a, b in zip(fs[:order], hs[:order], strict=True)]
+    k = scale * rho
+    value = sum((m * k**n / factorial(n) for n, m in enumerate(means)), jnp.zeros_like(k))
+    slope = sum((m * k ** (n - 1) / factorial(n - 1) for n, m in enumerate(means) if n), jnp.zeros_like(k))
+    ends = fs[order], hs[order]
+    if not all(end.pulses for end in ends):
+        return value, slope
+    if order == 0:
+        return densities_at(products_of_pulses(*ends), of, near), slope
+    powers = tuple(j for j in (order - 1, order - 2) if j >= 0)
+    found = integrals(ends, of, near, powers, dtype, least)
+    value += (of.sign * scale) ** order / factorial(order - 1) * found[0]
+    if order == 1:
+        return value, slope + densities_at(products_of_pulses(*ends), of, near)
+    return value, slope + (of.sign * scale) ** (order - 1) / factorial(order - 2) * found[1]
+
+
+@functools.cache
+def in_float64(f: Distribution, h: Distribution) -> Callable[..., Any]:
+    """value_and_slope of these two functions for any shape and precision, which vmap leaves in float64."""
+
+    @jax.custom_batching.custom_vmap
+    def computed(q1: Array, q2: Array, delta: Array) -> Any:
+        dtype = jnp.result_type(q1, q2, delta)
+        with jax.enable_x64(True):
+            q1, q2, delta = (jnp.asarray(v).astype("float64") for v in (q1, q2, delta))
+            q1, q2 = jnp.maximum(q1, SMALLEST), jnp.maximum(q2, SMALLEST)
+            delta = jnp.clip(delta, 0, 2)
+            shape = jnp.broadcast_shapes(q1.shape, q2.shape, delta.shape)
+            same = (delta == 0) & (q1 == q2)
+            near = jnp.where(same, 1, jnp.minimum(delta, 2 - delta))
+            both = value_and_slope(f, h, q1, q2, jnp.where(same, 1, delta), dtype.name, jnp.min(near))
+            own = value_and_slope(f, h, q1, q1, jnp.zeros_like(q1), dtype.name, 0.0)
+            made = (jnp.where(same, a, b) for a, b in zip(own, both, strict=True))
+            return tuple(jnp.broadcast_to(v, shape).astype(dtype) for v in made)
+
+    @computed.def_vmap
+    def rule(size: int, batched: Any, *data: Array) -> Any:
+        rank = max(v.ndim - bool(b) for v, b in zip(data, batched, strict=True))
+        spread = [v.reshape(v.shape[0], *[1] * (rank + 1 - v.ndim), *v.shape[1:]) for v in spread_over(size, batched, data)]
+        return computed(*spread), (True, True)
+
+    return computed
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def stepped(f: Distribution, h: Distribution, q1: Array, q2: Array, delta: Array) -> tuple[Array, Array]:
+    """V(q1, q2, k) = E[f(u) h(v)] and dV/dk, from the gap delta = 1 - k / sqrt(q1 q2)."""
+    return in_float64(f, h)(q1, q2, delta)
+
+
+@stepped.defjvp
+def stepped_jvp(f: Distribution, h: Distribution, primals: Any, tangents: Any) -> Any:
+    made = stepped(f, h, *primals)
+    slopes = derivative_of(f), derivative_of(h)
+    return made, (change_of(f, h, primals, tangents), change_of(*slopes, primals, tangents))
+
+
+def change_of(f: Distribution, h: Distribution, primals: Any, tangents: Any) -> Array:
+    """dV = -s1 s2 E[f' h'] d delta + E[u f' h] dq1 / (2 q1) + E[f v h'] dq2 / (2 q2), delta fixed in the latter two."""
+    (q1, q2, delta), (dq1, dq2, ddelta) = primals, tangents
+    slope1, slope2 = derivative_of(f), derivative_of(h)
+    scale = jnp.sqrt(jnp.maximum(q1, 0)) * jnp.sqrt(jnp.maximum(q2, 0))
+    change = -scale * stepped(slope1, slope2, q1, q2, delta)[0] * ddelta
+    parts = (times_x(slope1), h, q1, dq1), (f, times_x(slope2), q2, dq2)
+    for a, b, q, dq in parts:
+        change += jnp.where(q > 0, stepped(a, b, q1, q2, delta)[0] / jnp.where(q > 0, 2 * q, 1), 0) * dq
+    return change
+
+
+def gap_of_covariance(k: Array, q1: Array, q2: Array) -> Array:
+    """1 - rho; 0 and 2 where the rounding of k alone decides whether it is more."""
+    delta = 1 - cosine(k, q1, q2)
+    least = 4 * jnp.finfo(delta.dtype).eps
+    fixed = lax.stop_gradient(delta)
+    snapped = jnp.where(fixed < least, 0, jnp.where(fixed > 2 - least, 2, fixed))
+    return delta + (snapped - fixed)
+
+
+def stepped_pair(f: Distribution, h: Distribution, k: Array, q1: Array, q2: Array) -> tuple[Array, Array]:
+    """The same from a covariance."""
+    return stepped(f, h, q1, q2, gap_of_covariance(k, q1, q2))
+
+
+def stepped_variance(f: Distribution, h: Distribution, q: Array) -> Array:
+    """E[f(u) h(u)], u ~ N(0, q)."""
+    return stepped(f, h, q, q, jnp.zeros_like(q))[0]

@@ -34,7 +34,7 @@ class Distribution(NamedTuple):
         return max([len(self.base), *(len(c) for _, _, c in self.steps)])
 
 
-def side_of(edge: float) -> int:
+def outward(edge: float) -> int:
     """Where a step leads: away from 0, up where it stands there."""
     return -1 if edge < 0 else 1
 
@@ -45,7 +45,7 @@ def plus(a: Sequence[float], b: Sequence[float]) -> Coefficients:
     return tuple(x + y for x, y in zip([*a, *[0.0] * (n - len(a))], [*b, *[0.0] * (n - len(b))], strict=True))
 
 
-def scaled(c: float, a: Sequence[float]) -> Coefficients:
+def multiple(c: float, a: Sequence[float]) -> Coefficients:
     """c a."""
     return tuple(c * x for x in a) if c else ()
 
@@ -81,7 +81,7 @@ def pulses_of_powers(c: Sequence[float], noise: float) -> Coefficients:
 def derivative_of(f: Distribution) -> Distribution:
     """f'."""
     steps = merged([(t, noise, slope_of_powers(c)) for t, noise, c in f.steps])
-    made = [(t, noise, scaled(side_of(t), pulses_of_powers(c, noise))) for t, noise, c in f.steps]
+    made = [(t, noise, multiple(outward(t), pulses_of_powers(c, noise))) for t, noise, c in f.steps]
     moved = [(t, noise, (0.0, *c)) for t, noise, c in f.pulses]
     return Distribution(slope_of_powers(f.base), steps, merged([*made, *moved]))
 
@@ -90,8 +90,8 @@ def derivative_of(f: Distribution) -> Distribution:
 def times_x(f: Distribution) -> Distribution:
     """x f(x)."""
     base = (0.0, *f.base) if f.base else ()
-    steps = [(t, noise, plus(scaled(t, c), (0.0, *c))) for t, noise, c in f.steps]
-    pulses = [(t, noise, plus(scaled(t, c), times_argument(c, noise))) for t, noise, c in f.pulses]
+    steps = [(t, noise, plus(multiple(t, c), (0.0, *c))) for t, noise, c in f.steps]
+    pulses = [(t, noise, plus(multiple(t, c), times_argument(c, noise))) for t, noise, c in f.pulses]
     return Distribution(base, merged(steps), merged(pulses))
 
 
@@ -123,7 +123,7 @@ def mean_of(f: Distribution, q: Array) -> Array:
 
 def step_moments(t: float, noise: float, count: int, q: Array) -> list[Array]:
     """E[y^n Theta], y = u - t, by Stein's lemma, n < count."""
-    whole, side = q + noise, side_of(t)
+    whole, side = q + noise, outward(t)
     edge = bell(t, whole)
     at_edge = [edge, -t * noise / whole * edge]  # E[y^n N(y)]
     moments = [lax.erfc(abs(t) * lax.rsqrt(2 * whole)) / 2]

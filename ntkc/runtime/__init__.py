@@ -56,8 +56,8 @@ from ntkc.runtime.reads import (
 from ntkc.runtime.roots import angle, cosine, exact_minor, exp_sinh, ratio, root, safe_sqrt
 from ntkc.runtime.rows import Rows
 from ntkc.runtime.series import chunks_needed, coefficients, gaussian_mean, hermite_sum
-from ntkc.runtime.thresholds import stepped, stepped_pair, stepped_variance
 from ntkc.runtime.steps import density, edge, orthant, ridge, safe, steps, tail
+from ntkc.runtime.thresholds import stepped, stepped_pair, stepped_variance
 from ntkc.runtime.tiles import Tiles
 from ntkc.runtime.together import as_one, filled, held
 

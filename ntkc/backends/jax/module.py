@@ -14,8 +14,8 @@ from ntkc import runtime
 from ntkc.backends.jax.lines import INDENT, WIDTH, function, indented, wrapped
 from ntkc.backends.jax.maps import table_lines
 from ntkc.backends.jax.names import Names
-from ntkc.backends.jax.writer import Writer, in_order, under_map
 from ntkc.backends.jax.steps import step_tables
+from ntkc.backends.jax.writer import Writer, in_order, under_map
 from ntkc.gaussian.certificates import TOLERANCES
 from ntkc.gaussian.kinks import CHOICES, KinkCoefficients, is_kinked, kink_of
 from ntkc.ir.graph import Graph, op_of, ordered

@@ -137,7 +137,7 @@ def checked_data(name: str, x: Any, axes: int | None = 2, may_miss: bool = False
     if 0 in array.shape:
         raise InvalidInput(f"{name} has shape {tuple(array.shape)}: it holds no samples or no features")
     array = jnp.asarray(array, _float_type(array.dtype))
-    if not isinstance(array, Tracer) and not _has_finite_norms(jnp.nan_to_num(array, nan=0.0) if may_miss else array):
+    if not isinstance(array, Tracer) and not _has_finite_norms(array, may_miss):
         bad = np.argwhere(np.isinf(np.asarray(array)) if may_miss else ~np.isfinite(np.asarray(array)))
         if not len(bad):
             raise InvalidInput(f"{name} holds values whose squares overflow {array.dtype}: rescale the data")
@@ -198,6 +198,7 @@ def _are_equal(a: Any, b: Any) -> bool:
     if isinstance(a, Tracer) or isinstance(b, Tracer) or np.shape(a) != np.shape(b):
         return False
     with jax.ensure_compile_time_eval():
+        a, b = _near(a), _near(b)
         return bool(np.all((a == b) | ((a != a) & (b != b))))  # NaN may stand for what is missing
 
 
@@ -253,9 +254,12 @@ def with_nan(name: str, x: Any, constant: Any) -> Any:
         return jnp.where(array == constant, jnp.nan, array)  # NaN equals nothing, and is NaN already
     if np.isnan(constant):
         return array
-    if not isinstance(array, Tracer) and np.isnan(np.asarray(array)).any():
+    if isinstance(array, Tracer):
+        return jnp.where(array == constant, jnp.nan, array)
+    values = np.asarray(array)
+    if np.isnan(values).any():
         raise InvalidInput(f"{name} holds NaN, but mask_constant = {constant}: repair these entries, or put it there")
-    return jnp.where(array == constant, jnp.nan, array)
+    return jnp.asarray(np.where(values == np.asarray(constant, values.dtype), np.asarray(np.nan, values.dtype), values))
 
 
 def broadcasting() -> Any:
@@ -265,13 +269,34 @@ def broadcasting() -> Any:
 
 def presence(x: Any) -> Any:
     """Pixels with a channel that is there."""
-    return jax.tree.map(lambda v: ~jnp.isnan(v).all(-1), x)
+    return jax.tree.map(lambda v: jnp.asarray(~_library(v).isnan(_near(v)).all(-1)), x)
 
 
-def _has_finite_norms(array: Any) -> bool:
+def _has_finite_norms(array: Any, may_miss: bool) -> bool:
+    library, array = _library(array), _near(array)
     # Data that are known while others are traced are checked at once, not traced too.
-    with jax.ensure_compile_time_eval():
-        return bool(jnp.isfinite(jnp.sum(array * array, -1)).all())
+    with jax.ensure_compile_time_eval(), np.errstate(over="ignore", invalid="ignore"):
+        array = library.nan_to_num(array, nan=0.0, posinf=np.inf, neginf=-np.inf) if may_miss else array
+        return bool(library.isfinite(library.einsum("...c,...c->...", array, array)).all())
+
+
+def _is_near(array: Any) -> bool:
+    """Values that numpy reads where they lie: it needs no compilation."""
+    if not isinstance(array, jax.Array):
+        return True
+    return (
+        not isinstance(array, Tracer)
+        and array.is_fully_addressable
+        and all(d.platform == "cpu" for d in array.devices())
+    )
+
+
+def _near(array: Any) -> Any:
+    return np.asarray(array) if _is_near(array) else array
+
+
+def _library(array: Any) -> Any:
+    return np if _is_near(array) else jnp
 
 
 def _float_type(dtype: Any) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Any
 
 import jax
@@ -47,7 +46,7 @@ def monte_carlo_kernel_fn(
     Raises:
         InvalidInput: no sample is asked for.
     """
-    counts = (n_samples,) if isinstance(n_samples, Integral) else tuple(n_samples)
+    counts = tuple(n_samples) if isinstance(n_samples, Iterable) else (n_samples,)
     counts = tuple(whole(n, "n_samples") for n in counts)
     if not counts:
         raise InvalidInput("n_samples is empty: give a number of samples, or several")
@@ -56,7 +55,7 @@ def monte_carlo_kernel_fn(
     )
     in_tiles = bool(batch_size) or (device_count not in (0, 1) and jax.device_count() > 1)
     tiled = batch(kernel_fn, batch_size, device_count, store_on_device) if in_tiles else kernel_fn
-    return MonteCarloKernel(init_fn, tiled, key, counts, isinstance(n_samples, Integral))
+    return MonteCarloKernel(init_fn, tiled, key, counts, not isinstance(n_samples, Iterable))
 
 
 @dataclass(frozen=True, eq=False)

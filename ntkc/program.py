@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import linecache
 import warnings
-import weakref
 from collections import namedtuple
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +36,7 @@ from ntkc.data import (
 )
 from ntkc.errors import InvalidInput, SeriesNotConverged, ShapeMismatch, unknown
 from ntkc.gaussian.certificates import TOLERANCES
+from ntkc.host.loaded import Loaded, loaded
 from ntkc.ir.graph import Graph, feature_shapes, inputs_of, op_of
 from ntkc.ir.hyper import is_own_name
 from ntkc.ir.program import Program
@@ -230,7 +229,6 @@ class KernelProgram:
 
     def _kernel(self, x1: Any, x2: Any, values: Mapping[str, Any], patterns: tuple[Any, Any]) -> Kernel:
         nngp, ntk = self._run("kernel", x1, x2, values, patterns)
-        variance = self._function("variance")
         *pixels, width = feature_shapes(self.graph)[self.graph.graph["output"]]
         width, spatial = width or arrays_of(x1)[0].shape[-1], tuple(n for n in pixels if n is not None)
         count1, count2 = (len(arrays_of(x)[0]) for x in (x1, x1 if x2 is None else x2))
@@ -238,8 +236,8 @@ class KernelProgram:
         return Kernel(
             nngp,
             ntk,
-            variance(x1, pattern=patterns[0], **values),
-            None if x2 is None else variance(x2, pattern=patterns[1], **values),
+            self._loaded("variance", x1, pattern=patterns[0], **values),
+            None if x2 is None else self._loaded("variance", x2, pattern=patterns[1], **values),
             x1_is_x2=x2 is None,
             is_gaussian=law is Law.GAUSSIAN,
             is_input=law is Law.GIVEN,
@@ -262,7 +260,7 @@ class KernelProgram:
         ntk = jnp.zeros_like(kernel.nngp) if kernel.ntk is None else kernel.ntk
         given = (kernel.nngp, ntk, kernel.cov1, second)
         same = jnp.eye(*kernel.nngp.shape[:2], dtype=bool) & kernel.x1_is_x2
-        nngp, ntk, cov1, cov2 = self._function("onward")(*given, same, **values)
+        nngp, ntk, cov1, cov2 = self._loaded("onward", *given, same, **values)
         *pixels, width = feature_shapes(self.graph)[self.graph.graph["output"]]
         shapes = (None if s is None else (s[0], *pixels, width or s[-1]) for s in (kernel.shape1, kernel.shape2))
         shape1, shape2 = shapes
@@ -290,21 +288,16 @@ class KernelProgram:
         return _result(names)
 
     def _run(self, name: str, x1: Any, x2: Any, values: Mapping[str, Any], patterns: tuple[Any, Any]) -> Any:
-        return self._function(name)(x1, x2, pattern=patterns, **values)
-
-    def _function(self, name: str) -> Callable[..., Any]:
-        return self.module[name]
+        return self._loaded(name, x1, x2, pattern=patterns, **values)
 
     @cached_property
+    def _loaded(self) -> Loaded:
+        return loaded(self.source)
+
+    @property
     def module(self) -> dict[str, Any]:
         """The names that the source defines, after running it once."""
-        filename = f"<ntkc {id(self):x}>"
-        linecache.cache[filename] = (len(self.source), None, self.source.splitlines(keepends=True), filename)
-        names: dict[str, Any] = {"__name__": "ntkc_kernel"}
-        exec(compile(self.source, filename, "exec"), names)
-        jitted = [f for f in names.values() if hasattr(f, "clear_cache")]
-        weakref.finalize(self, _forget, filename, jitted).atexit = False
-        return names
+        return self._loaded.names
 
     def checked_pair(self, x1: Any, x2: Any) -> tuple[Any, Any]:
         """Data as arrays of one precision, or tuples of them for several inputs; or the errors of a call."""
@@ -346,12 +339,13 @@ class KernelProgram:
         self, x1: Any, x2: Any, values: Mapping[str, Any], patterns: tuple[Any, Any] = (None, None)
     ) -> None:
         """Warn where a series is cut before it has converged: its variance is too large for its terms."""
-        unresolved = self.module.get("unresolved")
-        if unresolved is None or any(isinstance(v, Tracer) for v in jax.tree.leaves((x1, x2, values))):
+        if self.module.get("unresolved") is None or any(
+            isinstance(v, Tracer) for v in jax.tree.leaves((x1, x2, values))
+        ):
             return
         with jax.ensure_compile_time_eval():
             sides = [(x, own) for x, own in zip((x1, x2), patterns, strict=True) if x is not None]
-            rest = max(float(unresolved(x, pattern=own, **values)) for x, own in sides)
+            rest = max(float(self._loaded("unresolved", x, pattern=own, **values)) for x, own in sides)
         if rest > self._compilation.tolerances[arrays_of(x1)[0].dtype.name]:
             warnings.warn(
                 f"a series keeps a relative error of up to {rest:.1e}: the variances of these data are too large for "
@@ -395,7 +389,7 @@ class KernelProgram:
         made = program._compilation.made
         flops, moved = count(made["prune"], made.get("forms"), n1, n2, [s[-1] or 1 for s in shapes])
         first, second = ([(n, *s) for s in shapes] if n is not None else None for n in (n1, n2))
-        memory = peak_memory(program._function(name), (first, second), dtype, self.parameters)
+        memory = peak_memory(program.module[name], (first, second), dtype, self.parameters)
         return Cost(flops, moved * np.dtype(dtype).itemsize, memory)
 
     def formula(self, get: str = "ntk") -> sp.Expr:
@@ -465,10 +459,3 @@ def build(graph: Graph, until: str | None = None, tolerance: float | None = None
             "those of a network with pixels need input_shape=(32, 32, 3)"
         )
     return KernelProgram(done) if until is None else done.made[until]
-
-
-def _forget(filename: str, jitted: list[Any]) -> None:
-    """Frees compiled code: rules of derivatives refer to the whole module, and so JAX would keep it for ever."""
-    linecache.cache.pop(filename, None)
-    for function in jitted:
-        function.clear_cache()

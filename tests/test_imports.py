@@ -24,6 +24,7 @@ GROUPS = (
     ("stage_table",),
     ("kernel",),
     ("data",),
+    ("host",),
     ("variants",),
     ("program",),
     ("tracing",),
@@ -49,6 +50,7 @@ RUNS_JAX = {
     "runtime",
     "costs",
     "data",
+    "host",
     "kernel",
     "program",
     "tracing",
@@ -68,7 +70,7 @@ READS_RUNTIME = {"backends", *RUNS_JAX}
 """Emitters, which read its names, and what runs arrays."""
 COMPILER = ("ir", "gaussian", "layers", "passes", "backends", "compile")
 """From first to last; the data that networks take and what they are used for come after."""
-RUNS_SOURCE = {"program.py", "networks/arrays.py"}
+RUNS_SOURCE = {"host/loaded.py", "networks/arrays.py"}
 MAKES_NUMBERS = {"passes/collapse.py"}
 """Files that run what sympy.lambdify writes: of streams and numbers, no text of users."""
 FORBIDDEN_CALLS = {"eval", "__import__", "parse_expr", "import_module", "getoutput", "system"}

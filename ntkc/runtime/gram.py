@@ -7,10 +7,10 @@ from functools import partial
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from ntkc.runtime.jitted import OfPairs, OfSamples
 from ntkc.runtime.kinks import kink_tails
 from ntkc.runtime.loops import Values
 from ntkc.runtime.network import Network, Read, Walk, both_joined, joined, samples_of, shown
@@ -90,40 +90,6 @@ def kernels(
 
     shares = OfSamples(unresolved) if series or kinked else None
     return Kernels(OfPairs(nngp), OfPairs(ntk), OfPairs(kernel), OfSamples(variance), shares)
-
-
-class Jitted:
-    """A function jitted with all hyper-parameters as one argument: jit would take one called x1 for the data."""
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self.jitted: Any = jax.jit(function)
-        self.__name__, self.__doc__ = function.__name__, function.__doc__
-
-    def clear_cache(self) -> None:
-        """Forget what was compiled."""
-        self.jitted.clear_cache()
-
-
-class OfPairs(Jitted):
-    """f(x1, x2=None, pattern=(pattern1, pattern2), **parameters)."""
-
-    def __call__(self, /, x1: Any, x2: Any = None, *, pattern: Any = (None, None), **parameters: Any) -> Any:
-        return self.jitted(x1, x2, pattern, parameters)
-
-    def lower(self, /, x1: Any, x2: Any = None, *, pattern: Any = (None, None), **parameters: Any) -> Any:
-        """What jax.jit's `lower` gives."""
-        return self.jitted.lower(x1, x2, pattern, parameters)
-
-
-class OfSamples(Jitted):
-    """f(x, pattern=None, **parameters)."""
-
-    def __call__(self, x: Any, /, *, pattern: Any = None, **parameters: Any) -> Any:
-        return self.jitted(x, pattern, parameters)
-
-    def lower(self, x: Any, /, *, pattern: Any = None, **parameters: Any) -> Any:
-        """What jax.jit's `lower` gives."""
-        return self.jitted.lower(x, pattern, parameters)
 
 
 def only(k: Array, *_: Array) -> Array:

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 
 from ntkc.runtime.arc_cosine import gap_of
+from ntkc.runtime.jitted import OfKernels
 from ntkc.runtime.loops import Values, left_lanes, right_lanes
 from ntkc.runtime.pixels import left, narrowed, right, same_pixels
 from ntkc.runtime.roots import ratio, safe_sqrt
@@ -40,9 +40,10 @@ def continued(
         made, values = per_sample(p, jnp.ones(lanes, variance.dtype), *read)
         return jnp.broadcast_to(jnp.asarray(made, variance.dtype), shown + lanes), Values(values)
 
-    def after(
+    def onward(
         nngp: Array, ntk: Array, variance1: Array, variance2: Array, same: Array, parameters: Mapping[str, Any]
     ) -> tuple[Array, Array, Array, Array]:
+        """(nngp, ntk, variance1, variance2) after this network, from those before it."""
         p = SimpleNamespace(**parameters)
         variance1, variance2 = (jnp.moveaxis(v, 0, -1) for v in (variance1, variance2))
         nngp, ntk = (jnp.moveaxis(v, (0, 1), (-2, -1)) for v in (nngp, ntk))
@@ -53,15 +54,7 @@ def continued(
         k, t = (jnp.moveaxis(v, (-2, -1), (0, 1)) for v in (k, t))
         return k, t, jnp.moveaxis(out1, -1, 0), jnp.moveaxis(out2, -1, 0)
 
-    made = jax.jit(after)
-
-    def onward(
-        nngp: Array, ntk: Array, variance1: Array, variance2: Array, same: Array, /, **parameters: Any
-    ) -> tuple[Array, Array, Array, Array]:
-        """(nngp, ntk, variance1, variance2) after this network, from those before it."""
-        return made(nngp, ntk, variance1, variance2, same, parameters)
-
-    return onward
+    return OfKernels(onward)
 
 
 def kind_and_form(of: Sequence[str]) -> tuple[str, str]:

@@ -23,6 +23,8 @@ class Rows(NamedTuple):
     def gram(self, net: Network, is_alone: bool, take: Take, x1: Array, x2: Array | None, p: SimpleNamespace) -> Array:
         """`take` of all pairs of samples; of x1 with itself if x2 is None."""
         made_of = partial(block, net, is_alone, take, p)
+        if max(len(x1), len(x1 if x2 is None else x2)) <= self.size // 2:
+            return at_once(net, made_of, x1, x2, p)
         if x2 is None:
             return triangle(net, made_of, x1, p, self.size)
         return rectangle(net, made_of, x1, x2, p, self.size)
@@ -30,6 +32,14 @@ class Rows(NamedTuple):
     def largest(self, f: Callable[[Array], Array], whole: Array) -> Array:
         """f of all samples at once."""
         return f(whole)
+
+
+def at_once(net: Network, made_of: Take, x1: Array, x2: Array | None, p: SimpleNamespace) -> Array:
+    """All pairs of few samples: loops would take longer to compile than to run."""
+    side1 = side_of(net, x1, p)
+    if x2 is None:
+        return made_of(jnp.eye(len(x1), dtype=bool), side1, side1)
+    return made_of(jnp.zeros((), bool), side1, side_of(net, x2, p))
 
 
 def rectangle(net: Network, made_of: Take, x1: Array, x2: Array, p: SimpleNamespace, most: int) -> Array:
@@ -126,7 +136,8 @@ def triangle(net: Network, made_of: Take, x: Array, p: SimpleNamespace, most: in
         return lax.dynamic_update_slice(whole, lower, (j * size, i * size)), None
 
     count = len(side.whole)
-    places = jnp.tril_indices(count)
+    below_or_on = [(i, j) for i in range(count) for j in range(i + 1)]
+    places = tuple(map(jnp.array, zip(*below_or_on, strict=True)))
     whole = assemble(compute, places, (count * size, count * size))
     whole, _ = lax.scan(mirror, whole, places)  # apart from `compute`, where XLA would compute each tile twice
     return whole[: len(x), : len(x)]

@@ -14,6 +14,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
+from inspect import signature
 from itertools import accumulate
 from math import pi, prod
 from types import SimpleNamespace
@@ -115,6 +116,48 @@ def cosine_gap_jvp(primals: Any, tangents: Any) -> Any:
     *data, same = primals
     slope = jax.jvp(gap_of_products, tuple(data), tuple(tangents[:4]))[1]
     return cosine_gap(*primals), jnp.where(same, 0, slope)
+
+
+class Jitted:
+    """A function jitted with all hyper-parameters as one argument: jit would take one called x1 for the data."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.jitted: Any = jax.jit(function)
+        self.__name__, self.__doc__ = function.__name__, function.__doc__
+        self.__signature__ = signature(self.arguments)
+
+    def arguments(self, *given: Any, **named: Any) -> tuple[Any, ...]:
+        """Those of the jitted function."""
+        return (*given, named)
+
+    def __call__(self, /, *given: Any, **named: Any) -> Any:
+        return self.jitted(*self.arguments(*given, **named))
+
+    def lower(self, /, *given: Any, **named: Any) -> Any:
+        """What jax.jit's `lower` gives."""
+        return self.jitted.lower(*self.arguments(*given, **named))
+
+    def clear_cache(self) -> None:
+        """Forget what was compiled."""
+        self.jitted.clear_cache()
+
+
+class OfPairs(Jitted):
+    """f(x1, x2=None, pattern=(pattern1, pattern2), **parameters)."""
+
+    def arguments(
+        self, /, x1: Any, x2: Any = None, *, pattern: Any = (None, None), **parameters: Any
+    ) -> tuple[Any, ...]:
+        """(x1, x2, pattern, parameters)."""
+        return x1, x2, pattern, parameters
+
+
+class OfSamples(Jitted):
+    """f(x, pattern=None, **parameters)."""
+
+    def arguments(self, x: Any, /, *, pattern: Any = None, **parameters: Any) -> tuple[Any, ...]:
+        """(x, pattern, parameters)."""
+        return x, pattern, parameters
 
 
 Predict = Callable[[Any], Array]
@@ -672,40 +715,6 @@ def kernels(
     return Kernels(OfPairs(nngp), OfPairs(ntk), OfPairs(kernel), OfSamples(variance), shares)
 
 
-class Jitted:
-    """A function jitted with all hyper-parameters as one argument: jit would take one called x1 for the data."""
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self.jitted: Any = jax.jit(function)
-        self.__name__, self.__doc__ = function.__name__, function.__doc__
-
-    def clear_cache(self) -> None:
-        """Forget what was compiled."""
-        self.jitted.clear_cache()
-
-
-class OfPairs(Jitted):
-    """f(x1, x2=None, pattern=(pattern1, pattern2), **parameters)."""
-
-    def __call__(self, /, x1: Any, x2: Any = None, *, pattern: Any = (None, None), **parameters: Any) -> Any:
-        return self.jitted(x1, x2, pattern, parameters)
-
-    def lower(self, /, x1: Any, x2: Any = None, *, pattern: Any = (None, None), **parameters: Any) -> Any:
-        """What jax.jit's `lower` gives."""
-        return self.jitted.lower(x1, x2, pattern, parameters)
-
-
-class OfSamples(Jitted):
-    """f(x, pattern=None, **parameters)."""
-
-    def __call__(self, x: Any, /, *, pattern: Any = None, **parameters: Any) -> Any:
-        return self.jitted(x, pattern, parameters)
-
-    def lower(self, x: Any, /, *, pattern: Any = None, **parameters: Any) -> Any:
-        """What jax.jit's `lower` gives."""
-        return self.jitted.lower(x, pattern, parameters)
-
-
 def only(k: Array, *_: Array) -> Array:
     """(K,) or (K, T)  ->  K."""
     return k
@@ -741,6 +750,8 @@ class Rows(NamedTuple):
     def gram(self, net: Network, is_alone: bool, take: Take, x1: Array, x2: Array | None, p: SimpleNamespace) -> Array:
         """`take` of all pairs of samples; of x1 with itself if x2 is None."""
         made_of = partial(block, net, is_alone, take, p)
+        if max(len(x1), len(x1 if x2 is None else x2)) <= self.size // 2:
+            return at_once(net, made_of, x1, x2, p)
         if x2 is None:
             return triangle(net, made_of, x1, p, self.size)
         return rectangle(net, made_of, x1, x2, p, self.size)
@@ -748,6 +759,14 @@ class Rows(NamedTuple):
     def largest(self, f: Callable[[Array], Array], whole: Array) -> Array:
         """f of all samples at once."""
         return f(whole)
+
+
+def at_once(net: Network, made_of: Take, x1: Array, x2: Array | None, p: SimpleNamespace) -> Array:
+    """All pairs of few samples: loops would take longer to compile than to run."""
+    side1 = side_of(net, x1, p)
+    if x2 is None:
+        return made_of(jnp.eye(len(x1), dtype=bool), side1, side1)
+    return made_of(jnp.zeros((), bool), side1, side_of(net, x2, p))
 
 
 def rectangle(net: Network, made_of: Take, x1: Array, x2: Array, p: SimpleNamespace, most: int) -> Array:
@@ -844,7 +863,8 @@ def triangle(net: Network, made_of: Take, x: Array, p: SimpleNamespace, most: in
         return lax.dynamic_update_slice(whole, lower, (j * size, i * size)), None
 
     count = len(side.whole)
-    places = jnp.tril_indices(count)
+    below_or_on = [(i, j) for i in range(count) for j in range(i + 1)]
+    places = tuple(map(jnp.array, zip(*below_or_on, strict=True)))
     whole = assemble(compute, places, (count * size, count * size))
     whole, _ = lax.scan(mirror, whole, places)  # apart from `compute`, where XLA would compute each tile twice
     return whole[: len(x), : len(x)]

@@ -1,7 +1,7 @@
 """Polynomials that change at steps away from 0:  E[f(u) h(v)] as a symbol, that the run time computes in float64.
 
-Their closed forms (`dual`) are sums of terms that grow like powers of the variance and cancel; the symbol knows them, for
-readers, and its numbers come from an integral in which nothing cancels (`runtime/thresholds.py`).
+Their closed forms (`dual`) are sums of terms that grow like powers of the variance and cancel; the symbol knows them,
+for readers, and its numbers come from an integral in which nothing cancels (`runtime/thresholds.py`).
 """
 
 from __future__ import annotations

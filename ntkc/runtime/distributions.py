@@ -2,8 +2,8 @@
 
     f(x) = base(x) + sum_i P_i(y) Theta_i(y) + sum_j sum_d C_jd N_j^(d)(y),   y = x - edge
 
-Theta = P(side (y + sqrt(noise) xi) > 0), a step outwards from 0, and N the density of that noise: a delta function where
-there is none. Both are closed under derivatives and multiplication by x.
+Theta = P(side (y + sqrt(noise) xi) > 0), a step outwards from 0, and N the density of that noise: a delta function
+where there is none. Both are closed under derivatives and multiplication by x.
 """
 
 from __future__ import annotations

@@ -3,14 +3,15 @@
     V(k) = sum_{n < m} E[f^(n)] E[h^(n)] k^n / n!  +  int_0^k (k - c)^(m - 1) / (m - 1)! E_c[f^(m)(u) h^(m)(v)] dc
 
 by Price's theorem, m times: f^(m) and h^(m) are pulses, whose expectation is a Gaussian density and its derivatives.
-Every term is at most sqrt(V11 V22). In x = 1 - |c| / (s1 s2) the integrand has the scale x of a heat kernel near 0; powers
-of Gauss-Legendre nodes follow it. Their number grows as the least gap of the pairs falls. float64 inside, also where
+Every term is at most sqrt(V11 V22). In x = 1 - |c| / (s1 s2) the integrand has the scale x of a heat kernel near 0;
+powers of Gauss-Legendre nodes follow it. Their number grows as the least gap of the pairs falls. float64 inside, also where
 jax_enable_x64 is off.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Callable
 from math import factorial
@@ -33,7 +34,7 @@ NODES = {
 }
 """(least gap, nodes)."""
 CHUNKS = {"float32": 4, "float64": 1}
-"""Nodes of one turn of the loop over them, by the precision inside: few where many are rare, for the compiler's sake."""
+"""Nodes of one turn of the loop over them, by the precision inside: few, for the compiler, where the loop is rare."""
 REACH = 110.0
 """Beyond, exponentials have fallen by exp(REACH / 4)."""
 MILD, LARGEST = 8.0, 1e6
@@ -74,7 +75,8 @@ def products_of_pulses(f: Distribution, h: Distribution) -> tuple[Pulse, ...]:
             key = (*(v + 0.0 for v in place), noise1, noise2)
             old = found.get(key, np.zeros((1, 1)))
             shape = np.maximum(old.shape, c.shape)
-            found[key] = sum(np.pad(v, [(0, n - m) for n, m in zip(shape, v.shape, strict=True)]) for v in (old, c))
+            first, second = (np.pad(v, [(0, n - m) for n, m in zip(shape, v.shape, strict=True)]) for v in (old, c))
+            found[key] = first + second
     return tuple(Pulse(*key, tuple(map(tuple, c.tolist()))) for key, c in found.items() if c.any())  # type: ignore[arg-type]
 
 
@@ -167,7 +169,7 @@ def is_mild(fs: tuple[Distribution, Distribution], of: Pairs) -> Array:
     """float32 holds the sums of pulses: none cancel, and no exponent is large."""
     edge, noise = threshold_of(*fs)
     places = sorted({t for f in fs for t, _, _ in f.pulses})
-    span = min([b - a for a, b in zip(places, places[1:], strict=False)], default=math.inf)
+    span = min([b - a for a, b in itertools.pairwise(places)], default=math.inf)
     most = jnp.maximum(jnp.max(of.q1), jnp.max(of.q2))
     least = jnp.minimum(jnp.min(of.q1), jnp.min(of.q2))
     return (most <= MILD * span**2) & (most <= LARGEST) & (least >= (edge**2 - MILD * noise) / MILD)

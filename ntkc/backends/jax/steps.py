@@ -1,4 +1,4 @@
-"""Polynomials that change at steps, as tables of the emitted source:  STEPS = Distribution((0, 1), ((1, 0, (0, -1)),))."""
+"""Polynomials that change at steps, as emitted tables:  STEPS = Distribution((0, 1), ((1, 0, (0, -1)),))."""
 
 from __future__ import annotations
 

@@ -296,7 +296,7 @@ class Writer:
 
     def step_call(self, call: sp.Expr, made: Made, own: Mapping[sp.Expr, str]) -> str:
         """A line for an expectation of polynomials with steps, and what comes with it."""
-        f, h, *arguments = call.args
+        _f, _h, *arguments = call.args
         first, second = (table_name(t, self.names) for t in tables_in(call))
         q1, q2, k = (self.plain(a.xreplace(made)) for a in arguments)
         is_gap, value = isinstance(call, IN_GAP), VALUES.get(type(call), type(call))(*call.args)

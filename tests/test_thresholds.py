@@ -1,5 +1,7 @@
 """Polynomials that change at steps away from 0, at variances far from the squares of their edges."""
 
+import math
+
 import jax
 import numpy as np
 import pytest
@@ -97,3 +99,12 @@ def test_vmap_and_equal_rows():
     each = np.asarray(jax.vmap(lambda v: program(v[None], x, "ntk")[0])(x))
     np.testing.assert_allclose(each, whole, rtol=1e-5)
     np.testing.assert_allclose(np.asarray(program(x, None, "ntk")), whole, rtol=1e-6)
+
+
+def test_jumps_beside_kinks():
+    x = samples(1e-3, 1.0, "float32")[:1]
+    step = program_of("sign(x - 1/100) + sign(x + 3)")(x, None, "nngp")
+    tail = (1 - math.erf(0.01 / np.sqrt(2e-3))) / 2
+    assert float(step[0, 0]) == pytest.approx(4 * tail, rel=1e-6)
+    both = program_of("sign(x - 1/100) + relu(x)")(x, None, ("nngp", "ntk"))
+    assert float(both.ntk[0, 0] - both.nngp[0, 0]) == pytest.approx(1e-3 / 2, abs=2e-7)

@@ -4,8 +4,8 @@
 
 by Price's theorem, m times: f^(m) and h^(m) are pulses, whose expectation is a Gaussian density and its derivatives.
 Every term is at most sqrt(V11 V22). In x = 1 - |c| / (s1 s2) the integrand has the scale x of a heat kernel near 0;
-powers of Gauss-Legendre nodes follow it. Their number grows as the least gap of the pairs falls. float64 inside, also where
-jax_enable_x64 is off.
+powers of Gauss-Legendre nodes follow it. Their number grows as the least gap of the pairs falls. float64 inside, also
+where jax_enable_x64 is off.
 """
 
 from __future__ import annotations

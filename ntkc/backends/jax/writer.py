@@ -16,6 +16,7 @@ from ntkc.backends.jax.steps import CALLS, IN_GAP, VALUES, has_slope, table_name
 from ntkc.gaussian.arc_cosine import ArcGap, ArcSlope, EvenGap, EvenSlope, NearGap, NearSlope
 from ntkc.gaussian.functions import Angle, Edge, Minor, Orthant, Ridge, Root
 from ntkc.gaussian.kinks import KinkCoefficients, KinkSum, KinkTails, SplitMoment
+from ntkc.gaussian.normal_form import X
 from ntkc.gaussian.series import Chunks, Coefficients, Moment
 from ntkc.gaussian.stepped import SLOPES
 from ntkc.ir.maps import Framed, Mixed, joint_map
@@ -284,7 +285,7 @@ class Writer:
             if counts[call] > 1 and call not in made:
                 text = self.plain(call)
                 yield f"{self.make([call], [SHARED[type(call)]], made, own)} = {text}"
-        sums = (e for e in expr.atoms(sp.Add) if counts[e] >= MANY_TIMES and e not in made)
+        sums = (e for e in expr.atoms(sp.Add) if counts[e] >= MANY_TIMES and e not in made and X not in e.free_symbols)
         for repeated in sorted(sums, key=lambda e: (_operations(e), str(e))):
             text = self.plain(repeated.xreplace(made))
             yield f"{self.make([repeated], ['sum'], made, own)} = {text}"

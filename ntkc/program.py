@@ -43,7 +43,7 @@ from ntkc.ir.value import Law
 from ntkc.kernel import Kernel
 from ntkc.layers.aggregate import checked_pattern
 from ntkc.passes.demand import demand
-from ntkc.passes.lower import lower, open_symbols
+from ntkc.passes.lower import in_closed_forms, lower, open_symbols
 from ntkc.passes.roll import roll
 from ntkc.passes.settle import has_patterns, is_masked, is_open
 from ntkc.presence import presence_after
@@ -445,7 +445,7 @@ class KernelProgram:
         """The network with its repeated layers rolled from the first on, as people write them, and its program."""
         graph = roll(self._stage("fuse"), keep_first=False)
         diagonal = self._compilation.diagonal
-        return graph, lower(graph, demand(graph, diagonal), diagonal)
+        return graph, in_closed_forms(lower(graph, demand(graph, diagonal), diagonal))
 
     def latex(self, get: str = "ntk") -> str:
         """The derivation as an `aligned` LaTeX environment, repeated layers written once."""

@@ -17,6 +17,7 @@ from ntkc.gaussian.normal_form import HIGHEST_POWER, X
 from ntkc.gaussian.numbers import on_array
 from ntkc.gaussian.parse import degree_bound
 from ntkc.gaussian.series import series, series_of_derivatives
+from ntkc.gaussian.stepped import stepped
 from ntkc.ir.op import Op, Requests, Shape
 from ntkc.ir.streams import Reserved
 from ntkc.ir.value import Law, Value, variable
@@ -54,7 +55,9 @@ def _sum(terms: Sequence[Term], ask: Requests, dual_map: Any, factor: Any = lamb
             if weight != 0:
                 q1, q2, k = ask.variance(i, 1), ask.variance(j, 2), ask.covariance(i, j)
                 parts = ((f, sp.S.One), (sp.S.One, h)) if k == 0 else ((f, h),)
-                total += weight * sp.Mul(*(evaluate(dual_map(*p), q1, q2, k) for p in parts))
+                made = stepped(f, h, dual_map is derivatives_or_series) if k != 0 else None
+                forms = (dual_map(*p) for p in parts) if made is None else (made,)
+                total += weight * sp.Mul(*(evaluate(form, q1, q2, k) for form in forms))
     return total
 
 

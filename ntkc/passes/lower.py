@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 import sympy as sp
 
 from ntkc.errors import InvalidGraph
+from ntkc.gaussian.stepped import closed
 from ntkc.ir.exact import exact
 from ntkc.ir.graph import Graph, feature_shapes, inputs_of, op_of, operands, ordered
 from ntkc.ir.hyper import Parameter
@@ -134,3 +135,15 @@ def open_symbols(op: Op) -> set[sp.Symbol]:
     """Symbols in the hyper-parameters of a layer."""
     values = [v for value in vars(op).values() for v in (value if isinstance(value, tuple) else (value,))]
     return {s for v in values if isinstance(v, sp.Expr) for s in v.free_symbols if isinstance(s, Parameter)}
+
+
+def in_closed_forms(program: Program) -> Program:
+    """The program as readers want it: expectations that only the run time can compute well in closed forms."""
+    changed = {part: tuple(map(_in_closed_form, getattr(program, part))) for part in ("per_sample", "per_pair")}
+    return replace(program, **changed)
+
+
+def _in_closed_form(s: Statement) -> Statement:
+    if isinstance(s, Loop):
+        return replace(s, body=tuple(map(_in_closed_form, s.body)))
+    return replace(s, expr=closed(sp.sympify(s.expr)))

@@ -16,6 +16,7 @@ import sympy as sp
 
 from ntkc.gaussian.arc_cosine import ArcSlope, NearSlope, recognise_slope
 from ntkc.gaussian.functions import Angle, Gap, Ratio
+from ntkc.gaussian.stepped import OF_GAP, Stepped
 from ntkc.ir.program import Carry, Let, Loop, Program, Statement, lets, verify
 from ntkc.ir.streams import SAMPLE, Kind, Stream, streams_in, variance
 from ntkc.passes.noisy import erf_distance, erf_gap, in_noise, own_in_noise
@@ -54,7 +55,7 @@ class _Form:
 
 def normalise(program: Program) -> Program:
     """The program in delta and tau; unchanged if no activation is homogeneous of degree one, or an erf."""
-    if not any(mixture_of(let) or erf_operand(let) for let in lets(program.per_pair) if let.dst.kind is Kind.K):
+    if not any(_reads_gap(let) for let in lets(program.per_pair) if let.dst.kind is Kind.K):
         return program
     form = _Form(ratios=_ratios(program), wanted=read_by(program, has_bend), kinked=read_by(program, has_kink))
     sources = [k.node for k in program.inputs if k.kind is Kind.K]
@@ -67,6 +68,11 @@ def normalise(program: Program) -> Program:
     inputs = tuple(_normal_key(k) if k.kind in (Kind.K, Kind.T) else k for k in program.inputs)
     outputs = {name: _read(sp.sympify(expr), form) for name, expr in program.outputs.items()}
     return verify(replace(program, per_sample=per_sample, per_pair=per_pair, inputs=inputs, outputs=outputs))
+
+
+def _reads_gap(let: Let) -> bool:
+    """An activation that has a form in the gap of its operand."""
+    return bool(mixture_of(let) or erf_operand(let) or let.expr.has(Stepped))
 
 
 def _normal_key(key: Stream) -> Stream:
@@ -84,7 +90,7 @@ def _make_normal(form: _Form, node: str) -> None:
 
 def _read(expr: sp.Expr, form: _Form) -> sp.Expr:
     """An expression of K and T, with n1 n2 (1 - delta) and n1 n2 tau put in where nodes are normalised."""
-    expr = in_noise(expr, form.covariances)
+    expr = _stepped_in_gaps(in_noise(expr, form.covariances), form)
     values: dict[sp.Expr, sp.Expr] = {}
     for node in form.covariances:
         slope = (NearSlope if node in form.nonnegative else ArcSlope)(Stream(Kind.G, node))
@@ -93,6 +99,17 @@ def _read(expr: sp.Expr, form: _Form) -> sp.Expr:
     for node in form.tangents:
         values[Stream(Kind.T, node)] = _norm(node, 1) * _norm(node, 2) * Stream(Kind.H, node)
     return expr.xreplace(values)
+
+
+def _stepped_in_gaps(expr: sp.Expr, form: _Form) -> sp.Expr:
+    """Expectations of polynomials with steps, from the gap of their operand where it is known."""
+
+    def at(call: sp.Expr) -> sp.Expr:
+        *rest, k = call.args
+        known = isinstance(k, Stream) and k.kind is Kind.K and k.node in form.covariances
+        return OF_GAP[type(call)](*rest, Stream(Kind.G, k.node)) if known else call
+
+    return expr.replace(lambda e: isinstance(e, tuple(OF_GAP)), at)
 
 
 def _rewritten(statement: Statement, form: _Form) -> list[Statement]:

@@ -14,6 +14,7 @@ from ntkc.runtime.arc_cosine import (
 )
 from ntkc.runtime.attention import between, inner, positions, softmax_of_keys
 from ntkc.runtime.data import cleaned, cosine_gap, distances, present, products
+from ntkc.runtime.distributions import Distribution
 from ntkc.runtime.erf import across, angle_gap, arc_sine, gram_determinant, sine_distance, sine_gap, span
 from ntkc.runtime.gram import Kernels, kernels
 from ntkc.runtime.graphs import adjacency, gathered
@@ -58,10 +59,12 @@ from ntkc.runtime.rows import Rows
 from ntkc.runtime.series import chunks_needed, coefficients, gaussian_mean, hermite_sum, near_zero, remainder
 from ntkc.runtime.sigmoids import sigmoid_mean, sigmoid_sum
 from ntkc.runtime.steps import density, edge, orthant, ridge, safe, steps, tail
+from ntkc.runtime.thresholds import stepped, stepped_pair, stepped_variance
 from ntkc.runtime.tiles import Tiles
 from ntkc.runtime.together import as_one, filled, held
 
 __all__ = [
+    "Distribution",
     "Kernels",
     "Rows",
     "Tiles",
@@ -154,6 +157,9 @@ __all__ = [
     "span",
     "split_mean",
     "stacked",
+    "stepped",
+    "stepped_pair",
+    "stepped_variance",
     "steps",
     "tail",
     "taken",

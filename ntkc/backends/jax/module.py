@@ -14,6 +14,7 @@ from ntkc import runtime
 from ntkc.backends.jax.lines import INDENT, WIDTH, function, indented, wrapped
 from ntkc.backends.jax.maps import table_lines
 from ntkc.backends.jax.names import Names
+from ntkc.backends.jax.steps import step_tables
 from ntkc.backends.jax.writer import Writer, in_order, under_map
 from ntkc.gaussian.certificates import TOLERANCES
 from ntkc.gaussian.kinks import CHOICES, KinkCoefficients, is_kinked, kink_of
@@ -98,7 +99,8 @@ def emit(
     tolerance = "" if dict(tolerances) == dict(TOLERANCES) else "TOLERANCE"
     first, second = (Writer(program, forms, names, is_pair, tolerance, terms, constants) for is_pair in (False, True))
     made = _Emission(program, forms, schedule, _what_pairs_read(program), (first, second), names, kinked)
-    tables = [*values, *_tables(program), *table_lines(program.maps, names)]
+    exprs = [let.expr for let in lets((*program.per_sample, *program.per_pair))]
+    tables = [*values, *_tables(program), *step_tables(exprs, names), *table_lines(program.maps, names)]
     if tolerance and terms:
         tables.append(f"TOLERANCE = {_quoted(dict(tolerances))}")
     tables += _losses(made)

@@ -12,11 +12,14 @@ import sympy as sp
 from ntkc.backends.expression import HEADS, Written, jax_text, written
 from ntkc.backends.jax.maps import called, joint_called
 from ntkc.backends.jax.names import SIDES, Names
+from ntkc.backends.jax.steps import CALLS, IN_GAP, VALUES, has_slope, table_name, tables_in
 from ntkc.gaussian.arc_cosine import ArcGap, ArcSlope, EvenGap, EvenSlope, NearGap, NearSlope
 from ntkc.gaussian.functions import Angle, Edge, Minor, Orthant, Ridge, Root
 from ntkc.gaussian.kinks import KinkCoefficients, KinkRemainder, KinkSum, KinkTails, SplitMoment
+from ntkc.gaussian.normal_form import X
 from ntkc.gaussian.series import Chunks, Coefficients, Moment
 from ntkc.gaussian.sigmoids import SigmoidMean
+from ntkc.gaussian.stepped import SLOPES
 from ntkc.ir.maps import Framed, Mixed, joint_map
 from ntkc.ir.program import PATTERN, PATTERN1, PATTERN2, SAME_PIXEL, Let, Program
 from ntkc.ir.streams import SAMPLE, Kind, Stream, streams_in
@@ -273,6 +276,9 @@ class Writer:
             if gap(argument) not in made:
                 names = self.make((gap(argument), slope(argument)), ("gap", "slope"), made, own)
                 yield f"{names} = {function}({self.plain(argument.xreplace(made))})"
+        for call in in_order(expr.atoms(*CALLS)):
+            if call not in made:
+                yield self.step_call(call, made, own)
         for arguments in _steps(expr):
             calls = Orthant(*arguments), *_edges(*arguments), Ridge(*arguments)
             if calls[0] not in made:
@@ -281,7 +287,7 @@ class Writer:
             if counts[call] > 1 and call not in made:
                 text = self.plain(call)
                 yield f"{self.make([call], [SHARED[type(call)]], made, own)} = {text}"
-        sums = (e for e in expr.atoms(sp.Add) if counts[e] >= MANY_TIMES and e not in made)
+        sums = (e for e in expr.atoms(sp.Add) if counts[e] >= MANY_TIMES and e not in made and X not in e.free_symbols)
         for repeated in sorted(sums, key=lambda e: (_operations(e), str(e))):
             text = self.plain(repeated.xreplace(made))
             yield f"{self.make([repeated], ['sum'], made, own)} = {text}"
@@ -290,6 +296,21 @@ class Writer:
                 name = self.local(f"over_{made[over.base].name}")
                 yield f"{name} = 1/{made[over.base].name}"
                 made[over] = written(name)
+
+    def step_call(self, call: sp.Expr, made: Made, own: Mapping[sp.Expr, str]) -> str:
+        """A line for an expectation of polynomials with steps, and what comes with it."""
+        _f, _h, *arguments = call.args
+        first, second = (table_name(t, self.names) for t in tables_in(call))
+        q1, q2, k = (self.plain(a.xreplace(made)) for a in arguments)
+        is_gap, value = isinstance(call, IN_GAP), VALUES.get(type(call), type(call))(*call.args)
+        if arguments[0] == arguments[1] == arguments[2]:
+            return f"{self.make([call], ['mean'], made, own)} = stepped_variance({first}, {second}, {q1})"
+        text = f"stepped({first}, {second}, {q1}, {q2}, {k})"
+        text = text if is_gap else f"stepped_pair({first}, {second}, {k}, {q1}, {q2})"
+        if not has_slope(call):
+            return f"{self.make([call], ['mean'], made, own)} = {text}[0]"
+        parts = value, SLOPES[type(value)](*value.args)
+        return f"{self.make(parts, ('mean', 'slope'), made, own)} = {text}"
 
     def make(self, parts: Sequence[sp.Expr], wishes: Sequence[str], made: Made, own: Mapping[sp.Expr, str]) -> str:
         """Variables for parts of expressions, as the left side of a line; a whole expression has its own name."""

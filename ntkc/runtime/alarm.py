@@ -30,7 +30,7 @@ class PrecisionLost(UserWarning):
 
 Loss = tuple[str, str, str]
 """Names of the relative errors and of the variances among the values of samples, and what they are of, in words."""
-POWER = 1 / 8
+HEADROOM = 1 / 8
 """Where a value to the eighth power is finite, so is all that pairs make of it."""
 _WITHOUT_CALLBACKS: ContextVar[bool] = ContextVar("without_callbacks", default=False)
 
@@ -128,7 +128,7 @@ def worse(first: Concern, second: Concern) -> Concern:
 def judged(made: Array, concern: Concern) -> Concern:
     """The concern of a result: all of it is looked at only where values of samples are near what a float can hold."""
     size = concern.rows[-1, 0]
-    is_suspect = ~(size < float(jnp.finfo(size.dtype).max) ** POWER)
+    is_suspect = ~(size < float(jnp.finfo(size.dtype).max) ** HEADROOM)
     is_bad = lax.cond(is_suspect, lambda v: ~jnp.all(jnp.isfinite(v)), lambda v: jnp.zeros((), bool), made)
     return _with_flag(concern, is_bad)
 

@@ -9,6 +9,7 @@ from jax import lax
 import ntkc
 from ntkc import stax
 from ntkc.host import loaded as host
+from ntkc.host import tape
 from ntkc.host.primitives import TABLE
 from ntkc.host.tape import INNER, Tape, tape_of
 
@@ -77,6 +78,7 @@ FUNCTIONS = {
         A.reshape(2, 3, 2),
     ),
     "reductions": (lambda a: (a.sum(), a.sum(0), a.max(1), a.min(), jnp.prod(a, 1)), A),
+    "places": (lambda a: (jnp.argmax(a, 1), jnp.argmin(a, 0), jnp.argmax(a)), A),
     "reductions of truths": (lambda a: ((a > 0).all(0), (a > 0).any(1), (a > 9).any()), A),
     "accumulated": (lambda a: (jnp.cumsum(a, 1), lax.cumsum(a, 0, reverse=True), lax.cumprod(a, 1)), A),
     "barrier": (lambda a, b: lax.optimization_barrier((a, b)), A, B),
@@ -89,6 +91,12 @@ FUNCTIONS = {
     "scan of nothing": (lambda a: lax.scan(lambda c, _: (2 * c, None), a, length=3), A),
     "calls": (lambda a: jax.jit(jax.checkpoint(jnp.sin))(a) + jax.nn.relu(a) + jax.nn.silu(a) + jax.nn.relu6(a), A),
     "other rule": (lambda a: with_own_vjp(a) + with_own_vmap(a), A),
+    "gather": (lambda a, i: (a[:, i], a[i[0], i], a[i[0]]), A, np.array([2, 0, 1])),
+    "gather of blocks": (
+        lambda a, i: jax.vmap(lambda j: lax.dynamic_slice(a, (j, j), (2, 3)))(i),
+        A,
+        np.array([1, 0, 9]),
+    ),
     "by jax": (lambda a: (jnp.sort(a, 1), a[jnp.asarray([2, 0]), :], a.at[jnp.asarray([0, 0])].add(1.0)), A),
 }
 
@@ -155,7 +163,7 @@ def test_networks(name, precision):
         x[1] = x[0] + 1e-4 * x[2]
         function = ntkc.compile(net[2], input_shape=shape).module["kernel"]
         bound = 3e-6 if precision == "float32" else 1e-13
-        found = by_numpy(function.jitted, *function.arguments(x))
+        found, _ = by_numpy(function.jitted, *function.arguments(x))
         for made, expected in zip(found, function(x), strict=True):
             assert made.dtype == expected.dtype
             np.testing.assert_allclose(made, expected, rtol=bound, atol=bound)
@@ -217,3 +225,11 @@ def test_equal_networks_share_what_was_loaded():
 
     assert program(1.25).module is program(1.25).module
     assert program(1.25).module is not program(1.5).module
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_kernels_need_no_primitive_that_numpy_lacks(name, monkeypatch):
+    net, shape = NETWORKS[name]
+    monkeypatch.setattr(tape, "_by_jax", lambda eqn: pytest.fail(f"{eqn.primitive.name} is compiled"))
+    program = ntkc.compile(net[2], input_shape=shape)
+    program(np.random.default_rng(0).normal(size=(3, *shape)))

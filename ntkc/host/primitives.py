@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 Compute = Callable[..., Any]
-Build = Callable[..., Compute]
+Build = Callable[..., "Compute | None"]
 
 
 def _plain(function: Compute) -> Build:
@@ -96,6 +96,29 @@ def _dynamic_update(x: Any, update: Any, *starts: Any) -> Any:
     return made
 
 
+def _gather(*, dimension_numbers: Any, slice_sizes: Sequence[int], mode: Any, **_: Any) -> Compute | None:
+    """Blocks of an array from where rows of indices say; where these may lie outside, numpy has nothing like it."""
+    if dimension_numbers.operand_batching_dims or getattr(mode, "name", "") not in ("PROMISE_IN_BOUNDS", "CLIP"):
+        return None
+    starts, collapsed = dimension_numbers.start_index_map, dimension_numbers.collapsed_slice_dims
+    kept = [size for axis, size in enumerate(slice_sizes) if axis not in collapsed]
+
+    def function(x: Any, indices: Any) -> Any:
+        rows = np.reshape(indices, (-1, len(starts)))
+        where: list[Any] = []
+        for axis, size in enumerate(slice_sizes):
+            first = np.zeros(len(rows), int)
+            if axis in starts:
+                first = np.clip(rows[:, starts.index(axis)], 0, x.shape[axis] - size)
+            along = [1] * len(slice_sizes)
+            along[axis] = size
+            where.append(first.reshape(-1, *[1] * len(slice_sizes)) + np.arange(size).reshape(along))
+        made = x[tuple(where)].reshape(*np.shape(indices)[:-1], *kept)
+        return np.moveaxis(made, range(made.ndim - len(kept), made.ndim), dimension_numbers.offset_dims)
+
+    return function
+
+
 def _pad(*, padding_config: Sequence[tuple[int, int, int]], **_: Any) -> Compute:
     """Entries around and between; what a negative number cuts off goes last."""
     low, high, between = zip(*padding_config, strict=True) if padding_config else ((), (), ())
@@ -149,6 +172,13 @@ def _sum(x: Any, axis: tuple[int, ...]) -> Any:
 
 def _product(x: Any, axis: tuple[int, ...]) -> Any:
     return np.prod(x, axis=axis, dtype=x.dtype)
+
+
+def _place_of(function: Compute) -> Build:
+    def build(*, axes: Sequence[int], index_dtype: Any, **_: Any) -> Compute:
+        return lambda x: function(x, axis=axes[0]).astype(index_dtype)
+
+    return build
 
 
 def _accumulated(function: Compute) -> Build:
@@ -254,6 +284,8 @@ TABLE: dict[str, Build] = {
     "slice": _slice,
     "dynamic_slice": _dynamic_slice,
     "concatenate": lambda *, dimension, **_: lambda *parts: np.concatenate(parts, dimension),
+    "stack": lambda *, axis, **_: lambda *parts: np.stack(parts, axis),
+    "gather": _gather,
     "pad": _pad,
     "iota": _iota,
     "dot_general": _dot,
@@ -263,6 +295,8 @@ TABLE: dict[str, Build] = {
     "reduce_min": _reduced(np.min),
     "reduce_and": _reduced(np.all),
     "reduce_or": _reduced(np.any),
+    "argmax": _place_of(np.argmax),
+    "argmin": _place_of(np.argmin),
     "cumsum": _accumulated(np.cumsum),
     "cumprod": _accumulated(np.cumprod),
 }

@@ -99,7 +99,7 @@ def _turns(eqn: Any) -> int:
 
 def _gives_list(eqn: Any) -> bool:
     name = eqn.primitive.name
-    return name in INNER or name == "optimization_barrier" or (name not in TABLE and eqn.primitive.multiple_results)
+    return name in INNER or eqn.primitive.multiple_results
 
 
 def _function(eqn: Any) -> tuple[Callable[..., Any], float, int]:
@@ -107,8 +107,9 @@ def _function(eqn: Any) -> tuple[Callable[..., Any], float, int]:
     name = eqn.primitive.name
     if name in INNER:
         return INNER[name](eqn.params)
-    if name in TABLE:
-        return TABLE[name](**eqn.params), 0.0, 0
+    known = TABLE[name](**eqn.params) if name in TABLE else None
+    if known is not None:
+        return known, 0.0, 0
     return _by_jax(eqn), COMPILED_SECONDS, 0
 
 

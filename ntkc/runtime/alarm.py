@@ -117,7 +117,8 @@ def largest_loss(made: dict[str, Any], loss: str, variance: str) -> Array:
 def worst(rows: Array) -> Array:
     """[concerns, rows, 3]  ->  [rows, 3]: of each row the one that has most."""
     keys = jnp.where(jnp.isnan(rows[..., 0]), jnp.inf, rows[..., 0])
-    return jnp.take_along_axis(rows, jnp.argmax(keys, 0)[None, :, None], 0)[0]
+    is_it = jnp.arange(len(rows))[:, None] == jnp.argmax(keys, 0)
+    return jnp.sum(jnp.where(is_it[..., None], rows, 0), 0)
 
 
 def worse(first: Concern, second: Concern) -> Concern:
@@ -139,8 +140,9 @@ def looked_at(made: Array, concern: Concern) -> Concern:
 
 
 def _with_flag(concern: Concern, is_bad: Array) -> Concern:
-    rows = concern.rows.at[-1, 0].set(lax.stop_gradient(is_bad).astype(concern.rows.dtype))
-    return Concern(rows, concern.places)
+    rows = concern.rows
+    last = jnp.concatenate([lax.stop_gradient(is_bad).astype(rows.dtype)[None], rows[-1, 1:]])
+    return Concern(jnp.concatenate([rows[:-1], last[None]]), concern.places)
 
 
 # On the host.

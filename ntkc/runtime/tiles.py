@@ -14,6 +14,7 @@ from jax import Array, lax
 from ntkc.runtime.alarm import Concern, looked_at, losses_of, worse, worst
 from ntkc.runtime.loops import Values
 from ntkc.runtime.network import Network, Side, Take, made_of_pairs, samples_of, shown
+from ntkc.runtime.together import alone
 
 
 class Tiles(NamedTuple):
@@ -118,7 +119,8 @@ def few_pairs(
     same = jnp.eye(len(x1), len(x2), dtype=bool) & is_symmetric
     made = jnp.moveaxis(take(*made_of(side1, side2, same, p)), (-2, -1), (0, 1))
     concern = worse(*(losses_of(net.watch, v, x1.dtype) for v in (values1, values2)))
-    return symmetric(net, made) if is_symmetric else made, concern
+    # Alone, as XLA computes entries and their mirror images twice otherwise, and rounds them apart.
+    return alone(partial(symmetric, net), made) if is_symmetric else made, concern
 
 
 def symmetric(net: Network, made: Array) -> Array:

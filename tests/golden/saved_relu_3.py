@@ -978,7 +978,8 @@ def at_once(net: Network, made_of: Take, x1: Array, x2: Array | None, p: SimpleN
     side1, concern = side_of(net, x1, p)
     if x2 is None:
         made = made_of(jnp.eye(len(x1), dtype=bool), side1, side1)
-        made = jnp.where(jnp.tri(len(x1), dtype=bool), made, made.T)
+        # Alone, as XLA computes entries and their mirror images twice otherwise, and rounds them apart.
+        made = alone(lambda v: jnp.where(jnp.tri(len(x1), dtype=bool), v, v.T), made)
         return made, judged(made, concern)
     side2, concern2 = side_of(net, x2, p)
     made = made_of(jnp.zeros((), bool), side1, side2)

@@ -33,6 +33,7 @@ lint: $(VENV)/.installed
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/run.py --device $(DEVICE)
 	$(BIN)/python benchmarks/pixels.py --device $(DEVICE)
+	$(BIN)/python benchmarks/first_call.py --device $(DEVICE)
 
 # Writes docs/accuracy.md.
 accuracy: $(VENV)/.installed

@@ -1,7 +1,7 @@
 """python benchmarks/first_call.py  ->  a table: CPU seconds of first calls, ntkc beside Neural Tangents.
 
-Every call in a fresh process. The peer's kernels are jitted, ntkc's are called as they are; compilation of the network and
-of XLA counts, import does not. The last columns are of other calls in the same process.
+Every call in a fresh process. The peer's kernels are jitted, ntkc's are called as they are; compilation of the network
+and of XLA counts, import does not. The last columns are of other calls in the same process.
 """
 
 import argparse

@@ -11,7 +11,6 @@ import pytest
 from pixel_oracle import kernels
 
 from ntkc import stax
-from ntkc.errors import NtkcError
 from ntkc.frontends.networks import to_graph
 
 FOLDER = Path(__file__).parent / "reference"
@@ -39,13 +38,6 @@ ROUGH = {"": 1e-3, "_self": 5e-3}
 """Bounds of the errors of quadratures with 25 x 25 nodes, which are largest where both samples are equal."""
 EXPECTED_DIFFERENCES = {**PEER_IS_WRONG, **dict.fromkeys(PEER_IS_ROUGH, QUADRATURE)}
 
-NOT_SUPPORTED = {
-    **dict.fromkeys(("norm_dense_batch", "norm_batch_mean"), "normalising over samples"),
-    **dict.fromkeys(("slice_batch_mean", "slice_batch_part_flatten"), "all samples"),
-    "resize_batch_flatten": "samples and channels keep their number",
-}
-"""What the error says."""
-
 QUICK = {
     "conv_circular_stride2_relu_flatten",
     "conv_standard_s12_relu_flatten",
@@ -68,7 +60,7 @@ QUICK = {
 }
 """One of each family, two seconds each; the others are slow tests."""
 DOTS = [n for n in NETWORKS if n.startswith("dot_") and n != "dot_columns_vector_flatten"]
-SUPPORTED = [n for n in NETWORKS if n not in EXPECTED_DIFFERENCES and n not in NOT_SUPPORTED]
+SUPPORTED = [n for n in NETWORKS if n not in EXPECTED_DIFFERENCES]
 
 
 def compared(name):
@@ -125,18 +117,9 @@ def test_the_peer_is_rough(name):
         assert TOLERANCE[suffix] < difference <= ROUGH[suffix]
 
 
-@pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("name", NOT_SUPPORTED)
-def test_not_supported(name):
-    case = NETWORKS[name]
-    x1, x2, options = calls(name, case)[""]
-    with pytest.raises(NtkcError, match=NOT_SUPPORTED[name]):
-        case.build()[2](x1, x2, GETS, **options)
-
-
 def test_every_network_is_held_to_something():
     assert len(NETWORKS) == 379
     assert set(SUPPORTED) >= QUICK
-    assert {*EXPECTED_DIFFERENCES, *NOT_SUPPORTED} <= set(NETWORKS)
+    assert set(EXPECTED_DIFFERENCES) <= set(NETWORKS)
     stored = {key.rsplit(" ", 1)[0] for key in REFERENCE.files}
     assert stored == set(NETWORKS)

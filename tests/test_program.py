@@ -468,7 +468,7 @@ def test_compiled_code_goes_with_the_program(pair):
 def test_kernel_is_a_pytree_and_scales(relu, pair):
     kernel = relu(*pair)
     doubled = jax.jit(lambda k: k * 2)(kernel)
-    np.testing.assert_allclose(doubled.nngp, 2 * kernel.nngp)
+    np.testing.assert_allclose(doubled.nngp, 4 * kernel.nngp)
     assert doubled.shape1 == kernel.shape1
     assert dataclasses.is_dataclass(kernel)
 

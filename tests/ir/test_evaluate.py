@@ -13,6 +13,7 @@ from ntkc.frontends import to_graph
 from ntkc.gaussian.dual import K12, Q1, Q2
 from ntkc.gaussian.numbers import on_array
 from ntkc.gaussian.series import Coefficients, Cosine, HermiteSum, Moment, Series
+from ntkc.gaussian.sigmoids import SigmoidMean, SigmoidSum
 from ntkc.ir.evaluate import run, substitute, walk
 from ntkc.ir.program import SAME_SAMPLE, WIDTH, Carry, Let, Loop, Program
 from ntkc.ir.streams import SAMPLE, Kind, Stream
@@ -99,6 +100,8 @@ def value_in(program):
         Cosine: lambda k, q1, q2: k / sp.sqrt(q1 * q2),
         HermiteSum: sum_of_series,
         Series: mean_of_pair,
+        SigmoidSum: lambda *given: sum_of_series(*given[6:8], given[3] / sp.sqrt(given[4] * given[5])),
+        SigmoidMean: lambda text, is_slope, square, q: mean(square, q),
         Moment: mean,
     }
 

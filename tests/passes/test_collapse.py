@@ -11,7 +11,7 @@ from ntkc.compile import compile_graph
 from ntkc.ir.layout import PLAIN
 from ntkc.ir.program import lets
 from ntkc.layers.inputs import Port
-from ntkc.networks.graph import port_graph
+from ntkc.networks.outputs import Source, outputs_on_kernels
 from ntkc.passes.collapse import FEWEST_KINKS, WORST, collapse
 
 ROOT2 = 2**0.5
@@ -90,7 +90,9 @@ def test_kept(name):
 
 def test_continuations_of_a_kernel_are_kept():
     tree = stax.serial(*[stax.serial(stax.Relu(), dense())] * 8).tree
-    program = compile_graph(port_graph(tree, Port(), PLAIN), "carry_gap").made["carry_gap"]
+    program = compile_graph(outputs_on_kernels(tree, Source(0, Port(), PLAIN), False).graph, "carry_gap").made[
+        "carry_gap"
+    ]
     assert collapse(program) is program
 
 

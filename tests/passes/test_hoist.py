@@ -21,14 +21,12 @@ def dense(**extra):
 NETS = {
     "gelu": stax.serial(dense(), stax.Gelu(), dense()),
     "gelu deep": stax.serial(dense(), *[stax.Gelu(), dense()] * 6),
-    "thresholds": stax.serial(dense(), stax.Activation("min(max(x, -1), 2)"), dense()),
     "waves": stax.serial(dense(), stax.Sin(), dense()),
     "open": stax.serial(dense(), stax.Activation(sp.erf(sp.Symbol("w") * sp.Symbol("x")) * sp.Symbol("x")), dense()),
 }
 MOVED = {
     "gelu": ["i_gelu1 = 1/(q_dense1 + 1)"],
     "gelu deep": ["i_gelu1 = 1/(q_dense1 + 1)", "i_gelu2 = 1/(q_beforegelu2 + 1)"],
-    "thresholds": ["i_activation1 = Tail(q_dense1, 1)", "i_activation1_2 = Tail(q_dense1, 2)"],
     "open": ["i_activation1 = q_dense1 + 1/(2*w**2)", "i_activation1_2 = 1/(q_dense1 + 1/(2*w**2))"],
 }
 
@@ -60,7 +58,7 @@ def test_vectors_of_a_loop_are_kept_for_every_turn():
     assert "i_gelu2" in [let.dst.name for let in loop.body]
 
 
-LONG = ("thresholds", "gelu deep", "gelu", "open")
+LONG = ("gelu deep", "gelu", "open")
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in LONG else n for n in NETS])

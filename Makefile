@@ -18,7 +18,7 @@ test-all: $(VENV)/.installed
 # PEER: a checkout of github.com/google/neural-tangents, v0.6.5, whose tests then run on ntkc.
 PEER_VENV ?= .venv-test-peer
 test-peer: $(PEER_VENV)/.installed
-	$(PEER_VENV)/bin/python tests/peer/run.py $(PEER)
+	$(PEER_VENV)/bin/python tests/peer/run_peer.py $(PEER)
 
 $(PEER_VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(PEER_VENV)

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-import run
+import run_peer
 
-TABLE = [("a_test.py::A::test_x*", run.INTERNAL, "why"), ("a_test.py::A::test_y0", "peer bug", "why")]
+TABLE = [("a_test.py::A::test_x*", run_peer.INTERNAL, "why"), ("a_test.py::A::test_y0", "peer bug", "why")]
 
 
 def line(test, outcome, text=""):
@@ -21,16 +21,16 @@ def test_counts():
     lines = [line("a_test.py::A::test_x1", "failed", "E  no"), line("a_test.py::A::test_y0", "failed")]
     lines += [line("a_test.py::A::test_z", "passed"), line("a_test.py::A::test_z", "failed", "E  part")]
     lines += [line(f"a_test.py::A::test_{i}", "passed") for i in range(18)] + [line("a_test.py::A::test_s", "skipped")]
-    counts, unknown = run.counted(run.outcomes_of(lines), TABLE)
+    counts, unknown = run_peer.counted(run_peer.outcomes_of(lines), TABLE)
     assert counts == {"internal": 1, "peer bug": 1, "without a reason": 1, "passed": 18, "skipped": 1}
     assert unknown == ["a_test.py::A::test_z"]
-    assert run.public_share(counts) == pytest.approx(18 / 20)
+    assert run_peer.public_share(counts) == pytest.approx(18 / 20)
 
 
 def test_every_row_of_the_table_has_a_reason():
-    rows = run.reasons()
+    rows = run_peer.reasons()
     assert rows
     for pattern, kind, why in rows:
-        assert kind in run.KINDS
-        assert pattern.partition("::")[0].removesuffix("_test.py") in {m.rpartition("/")[2] for m in run.MODULES}
+        assert kind in run_peer.KINDS
+        assert pattern.partition("::")[0].removesuffix("_test.py") in {m.rpartition("/")[2] for m in run_peer.MODULES}
         assert len(why) > 20

@@ -1,4 +1,4 @@
-"""Neural Tangents' own tests on ntkc:  python tests/peer/run.py PATH_OF_A_CHECKOUT [module ...] [--cases 4]
+"""Neural Tangents' own tests on ntkc:  python tests/peer/run_peer.py PATH_OF_A_CHECKOUT [module ...] [--cases 4]
 
 Each module runs in a process of its own, on two devices of the CPU, under an alias package (alias.py). A test that
 fails stands in reasons.toml with its reason; those of the peer's internals do not count as public behaviour.

@@ -222,7 +222,7 @@ class Kernel:
         """
         if self.shape1 is None:
             raise InvalidInput("a Kernel without shapes cannot be indexed: say shape1 and shape2")
-        parts = _parts(idx, len(self.shape1))
+        parts = parts_of(idx, len(self.shape1))
         if parts[self.channel_axis] != slice(None) or not isinstance(parts[self.batch_axis], slice):
             raise NoKernel(f"Kernel[{idx}]: all channels stay, and samples are picked by a slice")
         pixels = [p for a, p in enumerate(parts) if a not in (self.batch_axis, self.channel_axis)]
@@ -247,8 +247,8 @@ class Kernel:
         return ("shape1", self.shape1), ("shape2", self.shape2)
 
 
-def _parts(idx: Any, rank: int) -> tuple[Any, ...]:
-    """An index for each axis."""
+def parts_of(idx: Any, rank: int) -> tuple[Any, ...]:
+    """An index for each axis of an array: whole numbers and slices."""
     given = idx if isinstance(idx, tuple) else (idx,)
     if given.count(Ellipsis) > 1 or len(given) - given.count(Ellipsis) > rank:
         raise InvalidInput(f"Kernel[{idx}]: more parts than the {rank} axes of the output")

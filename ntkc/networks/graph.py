@@ -12,7 +12,7 @@ from ntkc.ir.graph import Graph, GraphBuilder
 from ntkc.ir.layout import PLAIN, Layout
 from ntkc.ir.op import TRACED
 from ntkc.layers.inputs import Input, open_inputs
-from ntkc.networks.tree import ONE, Inputs, Parallel, Serial, Spot, Tree, Wire, Wires
+from ntkc.networks.tree import ONE, Inputs, Parallel, Serial, Spot, Tree, Wire
 
 
 class SeveralOutputs(InvalidGraph):
@@ -23,11 +23,7 @@ def graph_of(tree: Tree, inputs: Inputs = None) -> Graph:
     """The network of a tree on top of data, [samples, pixels ..., channels]; of several, as nested in `inputs`."""
     builder = GraphBuilder()
     layouts = stated_layouts(tree, tree.inputs if inputs is None else inputs)
-    return _finished(tree, builder, jax.tree.map(lambda layout: Wire(builder.add(Input()), layout), layouts))
-
-
-def _finished(tree: Tree, builder: GraphBuilder, wires: Wires) -> Graph:
-    output = tree.attach(builder, wires)
+    output = tree.attach(builder, jax.tree.map(lambda layout: Wire(builder.add(Input()), layout), layouts))
     if not isinstance(output, Wire):
         raise SeveralOutputs(
             f"{tree.text()} has several outputs ({len(output)}): its kernel_fn gives a kernel of each; a program, "

@@ -102,11 +102,12 @@ def of_single_samples(kernel: Kernel) -> Kernel:
     """The same with variances in the place of covariances of all pairs of samples."""
     if kernel.diagonal_batch:
         return kernel
-    covs = {n: None if v is None else _diagonal(v) for n, v in (("cov1", kernel.cov1), ("cov2", kernel.cov2))}
+    covs = {n: None if v is None else diagonal(v) for n, v in (("cov1", kernel.cov1), ("cov2", kernel.cov2))}
     return kernel.replace(**covs, diagonal_batch=True)
 
 
-def _diagonal(cov: Any) -> Any:
+def diagonal(cov: Any) -> Any:
+    """Variances of single samples, from covariances of all pairs."""
     return jnp.moveaxis(jnp.diagonal(cov, axis1=0, axis2=1), -1, 0)
 
 
@@ -114,7 +115,7 @@ def _of_one_side(kernel: Kernel, side: int) -> Kernel:
     """The kernel of one set with itself, from the covariances of all pairs of its samples."""
     is_first = side == 1 or kernel.cov2 is None
     cov, shape, mask = (getattr(kernel, f"{name}{1 if is_first else 2}") for name in ("cov", "shape", "mask"))
-    own = {"nngp": cov, "ntk": None, "cov1": _diagonal(cov), "cov2": None, "x1_is_x2": True, "diagonal_batch": True}
+    own = {"nngp": cov, "ntk": None, "cov1": diagonal(cov), "cov2": None, "x1_is_x2": True, "diagonal_batch": True}
     return kernel.replace(**own, shape1=shape, shape2=shape, mask1=mask, mask2=None)
 
 

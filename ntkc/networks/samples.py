@@ -13,7 +13,8 @@ from jax import lax
 
 from ntkc.errors import InvalidInput, NoKernel
 from ntkc.ir.layout import Layout
-from ntkc.kernel import Kernel
+from ntkc.kernel import Kernel, parts_of
+from ntkc.networks.onward import diagonal
 from ntkc.networks.requirements import requires, supports_masking
 from ntkc.networks.triples import Triple
 
@@ -43,10 +44,7 @@ def index(idx: Any, layout: Layout) -> Triple:
 
 def _without_channels(idx: Any, rank: int, layout: Layout) -> Any:
     """An index that keeps the one channel that a mask has."""
-    given = idx if isinstance(idx, tuple) else (idx,)
-    place = given.index(Ellipsis) if Ellipsis in given else len(given)
-    rest = given[place + 1 :]
-    parts = [*given[:place], *[slice(None)] * (rank - place - len(rest)), *rest]
+    parts = list(parts_of(idx, rank))
     channels = layout.on(rank).channels or 0
     parts[channels] = 0 if isinstance(parts[channels], int) else slice(None)
     return tuple(parts)
@@ -140,8 +138,7 @@ def normalised(axes: Sequence[int], eps: float, layout: Layout) -> Triple:
 
 def _mean_variance(kernel: Kernel, cov: Any, axes: Sequence[int]) -> Any:
     """Variances [1, pixels ...], averaged over axes of which 0 is that of the samples."""
-    samples = 1 if kernel.diagonal_batch else 2
-    own = cov if samples == 1 else jnp.moveaxis(jnp.diagonal(cov, axis1=0, axis2=1), -1, 0)
+    own = cov if kernel.diagonal_batch else diagonal(cov)
     count = own.ndim - 1 if kernel.diagonal_spatial else (own.ndim - 1) // 2
     for i in range(0 if kernel.diagonal_spatial else count):
         own = jnp.moveaxis(jnp.diagonal(own, axis1=1 + i, axis2=2 + i), -1, 1 + i)

@@ -55,9 +55,7 @@ def gram_of_tiles(
     x2 = x1 if x2 is None else x2
     if len(x1) * len(x2) <= FEW * plan.lanes:
         return few_pairs(net, made_of, take, x1, x2, is_symmetric, p)
-    columns = min(lanes_here(plan), plan.block, -(-len(x2) // 8) if is_symmetric else len(x2))
-    rows = min(max(1, lanes_here(plan) // columns), plan.block, len(x1))
-    count = min(plan.block // rows, -(-len(x1) // rows))
+    rows, columns, count = sizes_of_tiles(plan, len(x1), len(x2), is_symmetric)
     left, right = piled(x1, rows * count), piled(x2, columns)
 
     @jax.checkpoint
@@ -127,6 +125,13 @@ def symmetric(net: Network, made: Array) -> Array:
     """The lower triangle and its mirror image."""
     below = jnp.tri(len(made), dtype=bool).reshape(len(made), len(made), *(1 for _ in shown(net)))
     return jnp.where(below, made, jnp.transpose(made, mirrored(net.output)))
+
+
+def sizes_of_tiles(plan: Tiles, n1: int, n2: int, is_symmetric: bool) -> tuple[int, int, int]:
+    """Rows and columns of a tile, and the tiles of a block."""
+    columns = min(lanes_here(plan), plan.block, -(-n2 // 8) if is_symmetric else n2)
+    rows = min(max(1, lanes_here(plan) // columns), plan.block, n1)
+    return rows, columns, min(plan.block // rows, -(-n1 // rows))
 
 
 def lanes_here(plan: Tiles) -> int:

@@ -2,6 +2,10 @@
 
 from collections.abc import Iterable
 
+# Saved modules warn without ntkc: their run time has these two.
+from ntkc.runtime.alarm import PrecisionLost as PrecisionLost
+from ntkc.runtime.alarm import SeriesNotConverged as SeriesNotConverged
+
 
 class NtkcError(Exception):
     """Base of all errors of ntkc."""
@@ -73,14 +77,6 @@ class StoreChanged(UserWarning):
 
 class NotPositiveDefinite(UserWarning):
     """A Gram matrix was not positive definite: the message names its smallest eigenvalue and the jitter added."""
-
-
-class PrecisionLost(UserWarning):
-    """A kernel is not within its bound, or not finite: the message names the place, its value and the remedy."""
-
-
-class SeriesNotConverged(PrecisionLost):
-    """A series was cut where its error bound exceeds the tolerance: the message states the bound."""
 
 
 class SolverNotConverged(UserWarning):

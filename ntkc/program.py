@@ -33,7 +33,7 @@ from ntkc.data import (
     shapes_of,
     with_nan,
 )
-from ntkc.errors import InvalidInput, PrecisionLost, SeriesNotConverged, ShapeMismatch, unknown
+from ntkc.errors import InvalidInput, ShapeMismatch, unknown
 from ntkc.gaussian.certificates import TOLERANCES
 from ntkc.host.loaded import Loaded, loaded
 from ntkc.ir.graph import Graph, feature_shapes, inputs_of, op_of
@@ -48,7 +48,6 @@ from ntkc.passes.roll import roll
 from ntkc.passes.settle import has_patterns, is_masked, is_open
 from ntkc.presence import presence_after
 from ntkc.runtime.alarm import exportable, report
-from ntkc.runtime.jitted import Watched
 from ntkc.variants import Variant, fits
 
 if TYPE_CHECKING:
@@ -337,11 +336,7 @@ class KernelProgram:
 
     @cached_property
     def _loaded(self) -> Loaded:
-        made = loaded(self.source)
-        for function in (f for f in made.names.values() if isinstance(f, Watched)):
-            function.watch = function.watch._replace(categories=(SeriesNotConverged, PrecisionLost))
-            function.is_aloud = False  # calls of the program warn under jit; jax.export has no callbacks
-        return made
+        return loaded(self.source)
 
     @property
     def module(self) -> dict[str, Any]:

@@ -72,8 +72,8 @@ RUNS_JAX = {
     "demo",
     "cli",
 }
-READS_RUNTIME = {"backends", *RUNS_JAX}
-"""Emitters, which read its names, and what runs arrays."""
+READS_RUNTIME = {"backends", "errors", *RUNS_JAX}
+"""Emitters, which read its names, what runs arrays, and warnings, which saved modules have too."""
 COMPILER = ("ir", "gaussian", "layers", "passes", "backends", "compile")
 """From first to last; the data that networks take and what they are used for come after."""
 RUNS_SOURCE = {"host/loaded.py", "expressions.py"}

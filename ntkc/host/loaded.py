@@ -17,6 +17,7 @@ import numpy as np
 from jax.core import Tracer
 
 from ntkc.host.tape import Tape, tape_of
+from ntkc.runtime.jitted import Watched
 
 COMPILED_CALL_SECONDS = 5e-4
 """What XLA takes to compile one operation, roughly."""
@@ -35,6 +36,8 @@ class Loaded:
         linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
         names: dict[str, Any] = {"__name__": "ntkc_kernel"}
         exec(compile(source, filename, "exec"), names)
+        for function in (f for f in names.values() if isinstance(f, Watched)):
+            function.is_aloud = False  # calls of the program warn under jit; jax.export has no callbacks
         self.names = names
         self._calls: dict[Any, _Calls] = {}
         jitted = [f for f in names.values() if hasattr(f, "clear_cache")]
@@ -102,17 +105,13 @@ _LOADED: weakref.WeakValueDictionary[str, Loaded] = weakref.WeakValueDictionary(
 
 
 @lru_cache(maxsize=KEPT)
-def _kept(source: str) -> Loaded:
+def loaded(source: str) -> Loaded:
+    """What a source defines; one for all programs of equal source, and for some time after the last of them."""
     with _LOCK:
         made = _LOADED.get(source)
         if made is None:
             made = _LOADED[source] = Loaded(source)
         return made
-
-
-def loaded(source: str) -> Loaded:
-    """What a source defines; one for all programs of equal source, and for some time after the last of them."""
-    return _kept(source)
 
 
 def _forget(filename: str, jitted: list[Callable[..., Any]]) -> None:

@@ -457,7 +457,11 @@ Tolerance = Mapping[str, float]
 
 
 class PrecisionLost(UserWarning):
-    """A kernel is not within its bound, or not finite."""
+    """A kernel is not within its bound, or not finite: the message names the place, the value, and the remedy."""
+
+
+class SeriesNotConverged(PrecisionLost):
+    """A Hermite series keeps more than its tolerance: the variances of the data are too large for its terms."""
 
 
 Loss = tuple[str, str, str]
@@ -472,11 +476,10 @@ _WITHOUT_CALLBACKS: ContextVar[bool] = ContextVar("without_callbacks", default=F
 
 
 class Watch(NamedTuple):
-    """What is watched: losses, the errors that are allowed, and the warnings for these and for what is not finite."""
+    """What is watched: losses, and the errors that are allowed; results that are not finite always are."""
 
     losses: Sequence[Loss] = ()
     tolerance: Tolerance = TOLERANCE
-    categories: tuple[type[Warning], type[Warning]] = (PrecisionLost, PrecisionLost)
 
 
 NOTHING_LOST = Watch()
@@ -604,10 +607,10 @@ def warn(watch: Watch, places: tuple[str, ...], rows: Any) -> None:
     if losses:
         at = max(losses, key=lambda i: inf if isnan(numbers[i][0]) else numbers[i][0])
         bound, q, _ = numbers[at]
-        _say(of_series(watch.losses[at][2], bound, q, others=len(losses) - 1), watch.categories[0])
+        _say(of_series(watch.losses[at][2], bound, q, others=len(losses) - 1), SeriesNotConverged)
     if len(watch.losses) in lost:
         _, size, place = numbers[-1]
-        _say(of_overflow(places, size, int(place), rows.dtype.name), watch.categories[1])
+        _say(of_overflow(places, size, int(place), rows.dtype.name), PrecisionLost)
 
 
 def of_series(words: str, bound: float, q: float, others: int) -> str:

@@ -108,3 +108,11 @@ def test_jumps_beside_kinks():
     assert float(step[0, 0]) == pytest.approx(4 * tail, rel=1e-6)
     both = program_of("sign(x - 1/100) + relu(x)")(x, None, ("nngp", "ntk"))
     assert float(both.ntk[0, 0] - both.nngp[0, 0]) == pytest.approx(1e-3 / 2, abs=2e-7)
+
+
+def test_a_saved_module_has_all_that_it_reads(tmp_path):
+    program = ntkc.compile(stax.serial(stax.Dense(1), stax.Activation("min(max(x, -1), 1)"), stax.Dense(1)))
+    names = {}
+    exec(program.save(tmp_path / "kernel.py").read_text(), names)
+    x = np.random.default_rng(0).normal(size=(3, 2)).astype(np.float32)
+    np.testing.assert_allclose(names["ntk"](x), program(x, None, "ntk"), rtol=1e-6, atol=1e-6)

@@ -109,6 +109,8 @@ def _definitions(text: str, tree: ast.Module) -> Iterator[tuple[str, str, set[st
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             continue
         owner = last if _is_text(node) else _owner(node)
+        if not owner and isinstance(node, ast.Assign):
+            raise ValueError(f"a module of {PACKAGE} has {ast.unparse(node)!r}: give each name a statement of its own")
         last = owner
         if owner:
             groups.setdefault(owner, []).append(node)

@@ -156,6 +156,22 @@ def test_every_name_is_defined_once_and_used(name):
     assert "ntkc" not in text.replace("ntkc.runtime", "")
 
 
+def test_all_that_the_runtime_exports_can_be_bundled():
+    names = sorted(set(runtime.__all__) - {"annotations"})
+    tree = ast.parse(bundle(f"from ntkc.runtime import {', '.join(names)}\n\nall_of_it = ({', '.join(names)})\n"))
+    imported = {(a.asname or a.name) for n in tree.body if isinstance(n, (ast.Import, ast.ImportFrom)) for a in n.names}
+    read = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+    bound = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    bound |= {a.arg for a in ast.walk(tree) if isinstance(a, ast.arg)}
+    bound |= {n.name for n in ast.walk(tree) if isinstance(n, (ast.FunctionDef, ast.ClassDef))}
+    assert read - bound - imported - set(dir(builtins)) == set()
+
+
+def test_a_statement_of_several_names_is_refused():
+    with pytest.raises(ValueError, match="give each name a statement of its own"):
+        list(bundles._definitions("A, B = 1, 2", ast.parse("A, B = 1, 2")))
+
+
 def test_only_what_is_called_is_there():
     names = set(top_names(ast.parse(module_text(MLP))))
     assert {"cosine_gap", "arccos_over_pi_jvp", "ARCCOS", "predictor"} <= names
